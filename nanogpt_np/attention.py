@@ -1,0 +1,62 @@
+"""Multi-head causal self-attention: the only place where tokens see one another.
+
+Every token asks (query), offers (key) and hands over (value). Its output is an average of the
+values at its own and earlier positions, weighted by how well their keys answer its query; the H
+heads do this side by side, each on its own D of the C columns.
+Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2. Read next: `mlp.py`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .trace import no_trace
+
+
+def no_memory(k, v):
+    """Return the keys and values of this pass as all there are: the default, without a cache."""
+    return k, v
+
+
+def softmax(x):
+    """Turn each row of the last axis into positive weights that sum to 1; same shape."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))  # minus the maximum: exp cannot overflow
+    e /= e.sum(axis=-1, keepdims=True)
+    return e
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Let every token take, from itself and the tokens before it, what it looks for."""
+
+    c_attn_weight: np.ndarray  # (C, 3C) queries, keys and values side by side
+    c_attn_bias: np.ndarray  # (3C,)
+    c_proj_weight: np.ndarray  # (C, C)
+    c_proj_bias: np.ndarray  # (C,)
+    n_head: int  # H
+    scale: float  # 1/sqrt(D)
+
+    def __call__(self, x, remember=no_memory, trace=no_trace):
+        """(..., T, C) -> (..., T, C)
+
+        `remember(k, v)` takes this pass's keys and values (..., H, T, D) and gives back those of
+        all S tokens so far, oldest first: a layer of a `KVCache`, or nothing but what came in.
+        """
+        qkv = trace("hook_qkv", x @ self.c_attn_weight + self.c_attn_bias)  # (..., T, 3C)
+        heads = qkv.reshape(*x.shape[:-1], 3, self.n_head, -1)  # (..., T, 3, H, D)
+        q = trace("hook_q", heads[..., 0, :, :])  # (..., T, H, D)
+        k = trace("hook_k", heads[..., 1, :, :])
+        v = trace("hook_v", heads[..., 2, :, :])
+
+        q, k, v = (np.swapaxes(a, -2, -3) for a in (q, k, v))  # (..., H, T, D): one matrix per head
+        keys, values = remember(k, v)  # (..., H, S, D)
+        scores = (q * self.scale) @ np.swapaxes(keys, -1, -2)  # (..., H, T, S)
+        T, S = scores.shape[-2:]
+        later = ~np.tri(T, S, S - T, dtype=bool)  # the T queries are the last T of the S tokens
+        np.copyto(scores, -math.inf, where=later)
+        pattern = trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))
+
+        z = trace("hook_z", np.swapaxes(pattern @ values, -2, -3))  # (..., T, H, D)
+        merged = trace("hook_merged", z.reshape(x.shape))  # (..., T, C)
+        return merged @ self.c_proj_weight + self.c_proj_bias

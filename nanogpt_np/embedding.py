@@ -1,0 +1,25 @@
+"""From token ids to vectors: a row for what the token is, plus a row for where it stands.
+
+Read next: `layernorm.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .trace import no_trace
+
+
+@dataclass(frozen=True, eq=False)  # eq=False: == on arrays has no single answer
+class Embedding:
+    """Look up each token and each position in a table, and add the two."""
+
+    wte_weight: np.ndarray  # (V, C) a row per token
+    wpe_weight: np.ndarray  # (n_positions, C) a row per position
+
+    def __call__(self, ids, start=0, trace=no_trace):
+        """ids (..., T), the first at position `start` -> (..., T, C)"""
+        T = ids.shape[-1]
+        tokens = trace("hook_embed", self.wte_weight[ids])  # (..., T, C)
+        positions = self.wpe_weight[start : start + T]  # (T, C), the same for every prompt of a batch
+        return tokens + trace("hook_pos_embed", np.broadcast_to(positions, tokens.shape))

@@ -1,0 +1,22 @@
+"""The LM head: one score (logit) for every token that could come next.
+
+In GPT-2 its matrix is the token embedding itself ("tied"): a token's logit is the dot product of
+the last hidden state with the row that would represent that token at the input.
+Source: Press and Wolf 2017, "Using the Output Embedding to Improve Language Models".
+Read next: `model.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class LMHead:
+    """Compare a hidden state with every token's row."""
+
+    weight: np.ndarray  # (V, C)
+
+    def __call__(self, x):
+        """(..., C) -> (..., V)"""
+        return x @ self.weight.T

@@ -1,0 +1,110 @@
+"""GPT-2, composed of its layers: this file reads as the diagram of the model does.
+
+Tokens become vectors (the residual stream); each block adds to them what attention gathered from
+other tokens and what the MLP made of each; the last norm and the LM head turn them into logits.
+Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
+Read next: `generate.py` for how logits become text, `weights.py` for where the arrays come from.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from .attention import Attention, no_memory
+from .cache import NoCache
+from .config import Config
+from .embedding import Embedding
+from .layernorm import LayerNorm
+from .lm_head import LMHead
+from .mlp import MLP
+from .trace import no_trace, scoped
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Attention, then the MLP, each reading a normalised copy and adding to the residual stream."""
+
+    ln_1: LayerNorm
+    attn: Attention
+    ln_2: LayerNorm
+    mlp: MLP
+
+    def __call__(self, x, remember=no_memory, trace=no_trace):
+        """(..., T, C) -> (..., T, C)"""
+        ln1, attn, ln2, mlp = (scoped(trace, name) for name in ("ln1.", "attn.", "ln2.", "mlp."))
+        x = trace("hook_resid_pre", x)
+        x = x + trace("hook_attn_out", self.attn(self.ln_1(x, ln1), remember, attn))
+        x = trace("hook_resid_mid", x)
+        x = x + trace("hook_mlp_out", self.mlp(self.ln_2(x, ln2), mlp))
+        return trace("hook_resid_post", x)
+
+
+@dataclass(frozen=True, eq=False)
+class GPT2:
+    """The whole model. Build it with `nanogpt_np.load`, or from arrays with `parameters.assemble`."""
+
+    config: Config
+    embedding: Embedding
+    h: tuple[Block, ...]
+    ln_f: LayerNorm
+    lm_head: LMHead
+
+    def __call__(self, ids, *, cache=None, trace=no_trace):
+        """ids (..., T) -> logits (..., T, V): row t scores what follows token t.
+
+        ids : integers in [0, V); one prompt (T,) or a batch of equal length (B, T).
+        cache : a `KVCache` to continue from and add to.
+        trace : any callable ``(name, array) -> array``; the names are those of `points.py`.
+
+        Raises ValueError for ids that are not integers, out of range, none at all, or more than
+        the context can hold.
+        """
+        return trace("hook_logits", self.lm_head(self.hidden(ids, cache=cache, trace=trace)))
+
+    def hidden(self, ids, *, cache=None, trace=no_trace):
+        """ids (..., T) -> (..., T, C): all but the LM head, which generation needs for one row only."""
+        cache = NoCache() if cache is None else cache
+        ids = trace("hook_tokens", self._checked(ids, cache))
+        x = self.embedding(ids, cache.length, trace)
+        for i, block in enumerate(self.h):
+            x = block(x, cache.layer(i), scoped(trace, f"blocks.{i}."))
+        x = self.ln_f(x, scoped(trace, "ln_final."))
+        cache.advance(ids.shape[-1])
+        return x
+
+    @property
+    def params(self):
+        """Every stored array under its checkpoint name, in the order of use; no copies."""
+        found = dict(_arrays("", self.embedding))
+        for i, block in enumerate(self.h):
+            for part in fields(block):
+                found.update(_arrays(f"h.{i}.{part.name}.", getattr(block, part.name)))
+        found.update(_arrays("ln_f.", self.ln_f))
+        if self.lm_head.weight is not self.embedding.wte_weight:
+            found["lm_head.weight"] = self.lm_head.weight
+        return found
+
+    def _checked(self, ids, cache):
+        ids = np.asarray(ids)
+        V, longest = self.config.vocab_size, self.config.n_positions
+        if ids.ndim == 0 or ids.size == 0:
+            raise ValueError(f"no token ids: got an array of shape {ids.shape}, need (T,) or (B, T) with T >= 1")
+        if ids.dtype.kind not in "iu":
+            raise ValueError(f"token ids must be integers, not {ids.dtype}")
+        if ids.min() < 0 or ids.max() >= V:
+            bad = ids[(ids < 0) | (ids >= V)][0]
+            raise ValueError(f"token id {bad} is out of range: this model knows ids 0 to {V - 1}")
+        T = ids.shape[-1]
+        if cache.length + T > longest:
+            before = f"{cache.length} cached + " if cache.length else ""
+            raise ValueError(f"{before}{T} tokens are more than this model's context of {longest} tokens")
+        return ids
+
+
+def _arrays(prefix, layer):
+    """Yield (checkpoint name, array): the field ``c_attn_weight`` is stored as ``c_attn.weight``."""
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if isinstance(value, np.ndarray):
+            stem, _, last = field.name.rpartition("_")
+            yield prefix + (f"{stem}.{last}" if stem else last), value

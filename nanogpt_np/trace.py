@@ -1,0 +1,45 @@
+"""Tracing is one argument: ``x = trace(name, x)`` announces a tensor and takes back what to go on with.
+
+Any callable of a name and an array is a trace. The one call in each layer can log
+shapes, keep values, or change an activation on its way; the layers know nothing of it.
+Which names there are, in which order and of which shape: `points.py`.
+"""
+
+
+def no_trace(name, x):
+    """Return `x` as it is: the default, when nobody is watching."""
+    return x
+
+
+class Recorder(dict):
+    """Keep every array under its name: ``acts["blocks.0.attn.hook_pattern"]``."""
+
+    def __call__(self, name, x):
+        self[name] = x
+        return x
+
+
+class ShapeLog(list):
+    """Keep ``(name, shape, dtype)`` of every array in the order they happen, and no array."""
+
+    def __call__(self, name, x):
+        self.append((name, x.shape, x.dtype))
+        return x
+
+
+def scoped(trace, prefix):
+    """Return the trace for a part of the model, whose names all begin with `prefix`."""
+    if trace is no_trace:
+        return no_trace
+    return lambda name, x: trace(prefix + name, x)
+
+
+def chain(*traces):
+    """Return a trace that hands each tensor through `traces`, first to last."""
+
+    def chained(name, x):
+        for trace in traces:
+            x = trace(name, x)
+        return x
+
+    return chained
