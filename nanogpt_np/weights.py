@@ -1,0 +1,122 @@
+"""Loading and saving checkpoints: names and shapes checked, then assembled into a model.
+
+`load` takes what Hugging Face writes: one file or shards, F32, F16 or BF16, with or without the
+``transformer.`` prefix, tied or untied. `save` writes what Hugging Face reads.
+"""
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from . import parameters
+from .checkpoint import INDEX, SINGLE, read_tensors, stored_tensors
+from .config import Config, nearest
+
+# Causal masks that old checkpoints store beside the parameters (c_attn.bias is not one of them).
+MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+PREFIX = "transformer."
+
+
+def load(name):
+    """Return the model called `name` ("gpt2", "gpt2-xl" ...), or the one in the directory `name`.
+
+    Where names are looked up: `home.find`. Parameters are float32 and read-only. Raises ValueError
+    with what was expected and what was found when the checkpoint is not a sound GPT-2.
+    """
+    from .home import find
+
+    return load_directory(find(name))
+
+
+def load_directory(directory):
+    """Return the model in a directory with config.json and safetensors."""
+    config, stored = stored_parameters(directory)
+    params = read_tensors(stored)
+    if "lm_head.weight" in params:
+        # Written even when tied by some tools: then it is one matrix, and kept once.
+        tied = np.array_equal(params["lm_head.weight"], params["wte.weight"])
+        config = replace(config, tie_word_embeddings=tied)
+    return parameters.assemble(config, params)
+
+
+def stored_parameters(directory):
+    """Return (Config, ``{parameter name: Stored}``) of a directory, checked but not yet read."""
+    directory = Path(directory)
+    stored = stored_tensors(directory)
+    path = directory / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{directory} has tensors but no config.json, which says how many heads there are")
+    config = Config.from_json(path)
+    found = {}
+    for full, tensor in stored.items():
+        name = full.removeprefix(PREFIX)
+        if MASK.fullmatch(name):
+            continue
+        if name in found:
+            raise ValueError(f"{directory}: {name} is there twice, with and without {PREFIX!r}")
+        found[name] = tensor
+    untied = replace(config, tie_word_embeddings="lm_head.weight" not in found and config.tie_word_embeddings)
+    try:
+        _check(parameters.table(untied), {name: s.shape for name, s in found.items()}, untied)
+    except ValueError as error:
+        raise ValueError(f"{directory}: {error}") from None
+    return config, {name: found[name] for name in parameters.table(untied)}
+
+
+def _check(table, shapes, config):
+    """Raise ValueError for the first tensor that is missing, too many, or of another shape."""
+    problems = []
+    extra = [name for name in shapes if name not in table]
+    missing = [name for name in table if name not in shapes]
+    problems += [f"tensor {name} is missing{nearest(name, extra)}" for name in missing]
+    problems += [f"tensor {name} is not part of a GPT-2{nearest(name, missing or table)}" for name in extra]
+    for name, parameter in table.items():
+        expected = parameter.shape(config)
+        if name in shapes and shapes[name] != expected:
+            axes = ", ".join(parameter.axes.split())
+            problems.append(
+                f"tensor {name} has shape {list(shapes[name])}, but config.json makes it {list(expected)} ([{axes}])"
+            )
+    if problems:
+        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        raise ValueError(problems[0] + more)
+
+
+def save(model, directory, dtype=np.float32):
+    """Write config.json and model.safetensors, which transformers' ``from_pretrained`` loads.
+
+    dtype : numpy float32 or float16 (half the size; values are rounded).
+
+    Each file is written beside its final name and renamed when whole. Raises ValueError where the
+    directory holds a sharded checkpoint, whose index would no longer be true.
+    """
+    from safetensors.numpy import save_file
+
+    if np.dtype(dtype) not in (np.float32, np.float16):
+        raise ValueError(f"dtype must be float32 or float16, not {np.dtype(dtype)}")
+    directory = Path(directory)
+    if (directory / INDEX).exists():
+        raise ValueError(f"{directory} holds a sharded checkpoint: save to another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    head = ("lm_head.weight",)  # the only name without the prefix
+    tensors = {
+        name if name in head else PREFIX + name: np.ascontiguousarray(array, dtype)
+        for name, array in model.params.items()
+    }
+    config = json.dumps(model.config.to_dict() | {"dtype": np.dtype(dtype).name}, indent=2) + "\n"
+    _replace(directory / SINGLE, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    _replace(directory / "config.json", lambda path: path.write_text(config, encoding="utf-8"))
+
+
+def _replace(path, write):
+    """Have `write` make the file under another name, then put it in place of `path` at one stroke."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
