@@ -64,7 +64,7 @@ class GPT2:
     def hidden(self, ids, *, cache=None, trace=no_trace):
         """ids (..., T) -> (..., T, C): all but the LM head, which generation needs for one row only."""
         cache = NoCache() if cache is None else cache
-        ids = trace("hook_tokens", self._checked(ids, cache))
+        ids = trace("hook_tokens", check_ids(ids, self.config, cache.length))
         x = self.embedding(ids, cache.length, trace)
         for i, block in enumerate(self.h):
             x = block(x, cache.layer(i), scoped(trace, f"blocks.{i}."))
@@ -84,21 +84,23 @@ class GPT2:
             found["lm_head.weight"] = self.lm_head.weight
         return found
 
-    def _checked(self, ids, cache):
-        ids = np.asarray(ids)
-        V, longest = self.config.vocab_size, self.config.n_positions
-        if ids.ndim == 0 or ids.size == 0:
-            raise ValueError(f"no token ids: got an array of shape {ids.shape}, need (T,) or (B, T) with T >= 1")
-        if ids.dtype.kind not in "iu":
-            raise ValueError(f"token ids must be integers, not {ids.dtype}")
-        if ids.min() < 0 or ids.max() >= V:
-            bad = ids[(ids < 0) | (ids >= V)][0]
-            raise ValueError(f"token id {bad} is out of range: this model knows ids 0 to {V - 1}")
-        T = ids.shape[-1]
-        if cache.length + T > longest:
-            before = f"{cache.length} cached + " if cache.length else ""
-            raise ValueError(f"{before}{T} tokens are more than this model's context of {longest} tokens")
-        return ids
+
+def check_ids(ids, config, past=0):
+    """Return `ids` as an array, or raise ValueError if the model cannot read them after `past` tokens."""
+    ids = np.asarray(ids)
+    V, longest = config.vocab_size, config.n_positions
+    if ids.ndim == 0 or ids.size == 0:
+        raise ValueError(f"no token ids: got an array of shape {ids.shape}, need (T,) or (B, T) with T >= 1")
+    if ids.dtype.kind not in "iu":
+        raise ValueError(f"token ids must be integers, not {ids.dtype}")
+    if ids.min() < 0 or ids.max() >= V:
+        bad = ids[(ids < 0) | (ids >= V)][0]
+        raise ValueError(f"token id {bad} is out of range: this model knows ids 0 to {V - 1}")
+    T = ids.shape[-1]
+    if past + T > longest:
+        before = f"{past} cached + " if past else ""
+        raise ValueError(f"{before}{T} tokens are more than this model's context of {longest} tokens")
+    return ids
 
 
 def _arrays(prefix, layer):

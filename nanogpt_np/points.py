@@ -88,8 +88,8 @@ LOGITS = (Point("hook_logits", "T V", "ln_final.output @ wte.T", ("wte.weight",)
 NEXT_TOKEN = (
     Point("hook_last_row", "C", "last row of ln_final.output", extra=True),
     Point("hook_next_logits", "V", "wte @ last_row", ("wte.weight",), extra=True),
-    Point("hook_probabilities", "V", "softmax(next_logits / temperature), cut by top-k and top-p", extra=True),
-    Point("hook_next_token", "", "the likeliest token, or one drawn by its probability", extra=True),
+    Point("hook_probabilities", "V", "softmax(next_logits)", extra=True),
+    Point("hook_next_token", "", "the likeliest, or drawn: --temperature", extra=True),
 )
 
 

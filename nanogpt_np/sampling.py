@@ -30,7 +30,7 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     check_sampling(temperature, top_k, top_p)
     logits = np.asarray(logits, np.float64)
     if temperature == 0:
-        temperature, top_k = 1.0, 1
+        return np.eye(1, len(logits), logits.argmax())[0]
     # The maximum first: dividing by a tiny temperature then gives -inf and 0, never inf - inf.
     with np.errstate(over="ignore"):
         p = np.exp((logits - logits.max()) / temperature)

@@ -36,15 +36,16 @@ def load_directory(directory):
     """Return the model in a directory with config.json and safetensors."""
     config, stored = stored_parameters(directory)
     params = read_tensors(stored)
-    if "lm_head.weight" in params:
-        # Written even when tied by some tools: then it is one matrix, and kept once.
-        tied = np.array_equal(params["lm_head.weight"], params["wte.weight"])
-        config = replace(config, tie_word_embeddings=tied)
+    if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
+        config = replace(config, tie_word_embeddings=True)  # some tools write it twice: kept once
     return parameters.assemble(config, params)
 
 
 def stored_parameters(directory):
-    """Return (Config, ``{parameter name: Stored}``) of a directory, checked but not yet read."""
+    """Return (Config, ``{parameter name: Stored}``) of a directory, checked but not yet read.
+
+    An LM head of its own in the file counts, whatever config.json says of tying.
+    """
     directory = Path(directory)
     stored = stored_tensors(directory)
     path = directory / "config.json"
@@ -59,12 +60,12 @@ def stored_parameters(directory):
         if name in found:
             raise ValueError(f"{directory}: {name} is there twice, with and without {PREFIX!r}")
         found[name] = tensor
-    untied = replace(config, tie_word_embeddings="lm_head.weight" not in found and config.tie_word_embeddings)
+    config = replace(config, tie_word_embeddings=config.tie_word_embeddings and "lm_head.weight" not in found)
     try:
-        _check(parameters.table(untied), {name: s.shape for name, s in found.items()}, untied)
+        _check(parameters.table(config), {name: s.shape for name, s in found.items()}, config)
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from None
-    return config, {name: found[name] for name in parameters.table(untied)}
+    return config, {name: found[name] for name in parameters.table(config)}
 
 
 def _check(table, shapes, config):

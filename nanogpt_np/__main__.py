@@ -1,0 +1,37 @@
+"""``python -m nanogpt_np`` lists the commands; ``python -m nanogpt_np COMMAND ...`` runs one."""
+
+import sys
+from importlib import import_module
+
+from .cli import say
+from .config import nearest
+
+COMMANDS = {  # each is also a module: python -m nanogpt_np.COMMAND
+    "generate": "continue a text; show the likeliest next tokens, or every shape on the way",
+    "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
+}
+
+
+def main(argv=None):
+    """Run a command and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("GPT-2 in NumPy. Usage: python -m nanogpt_np COMMAND ...\n")
+        for name, purpose in COMMANDS.items():
+            print(f"  {name:10} {purpose}")
+        print("\nEach command has --help.")
+        return 0
+    name, *rest = argv
+    if name == "--version":
+        from . import __version__
+
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        say(f"error: no command {name!r}{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}")
+        return 2
+    return import_module(f".{name}", __package__).main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What every command line of this package does alike: one-line errors, exit codes, prompts.
+
+Exit codes: 0 fine, 1 an error told in one line on stderr, 2 wrong usage, 130 on Ctrl-C. A closed
+pipe (``... | head``) ends quietly. Data goes to stdout, everything else to stderr.
+"""
+
+import argparse
+import functools
+import os
+import sys
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def __init__(self, command, description, **more):
+        super().__init__(
+            prog=f"python -m nanogpt_np.{command}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **more,
+        )
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see --help)\n")
+
+
+def command(main):
+    """Wrap ``main(argv)``, so that it returns its exit code and never shows a traceback for what users do."""
+
+    @functools.wraps(main)
+    def run(argv=None):
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its code
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = main(argv)
+            sys.stdout.flush()
+            return code or 0
+        except SystemExit as stop:  # argparse: --help or wrong usage
+            return stop.code or 0
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:
+            # Nobody reads on; keep Python from complaining when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (ValueError, OSError, MemoryError) as error:
+            say(f"error: {one_line(error) or type(error).__name__}")
+            return 1
+
+    return run
+
+
+def say(message):
+    """Print a line for people on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def one_line(text):
+    """Return `text` with its lines joined."""
+    return " ".join(str(text).split("\n")).strip()
+
+
+def read_prompt(prompt):
+    """Return the prompt, read from standard input (less one final newline) where it is ``-``."""
+    if prompt == "-":
+        try:
+            prompt = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the prompt on standard input is not UTF-8: {error}") from None
+    if not prompt:
+        raise ValueError("the prompt is empty: GPT-2 goes on from at least one token")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the prompt is not valid Unicode: {error}") from None
+    return prompt

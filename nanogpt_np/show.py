@@ -1,0 +1,164 @@
+"""How the commands show things: whose weights spoke, the shape trace, tables of tokens.
+
+Everything is a list of plain rows first (what ``--json`` prints) and lines of text second.
+"""
+
+import json
+import sys
+
+import numpy as np
+
+from . import parameters, points
+from .home import find, origin
+from .tokenizer import END_OF_TEXT_ID
+from .weights import load_directory, stored_parameters
+
+
+class StepLog(list):
+    """A trace that keeps logits, probabilities and the chosen token of every step of generation."""
+
+    names = ("hook_next_logits", "hook_probabilities", "hook_next_token")
+
+    def __call__(self, name, x):
+        if name == self.names[0]:
+            self.append({})
+        if name in self.names:
+            self[-1][name.removeprefix("hook_").removeprefix("next_")] = x
+        return x
+
+
+def load_with_provenance(name):
+    """Return (model, what there is to say about where its weights come from)."""
+    directory = find(name)
+    model = load_directory(directory)
+    _, stored = stored_parameters(directory)
+    return model, {
+        "name": str(name),
+        "origin": origin(str(name), directory),
+        "directory": str(directory),
+        "dtype": "/".join(sorted({s.dtype for s in stored.values()})),
+        "parameters": sum(array.size for array in model.params.values()),
+    }
+
+
+def provenance_line(provenance, config):
+    """Say on one line which model speaks, and how its tokens are chosen."""
+    line = (
+        f"model: {provenance['origin']}, {provenance['dtype']}, "
+        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; no BOS"
+    )
+    if config.vocab_size != END_OF_TEXT_ID + 1:
+        line += f"; its vocabulary has {config.vocab_size} entries, the text is read with GPT-2's own 50257"
+    return line
+
+
+def text_of(tokenizer, i):
+    """Return the text of one token; bytes that are no whole character show as their codes."""
+    return tokenizer.token(i).decode("utf-8", "backslashreplace")
+
+
+def quoted(text):
+    """Return `text` as JSON writes it, so that spaces and line ends can be seen."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def stream(new, tokenizer):
+    """Print the text of the ids in `new` as they come, and return them as a list."""
+    seen = []
+
+    def noted():
+        for i in new:
+            seen.append(i)
+            yield i
+
+    for text in tokenizer.decode_stream(noted()):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    print(flush=True)
+    return seen
+
+
+def trace_rows(shapes, config):
+    """Return a dict per tensor of the first step, with the equation and weights that made it."""
+    table, stored = points.table(config, points.NEXT_TOKEN), parameters.table(config)
+    return [
+        {
+            "name": name,
+            "shape": list(shape),
+            "dtype": dtype.name,
+            "equation": table[name].equation,
+            "weights": {w: list(stored[w].shape(config)) for w in points.weights_of(name, table[name], config)},
+        }
+        for name, shape, dtype in shapes[: len(table)]
+    ]
+
+
+def print_trace(shapes, config, steps=None, tokenizer=None):
+    """Print the trace of the first step, a line per tensor, and the token that came of it."""
+    rows = trace_rows(shapes, config)
+    wide = max(len(row["name"]) for row in rows)
+    shape_wide = max(len(str(row["shape"])) for row in rows)
+    for row in rows:
+        weights = ", ".join(f"{name} {shape}" for name, shape in row["weights"].items())
+        reads = f"   <- {weights}" if weights else ""
+        print(f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = {row['equation']}{reads}")
+    if steps:
+        token = int(steps[0]["token"])
+        print(f"next token: {token} {quoted(text_of(tokenizer, token))}")
+
+
+def top_rows(steps, k, tokenizer):
+    """Return the `k` likeliest tokens of the first step, likeliest first."""
+    logits, p = steps[0]["logits"], steps[0]["probabilities"]
+    order = np.argsort(-logits, kind="stable")[:k]
+    return [
+        {"rank": rank, "id": int(i), "token": text_of(tokenizer, int(i)), "logit": float(logits[i]), "p": float(p[i])}
+        for rank, i in enumerate(order, 1)
+    ]
+
+
+def print_top(rows):
+    """Print the table of the likeliest next tokens."""
+    wide = max(len(quoted(row["token"])) for row in rows)
+    print(f"{'rank':>4}  {'id':>5}  {'token':{wide}}  {'logit':>9}  {'probability':>11}")
+    for row in rows:
+        print(f"{row['rank']:4}  {row['id']:5}  {quoted(row['token']):{wide}}  {row['logit']:9.4f}  {row['p']:11.4%}")
+
+
+def watched_token(tokenizer, text, config):
+    """Return the id of the one token that `text` is, or None without a text."""
+    if text is None:
+        return None
+    ids = tokenizer.encode(text)
+    if len(ids) != 1:
+        parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids) or "no token"
+        spaced = f" {text.strip()}"
+        hint = f'; did you mean "{spaced}"?' if len(tokenizer.encode(spaced)) == 1 else ""
+        raise ValueError(f"--watch follows one token, but {text!r} is {len(ids)}: {parts}{hint}")
+    if ids[0] >= config.vocab_size:
+        raise ValueError(f"--watch: token id {ids[0]} is out of range: this model knows 0 to {config.vocab_size - 1}")
+    return ids[0]
+
+
+def watch_rows(steps, token, tokenizer):
+    """Return rank (1 is the likeliest), logit and probability of `token` at each step."""
+    rows = []
+    for number, step in enumerate(steps, 1):
+        logits = step["logits"]
+        # Of equal logits the lower id comes first, as in the table of the likeliest.
+        rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
+        chosen = text_of(tokenizer, int(step["token"]))
+        p = float(step["probabilities"][token])
+        rows.append({"step": number, "chosen": chosen, "rank": rank, "logit": float(logits[token]), "p": p})
+    return rows
+
+
+def print_watch(rows, text):
+    """Print what became of the watched token at each step."""
+    wide = max(6, *(len(quoted(row["chosen"])) for row in rows))
+    print(f"watching {quoted(text)}")
+    print(f"{'step':>4}  {'chosen':{wide}}  {'rank':>5}  {'logit':>9}  {'probability':>11}")
+    for row in rows:
+        print(
+            f"{row['step']:4}  {quoted(row['chosen']):{wide}}  {row['rank']:5}  {row['logit']:9.4f}  {row['p']:11.4%}"
+        )
