@@ -109,35 +109,34 @@ def _parser():
 @command
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
-    from . import show
-    from .home import default_model
-
     args = _parser().parse_args(argv)
     check_sampling(args.temperature, args.top_k, args.top_p)
     for flag, value in (("-n", args.max_new_tokens), ("--num-samples", args.num_samples), ("--top", args.top)):
         if value is not None and value < 1:
             raise ValueError(f"{flag} must be 1 or more, not {value}")
+    if args.seed is not None and args.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, not {args.seed}")
     if args.temperature == 0 and (args.top_k or args.top_p or args.num_samples > 1):
         raise ValueError("--top-k, --top-p and --num-samples need --temperature above 0: greedy has one answer")
-    if args.dry_run:
-        return _dry_run(args)
-
     prompt = read_prompt(args.prompt)
-    name = args.model or default_model()
-    model, provenance = show.load_with_provenance(name)
-    seed = np.random.SeedSequence().entropy % 2**32 if args.seed is None else args.seed
-    provenance["decoding"] = (
-        "greedy"
-        if args.temperature == 0
-        else f"temperature {args.temperature}, top-k {args.top_k}, top-p {args.top_p}, seed {seed}"
-    )
-    rng = np.random.default_rng(seed)
-    tokenizer = Tokenizer()
-    watched = show.watched_token(tokenizer, args.watch, model.config)
-    ids = tokenizer.encode(prompt, special=args.special)
+    return _dry_run(args, prompt) if args.dry_run else _run(args, prompt)
 
-    samples, announced = [], False
-    for number in range(args.num_samples):
+
+def _run(args, prompt):
+    from . import show
+    from .home import default_model
+
+    model, provenance = show.load_with_provenance(args.model or default_model())
+    n_positions = model.config.n_positions
+    tokenizer = Tokenizer()
+    ids = tokenizer.encode(prompt, special=args.special)
+    watched = show.watched_token(tokenizer, args.watch, model.config)
+    seed = np.random.SeedSequence().entropy % 2**32 if args.seed is None else args.seed
+    rng = np.random.default_rng(seed)
+    provenance["decoding"] = show.decoding(args.temperature, args.top_k, args.top_p, seed)
+    result = {"model": provenance, "prompt": prompt, "prompt_ids": ids, "samples": []}
+
+    for number in range(1, args.num_samples + 1):
         shapes, steps = ShapeLog(), show.StepLog()
         new = generate(
             model,
@@ -150,62 +149,52 @@ def main(argv=None):
             cache=not args.no_cache,
             trace=chain(shapes, steps),
         )
-        first = list(itertools.islice(new, 1))  # what is wrong with a model shows by now
-        if not announced:
-            announced = True
-            say(show.provenance_line(provenance, model.config))
-            if not args.json:
-                if args.trace:
-                    show.print_trace(shapes, model.config, steps, tokenizer)
-                if args.top:
-                    show.print_top(show.top_rows(steps, args.top, tokenizer))
+        first = list(itertools.islice(new, 1))  # what is wrong with prompt or weights has shown by now
         new = itertools.chain(first, new)
-        if args.json:
-            new_ids = list(new)
-        else:
-            if args.num_samples > 1:
-                print(f"--- sample {number + 1} of {args.num_samples}")
-            new_ids = show.stream(new, tokenizer)
-            if watched is not None:
-                show.print_watch(show.watch_rows(steps, watched, tokenizer), args.watch)
-        ended = _why_it_ended(len(new_ids), args.max_new_tokens, len(ids), model.config.n_positions)
+        if number == 1:
+            say(show.provenance_line(provenance, model.config))
+            if args.trace:
+                result["trace"] = show.trace_rows(shapes, model.config)
+            if args.top:
+                result["top"] = show.top_rows(steps, args.top, tokenizer)
+            if not args.json:
+                show.print_introduction(result, steps, tokenizer)
+        if not args.json and args.num_samples > 1:
+            print(f"--- sample {number} of {args.num_samples}")
+        new_ids = list(new) if args.json else show.stream(new, tokenizer)
+        ended = _why_it_ended(len(new_ids), args.max_new_tokens, len(ids), n_positions)
         if ended == "context":
-            say(f"stopped: the context of {model.config.n_positions} tokens is full")
+            say(f"stopped: the context of {n_positions} tokens is full")
         sample = {"ids": new_ids, "text": tokenizer.decode(new_ids), "ended": ended}
         if watched is not None:
             sample["watch"] = show.watch_rows(steps, watched, tokenizer)
-        samples.append(sample)
+            if not args.json:
+                show.print_watch(sample["watch"], args.watch)
+        result["samples"].append(sample)
     if args.json:
-        result = {"model": provenance, "prompt": prompt, "prompt_ids": ids, "samples": samples}
-        if args.top:
-            result["top"] = show.top_rows(steps, args.top, tokenizer)
-        if args.trace:
-            result["trace"] = show.trace_rows(shapes, model.config)
         print(json.dumps(result, indent=1))
     return 0
 
 
-def _dry_run(args):
-    """The same code on zero-filled weights of a published size: every shape, no download."""
+def _dry_run(args, prompt):
+    """Run the same code on zero-filled weights of a published size: every shape, no download."""
     from . import parameters, show
     from .config import published
 
     if args.model or args.watch or args.top or args.temperature:
         raise ValueError("--dry-run has no weights: it goes with none of --model, --watch, --top, --temperature")
     config = published(args.dry_run)
-    prompt = read_prompt(args.prompt)
-    tokenizer = Tokenizer()
-    ids = tokenizer.encode(prompt, special=args.special)
-    shapes, steps = ShapeLog(), show.StepLog()
-    list(generate(parameters.zeros(config), ids, 1, cache=not args.no_cache, trace=chain(shapes, steps), stop=()))
+    ids = Tokenizer().encode(prompt, special=args.special)
+    shapes = ShapeLog()
+    list(generate(parameters.zeros(config), ids, 1, trace=shapes, stop=()))
+    rows = show.trace_rows(shapes, config)
     note = f"DRY RUN: the shapes of {args.dry_run} on zero-filled weights; nothing here is what {args.dry_run} says"
-    say(f"model: {note}")
+    say(note)
     if args.json:
-        rows = show.trace_rows(shapes, config)
         print(json.dumps({"dry_run": note, "prompt": prompt, "prompt_ids": ids, "trace": rows}, indent=1))
     else:
         print(note)
-        show.print_trace(shapes, config)
+        show.print_trace(rows)
         print("no next token: with zero-filled weights every logit is 0")
     return 0
 

@@ -41,6 +41,14 @@ def load_with_provenance(name):
     }
 
 
+def decoding(temperature, top_k, top_p, seed):
+    """Say in words how tokens are chosen."""
+    if temperature == 0:
+        return "greedy"
+    cut = [f"{name} {value}" for name, value in (("top-k", top_k), ("top-p", top_p)) if value is not None]
+    return ", ".join([f"temperature {temperature}", *cut, f"seed {seed}"])
+
+
 def provenance_line(provenance, config):
     """Say on one line which model speaks, and how its tokens are chosen."""
     line = (
@@ -93,18 +101,24 @@ def trace_rows(shapes, config):
     ]
 
 
-def print_trace(shapes, config, steps=None, tokenizer=None):
-    """Print the trace of the first step, a line per tensor, and the token that came of it."""
-    rows = trace_rows(shapes, config)
+def print_trace(rows):
+    """Print the trace of the first step, a line per tensor."""
     wide = max(len(row["name"]) for row in rows)
     shape_wide = max(len(str(row["shape"])) for row in rows)
     for row in rows:
         weights = ", ".join(f"{name} {shape}" for name, shape in row["weights"].items())
         reads = f"   <- {weights}" if weights else ""
         print(f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = {row['equation']}{reads}")
-    if steps:
+
+
+def print_introduction(result, steps, tokenizer):
+    """Print what was asked for to stand before the text: the trace, the likeliest next tokens."""
+    if "trace" in result:
+        print_trace(result["trace"])
         token = int(steps[0]["token"])
         print(f"next token: {token} {quoted(text_of(tokenizer, token))}")
+    if "top" in result:
+        print_top(result["top"])
 
 
 def top_rows(steps, k, tokenizer):
