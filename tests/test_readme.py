@@ -1,0 +1,98 @@
+"""What the README shows is what happens."""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nanogpt_np
+from nanogpt_np.config import Config
+from nanogpt_np.generate import generate
+from nanogpt_np.parameters import assemble, table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def transcripts():
+    """Yield (command, lines shown under it) for every ``$`` line of the console blocks."""
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = part.rstrip("\n").split("\n")
+            yield command, lines
+
+
+def shown(prefix):
+    (found,) = [(command, lines) for command, lines in transcripts() if command.startswith(prefix)]
+    return found
+
+
+def test_the_dry_run_prints_what_the_readme_shows():
+    command, lines = shown("python -m nanogpt_np.generate --dry-run")
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True, timeout=60, check=True
+    )
+    cut = lines.index("...")
+    printed = done.stdout.splitlines()
+    assert printed[:cut] == lines[:cut]
+    assert printed[cut - len(lines) + 1 :] == lines[cut + 1 :]
+    assert len(printed) > len(lines)
+
+
+@pytest.mark.weights
+def test_gpt2_says_what_the_readme_shows(tmp_path):
+    try:
+        model = nanogpt_np.load("gpt2")
+    except ValueError as error:
+        pytest.skip(str(error))
+    _, (text,) = shown('python -m nanogpt_np.generate "The capital of France is"')
+    tok = nanogpt_np.Tokenizer()
+    assert tok.decode(generate(model, tok.encode("The capital of France is"), 20)) == text
+
+
+def test_the_python_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch):
+    # Stands in for gpt2: its vocabulary, context and 12 heads, other widths. The widths in the comments
+    # (768, 2304) are held to the table of parameters below.
+    config = Config(n_embd=24, n_layer=2)
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(0, 0.1, p.shape(config)).astype(np.float32) for name, p in table(config).items()}
+    nanogpt_np.save(assemble(config, params), tmp_path / "gpt2")
+    monkeypatch.setenv("NANOGPT_NP_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(example, names)
+    assert printed.getvalue()
+    assert names["ids"] == [464, 3139, 286, 4881, 318]
+    assert names["logits"].shape == (5, 50257) and names["logits"].dtype == np.float32
+    assert names["acts"]["blocks.0.attn.hook_pattern"].shape == (12, 5, 5)
+    assert table(Config())["h.0.attn.c_attn.weight"].shape(Config()) == (768, 2304)
+    again = nanogpt_np.load(tmp_path / "copy-of-gpt2")
+    np.testing.assert_array_equal(again(names["ids"]), names["logits"])
+
+
+def test_every_module_of_the_model_is_in_the_reading_order():
+    commands_only = {"__init__", "__main__", "cli", "show", "inventory"}
+    for path in (ROOT / "nanogpt_np").glob("*.py"):
+        assert (f"nanogpt_np/{path.name}" in README) == (path.stem not in commands_only), path.name
+
+
+def test_every_link_of_the_readme_leads_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_every_flag_that_the_readme_names_exists():
+    from nanogpt_np.generate import _parser
+
+    for flag in re.findall(r"`(--[a-z-]+)", README):
+        assert flag in _parser().format_help(), flag

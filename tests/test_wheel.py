@@ -1,0 +1,69 @@
+"""The wheel holds what it needs: installed into an empty environment, it works from another directory."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROMPT = "The capital of France is"
+
+pytestmark = pytest.mark.wheel
+
+
+def run(*command, cwd):
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT, cwd=out)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """The folder of the executables of an environment with the wheel and its dependencies, nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    scripts = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    run(scripts / "python", "-m", "pip", "install", "--quiet", wheel, cwd=folder)
+    return scripts
+
+
+def test_the_wheel_holds_the_data_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for needed in ("nanogpt_np/py.typed", "nanogpt_np/data/r50k_base.tiktoken", "nanogpt_np/data/NOTICE"):
+        assert needed in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if not name.startswith(("nanogpt_np/", "nanogpt_np-", "nanogpt_np_"))]
+
+
+def test_an_installed_wheel_generates_from_another_directory(environment, tmp_path):
+    trace = run(environment / "python", "-m", "nanogpt_np.generate", "--dry-run", "gpt2", PROMPT, cwd=tmp_path).stdout
+    assert "blocks.11.attn.hook_pattern      [12, 5, 5]" in trace
+    make = (
+        "import numpy as np, nanogpt_np\n"
+        "from nanogpt_np import parameters\n"
+        "config = nanogpt_np.Config(n_positions=32, n_embd=8, n_head=2, n_layer=1)\n"
+        "rng = np.random.default_rng(0)\n"
+        "params = {n: rng.normal(size=p.shape(config)).astype('f4') for n, p in parameters.table(config).items()}\n"
+        "nanogpt_np.save(parameters.assemble(config, params), 'small')\n"
+    )
+    run(environment / "python", "-c", make, cwd=tmp_path)
+    done = run(environment / "nanogpt-np", "generate", PROMPT, "-n", "3", "--model", "small", cwd=tmp_path)
+    assert done.stdout.strip() and done.stderr.startswith("model: small (local checkpoint")
+
+
+def test_the_wheel_brings_numpy_safetensors_and_tiktoken_and_nothing_that_trains(environment, tmp_path):
+    listed = run(environment / "python", "-m", "pip", "list", "--format=freeze", cwd=tmp_path).stdout
+    names = {line.split("==")[0] for line in listed.split()}
+    assert {"nanogpt-np", "numpy", "safetensors", "tiktoken"} <= names
+    assert not names & {"torch", "transformers", "jax", "tensorflow", "matplotlib"}
