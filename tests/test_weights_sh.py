@@ -1,0 +1,938 @@
+"""weights.sh against a server on 127.0.0.1 that breaks in every way a download can break.
+
+The real weights are half a gigabyte and this suite is offline, so each test runs a copy of weights.sh
+in which the digests and sizes of two models are those of small made-up files. The rest of the script is
+the real one, and so are curl and the waiting; only `sleep` is a stub that notes how long it was asked to.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SCRIPT = HERE.parent / "weights.sh"
+BASH = shutil.which("bash")
+
+pytestmark = pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="weights.sh needs bash and curl")
+
+REPOS = {"gpt2": "openai-community/gpt2", "distilgpt2": "distilbert/distilgpt2"}
+REVISIONS = {
+    "gpt2": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+    "distilgpt2": "2290a62682d06624634c1f46a6ad5be0f47f38aa",
+}
+CONFIG = b'{"made": "up", "n_embd": 12}\n'
+WEIGHTS = random.Random(0).randbytes(3_000_007)
+PAUSE = 2_000_000  # bytes that a pausing server sends
+TOKEN = "hf_aTokenThatNobodyHas"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the made-up files, with the faults that a test asks for.
+
+    The faults hit model.safetensors; `statuses` and `redirects` are per file name.
+    """
+
+    daemon_threads = False  # so that server_close joins them, and no socket outlives its test
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.log = []  # (file, Range, Authorization) of every request
+        self.ranges = True  # False: answer 200 and the whole file to a range request
+        self.says_size_in_416 = True  # some servers do not, and curl treats the two differently
+        self.cuts = []  # close the connection after so many bytes, one entry per request (None: do not)
+        self.cut_always = None
+        self.flip = None  # offset of a byte to get wrong
+        self.pause_at = None  # send so many bytes, then wait for `go_on`
+        self.go_on = threading.Event()
+        self.statuses = {}
+        self.redirects = {}
+        self.revisions = set()
+
+    def requests_for(self, name):
+        return [request for request in self.log if request[0] == name]
+
+    def ranges_asked(self):
+        return [asked for _, asked, _ in self.requests_for("model.safetensors")]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        path = self.requestline.split()[1]  # self.path would hide a doubled slash
+        repo, _, rest = path[1:].partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        server.log.append((name, self.headers["Range"], self.headers["Authorization"]))
+        server.revisions.add((repo, revision))
+        if name in server.redirects:
+            self.answer(302, {"Location": server.redirects[name] + self.path})
+        elif name in server.statuses:
+            self.answer(server.statuses[name], {}, b"an error page, not weights")
+        else:
+            self.send_file(name)
+
+    def answer(self, status, headers, body=b""):
+        self.send_response(status)
+        for key, value in {"Content-Length": len(body), **headers}.items():
+            self.send_header(key, str(value))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):  # the test may have killed curl
+            self.wfile.write(body)
+
+    def send_file(self, name):
+        server = self.server
+        weights = name == "model.safetensors"
+        whole = bytearray(WEIGHTS if weights else CONFIG)
+        if weights and server.flip is not None:
+            whole[server.flip] ^= 1
+        start = 0
+        if server.ranges and self.headers["Range"]:
+            start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
+            if start >= len(whole):
+                headers = {"Content-Range": f"bytes */{len(whole)}"} if server.says_size_in_416 else {}
+                self.answer(416, headers, b"nothing there")
+                return
+        body = bytes(whole[start:])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        cut = None
+        if weights:
+            cut = server.cuts.pop(0) if server.cuts else server.cut_always
+        with contextlib.suppress(ConnectionError):
+            pause_at = server.pause_at if weights else None
+            if pause_at is not None:
+                self.wfile.write(body[:pause_at])
+                server.go_on.wait(30)
+                body = body[pause_at:]
+            self.wfile.write(body[:cut])  # short of Content-Length when cut; then the connection closes
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def serving():
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.go_on.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server():
+    with serving() as one:
+        yield one
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+class Desk:
+    """A copy of weights.sh with pins for the made-up files, a folder for models, and a clean environment."""
+
+    def __init__(self, tmp_path, endpoint):
+        self.tmp = tmp_path
+        self.home = tmp_path / "the models"  # a blank in every path of every test
+        self.folder = self.home / "gpt2"
+        self.final = self.folder / "model.safetensors"
+        self.partial = self.folder / "model.safetensors.partial"
+        self.record = self.folder / "model.safetensors.sha256"
+        self.lock = self.folder / ".lock"
+        self.script = tmp_path / "weights.sh"
+        self.bin = tmp_path / "bin"
+        self.bin.mkdir()
+        self.slept = tmp_path / "slept"
+        executable(
+            self.bin / "sleep",
+            f'#!/bin/sh\necho "$1" >>"{self.slept}"\nexec {shutil.which("sleep")} 0.05\n',
+        )
+        # Nothing is inherited but PATH: no proxy, no ~/.curlrc, no token of the person who runs this.
+        self.env = {
+            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "LC_ALL": "C",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            "NANOGPT_NP_HOME": str(self.home),
+            "HF_ENDPOINT": endpoint,
+        }
+        self.write_script()
+
+    def write_script(self, weights_bytes=None, config_bytes=None, **constants):
+        text = SCRIPT.read_text()
+        pins = {
+            "config.json": (CONFIG, config_bytes or len(CONFIG)),
+            "model.safetensors": (WEIGHTS, weights_bytes or len(WEIGHTS)),
+        }
+        for model in REPOS:
+            for name, (body, size) in pins.items():
+                row = rf"(?m)^( +{model} +{re.escape(name)} +)[0-9a-f]{{64}} \S+$"
+                pin = f"{hashlib.sha256(body).hexdigest()} {size}"
+                text, count = re.subn(row, rf"\g<1>{pin}", text)
+                assert count == 1, f"{model} {name} stands {count} times in weights.sh"
+        for name, value in constants.items():
+            text, count = re.subn(rf"(?m)^{name}=\d+", f"{name}={value}", text)
+            assert count == 1, name
+        executable(self.script, text)
+
+    def environment(self, env):
+        merged = {**self.env, **env}
+        return {name: str(value) for name, value in merged.items() if value is not None}
+
+    def run(self, *args, command=None, umask=-1, **env):
+        return subprocess.run(
+            [*(command or [BASH]), str(self.script), *args],
+            env=self.environment(env),
+            cwd=self.tmp,
+            umask=umask,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    @contextlib.contextmanager
+    def started(self, *args, stderr=subprocess.PIPE, **env):
+        process = subprocess.Popen(
+            [BASH, str(self.script), *args],
+            env=self.environment(env),
+            cwd=self.tmp,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,  # its own process group, to be interrupted as Ctrl-C does it
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+    def names(self):
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def is_halfway(self):
+        # Not all of PAUSE: the last few kB may wait in curl's buffer for more.
+        return size(self.partial) > PAUSE * 3 // 4
+
+    def waits(self):
+        return self.slept.read_text().split() if self.slept.exists() else []
+
+    def assert_installed(self):
+        assert self.names() == ["config.json", "model.safetensors", "model.safetensors.sha256"]
+        assert (self.folder / "config.json").read_bytes() == CONFIG
+        assert self.final.read_bytes() == WEIGHTS
+
+
+@pytest.fixture
+def desk(tmp_path, server):
+    return Desk(tmp_path, server.url)
+
+
+def assert_fine(result):
+    assert result.returncode == 0, result.stderr
+
+
+def assert_failed(result, *words):
+    """Exit 1, and the last line on stderr is one plain sentence with `words` in it."""
+    assert result.returncode == 1, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("weights.sh: "), result.stderr
+    for word in words:
+        assert word in last
+    assert result.stdout == ""
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited 20 s for something that did not happen"
+        time.sleep(0.01)
+
+
+def size(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+@contextlib.contextmanager
+def sigint_not_ignored():
+    """A suite started in the background may have SIGINT ignored, and a shell could then not trap it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# ---- It downloads ------------------------------------------------------------------------------
+
+
+def test_a_fresh_run_downloads_the_pinned_revision_and_says_what_to_try(desk, server):
+    result = desk.run()
+    assert_fine(result)
+    desk.assert_installed()
+    assert [name for name, _, _ in server.log] == ["config.json", "model.safetensors"]
+    assert server.revisions == {(REPOS["gpt2"], REVISIONS["gpt2"])}
+    assert result.stdout == (
+        f'gpt2 is in {desk.folder}\ntry: python -m nanogpt_np.generate --model gpt2 "The capital of France is"\n'
+    )
+
+
+def test_the_record_is_the_line_that_sha256sum_prints(desk):
+    assert_fine(desk.run())
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    assert desk.record.read_bytes() == f"{digest}  model.safetensors\n".encode()
+
+
+def test_several_models_are_downloaded_in_one_run(desk, server):
+    assert_fine(desk.run("--", "gpt2", "distilgpt2"))
+    desk.assert_installed()
+    assert (desk.home / "distilgpt2" / "model.safetensors").read_bytes() == WEIGHTS
+    assert server.revisions == {(REPOS[model], REVISIONS[model]) for model in REPOS}
+
+
+def test_what_is_there_and_good_is_neither_asked_for_nor_hashed_again(desk, server):
+    assert_fine(desk.run())
+    server.log.clear()
+    hashed = desk.tmp / "hashed"
+    for tool in ("sha256sum", "shasum"):
+        if real := shutil.which(tool):
+            # Count the bytes that go into the hash.
+            executable(
+                desk.bin / tool,
+                f'#!/bin/sh\ntee /dev/stderr 2>>"{hashed}" | {real} "$@"\n',
+            )
+    result = desk.run()
+    assert_fine(result)
+    assert "already there" in result.stderr
+    assert server.log == []
+    assert size(hashed) == len(CONFIG)
+
+
+def test_a_model_without_a_record_is_hashed_and_recorded_without_the_network(desk):
+    assert_fine(desk.run())
+    desk.record.unlink()
+    result = desk.run(HF_ENDPOINT="http://127.0.0.1:1")
+    assert_fine(result)
+    assert "checking" in result.stderr
+    desk.assert_installed()
+
+
+def test_a_record_older_than_the_file_is_not_believed(desk):
+    assert_fine(desk.run())
+    changed = bytearray(WEIGHTS)
+    changed[1000] ^= 1
+    desk.final.write_bytes(changed)
+    hour_ago = time.time() - 3600
+    os.utime(desk.record, (hour_ago, hour_ago))
+    assert_failed(desk.run(), "not the published file")
+    assert desk.final.read_bytes() == changed
+
+
+def test_a_record_of_other_weights_is_not_believed(desk):
+    assert_fine(desk.run())
+    desk.record.write_text(f"{'0' * 64}  model.safetensors\n")
+    result = desk.run(HF_ENDPOINT="http://127.0.0.1:1")
+    assert_fine(result)
+    assert desk.record.read_text().startswith(hashlib.sha256(WEIGHTS).hexdigest())
+
+
+def test_a_missing_config_is_fetched_without_fetching_the_weights_again(desk, server):
+    assert_fine(desk.run())
+    (desk.folder / "config.json").unlink()
+    server.log.clear()
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert [name for name, _, _ in server.log] == ["config.json"]
+
+
+def test_files_whose_size_nobody_published_are_checked_by_digest_alone(desk, server):
+    desk.write_script(weights_bytes="-", config_bytes="-")
+    server.cuts = [100_000]
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert "already there" in desk.run().stderr
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_get_the_modes_that_the_umask_asks_for(desk, umask, mode):
+    assert_fine(desk.run(umask=umask))
+    assert {path.stat().st_mode & 0o777 for path in desk.folder.iterdir()} == {mode}
+
+
+def test_a_terminal_shows_a_progress_bar(desk):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    shown = b""
+    with os.fdopen(ours, "rb", buffering=0) as screen, desk.started(stderr=theirs) as process:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # Linux reports the closed end as an error
+            while part := screen.read(1024):
+                shown += part
+        process.communicate(timeout=20)
+    assert process.returncode == 0, shown
+    assert re.search(rb"#+ *100\.0%", shown), shown
+
+
+def test_without_a_terminal_there_is_one_line_per_file(desk):
+    lines = desk.run().stderr.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"gpt2/config.json: downloading {len(CONFIG)} bytes",
+        "gpt2/model.safetensors: downloading 3.0 MB",
+    ]
+
+
+# ---- It resumes --------------------------------------------------------------------------------
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(desk, server):
+    server.cuts = [100_000]
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == [None, "bytes=100000-"]
+
+
+def test_a_connection_that_always_breaks_still_gets_there_if_it_moves(desk, server):
+    server.cut_always = 400_000  # 8 pieces, more than the 5 attempts that may bring nothing
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked()[1:] == [f"bytes={n * 400_000}-" for n in range(1, 8)]
+    assert set(desk.waits()) == {"1"}
+
+
+def test_a_connection_that_brings_nothing_is_given_up_after_five_attempts(desk, server):
+    server.cuts = [100_000]
+    server.cut_always = 0
+    result = desk.run()
+    assert_failed(result, "broke 5 times in a row", "100.0 kB", "./weights.sh gpt2 resumes")
+    assert desk.names() == ["config.json", "model.safetensors.partial"]
+    assert desk.partial.read_bytes() == WEIGHTS[:100_000]
+    # The first attempt brought something, so the count of those in a row starts with it.
+    assert len(server.ranges_asked()) == 5
+    assert desk.waits() == ["1", "2", "4", "8"]
+
+
+def test_a_stalled_connection_counts_as_broken(desk, server):
+    desk.write_script(STALL_SECONDS=1)
+    server.pause_at = PAUSE
+    with desk.started() as process:
+        until(desk.is_halfway)
+        server.pause_at = None  # for the next request; this one never goes on
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    desk.assert_installed()
+    assert server.ranges_asked() == [None, f"bytes={PAUSE}-"]
+
+
+def test_a_busy_server_is_asked_again(desk, server):
+    server.statuses["model.safetensors"] = 503
+    assert_failed(desk.run(), "HTTP 503", "5 times")
+    assert desk.waits() == ["1", "2", "4", "8"]
+    assert desk.names() == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("whole_group", "number", "status"),
+    [(True, signal.SIGINT, 130), (False, signal.SIGINT, 130), (False, signal.SIGTERM, 143)],
+    ids=["ctrl-c", "kill-INT", "kill-TERM"],
+)
+def test_a_stopped_run_is_resumed_by_the_next(desk, server, whole_group, number, status):
+    server.pause_at = PAUSE
+    with sigint_not_ignored(), desk.started() as process:
+        until(desk.is_halfway)
+        (os.killpg if whole_group else os.kill)(process.pid, number)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert re.fullmatch(
+        r"weights.sh: stopped; 1\.\d MB of model.safetensors are kept: ./weights.sh gpt2 resumes there",
+        errors.splitlines()[-1],
+    )
+    assert len(errors.splitlines()) == 3  # one for each file, and this one
+    assert desk.names() == ["config.json", "model.safetensors.partial"]  # and no lock
+    kept = size(desk.partial)
+    server.pause_at = None
+    server.go_on.set()
+    result = desk.run()
+    assert_fine(result)
+    assert "resuming at 1." in result.stderr
+    desk.assert_installed()
+    assert server.ranges_asked() == [None, f"bytes={kept}-"]
+
+
+def test_a_server_that_cannot_resume_is_asked_for_the_whole_file_once(desk, server):
+    server.ranges = False
+    server.cuts = [100_000]
+    result = desk.run()
+    assert_fine(result)
+    assert "cannot resume" in result.stderr
+    desk.assert_installed()
+    assert server.ranges_asked() == [None, "bytes=100000-", None]
+
+
+def test_a_server_that_cannot_resume_and_keeps_breaking_is_given_up(desk, server):
+    server.ranges = False
+    server.cut_always = 100_000
+    assert_failed(desk.run(), "cannot resume")
+    assert len(server.ranges_asked()) == 4
+    assert not desk.final.exists()
+
+
+def test_a_whole_partial_is_only_checked(desk, server):
+    desk.folder.mkdir(parents=True)
+    desk.partial.write_bytes(WEIGHTS)
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == []
+
+
+@pytest.mark.parametrize("says_size", [True, False])
+def test_a_whole_partial_of_unknown_size_is_recognised_by_the_servers_416(desk, server, says_size):
+    desk.write_script(weights_bytes="-")
+    server.says_size_in_416 = says_size
+    desk.folder.mkdir(parents=True)
+    desk.partial.write_bytes(WEIGHTS)
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == [f"bytes={len(WEIGHTS)}-"]
+
+
+@pytest.mark.parametrize(("pinned", "asked"), [(len(WEIGHTS), [None]), ("-", [f"bytes={len(WEIGHTS) + 4}-", None])])
+def test_a_partial_longer_than_the_file_is_thrown_away(desk, server, pinned, asked):
+    desk.write_script(weights_bytes=pinned)
+    desk.folder.mkdir(parents=True)
+    desk.partial.write_bytes(WEIGHTS + b"more")
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == asked
+
+
+# ---- It checks ---------------------------------------------------------------------------------
+
+
+def test_a_flipped_byte_leaves_nothing_and_a_good_server_then_heals_it(desk, server):
+    server.flip = 250_000
+    result = desk.run()
+    wrong = bytearray(WEIGHTS)
+    wrong[250_000] ^= 1
+    digests = [hashlib.sha256(body).hexdigest() for body in (WEIGHTS, wrong)]
+    assert_failed(result, "not the published file", *digests)
+    assert desk.names() == ["config.json"]
+    assert server.ranges_asked() == [None]  # one piece: asking again would bring the same
+    server.flip = None
+    assert_fine(desk.run())
+    desk.assert_installed()
+
+
+def test_a_flipped_byte_in_an_old_partial_is_healed_by_starting_again_once(desk, server):
+    desk.folder.mkdir(parents=True)
+    stale = bytearray(WEIGHTS[:100_000])
+    stale[5] ^= 1
+    desk.partial.write_bytes(stale)
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == ["bytes=100000-", None]
+
+
+def test_a_server_that_is_wrong_after_resuming_too_is_asked_only_twice(desk, server):
+    desk.folder.mkdir(parents=True)
+    desk.partial.write_bytes(WEIGHTS[:100_000])
+    server.flip = 250_000
+    assert_failed(desk.run(), "not the published file")
+    assert server.ranges_asked() == ["bytes=100000-", None]
+    assert desk.names() == ["config.json"]
+
+
+def test_the_real_pins_refuse_the_made_up_files(desk):
+    shutil.copy(SCRIPT, desk.script)
+    assert_failed(desk.run(), "config.json", "expected 665 bytes", f"found {len(CONFIG)}")
+    assert desk.names() == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_someone_elses_file_under_the_final_name_is_left_alone(desk, server, name):
+    desk.folder.mkdir(parents=True)
+    (desk.folder / name).write_bytes(b"my own checkpoint")
+    assert_failed(desk.run(), str(desk.folder / name), "move it away or delete it")
+    assert (desk.folder / name).read_bytes() == b"my own checkpoint"
+    assert server.requests_for(name) == []
+
+
+def test_a_folder_under_the_final_name_is_left_alone(desk):
+    desk.final.mkdir(parents=True)
+    assert_failed(desk.run(), "not a regular file")
+    assert list(desk.final.iterdir()) == []
+
+
+# ---- It says what is wrong ---------------------------------------------------------------------
+
+
+def test_a_404_names_the_address_and_is_not_retried(desk, server):
+    server.statuses["model.safetensors"] = 404
+    address = f"{server.url}/{REPOS['gpt2']}/resolve/{REVISIONS['gpt2']}/model.safetensors"
+    assert_failed(desk.run(), "404", address)
+    assert len(server.ranges_asked()) == 1
+    assert desk.names() == ["config.json"]  # and no empty partial
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("token", "advice"), [(None, "set HF_TOKEN"), (TOKEN, "try without it")])
+def test_a_refused_token_is_named(desk, server, status, token, advice):
+    server.statuses["config.json"] = status
+    assert_failed(desk.run(HF_TOKEN=token), str(status), "HF_TOKEN", advice)
+    assert len(server.log) == 1
+
+
+def test_no_server_is_said_plainly_and_at_once(desk):
+    with serving() as gone:
+        url = gone.url
+    desk.folder.mkdir(parents=True)
+    (desk.folder / "config.json").write_bytes(CONFIG)
+    desk.partial.write_bytes(WEIGHTS[:100_000])
+    result = desk.run(HF_ENDPOINT=url)
+    assert_failed(result, f"cannot reach {url}: no network?", "100.0 kB of model.safetensors are kept")
+    assert desk.waits() == []
+    assert desk.partial.read_bytes() == WEIGHTS[:100_000]
+
+
+def test_no_name_service_is_said_plainly_and_at_once(desk):
+    # .invalid is reserved: no resolver may ever find it (RFC 6761).
+    result = desk.run(HF_ENDPOINT="http://nonexistent.invalid")
+    assert_failed(result, "cannot reach http://nonexistent.invalid: no network?")
+    assert desk.waits() == []
+    assert desk.names() == []
+
+
+def test_a_network_that_goes_away_in_the_middle_is_waited_for(desk, server):
+    # The weights are redirected to a port where nobody listens, then to one where somebody does.
+    with serving() as gone:
+        server.redirects["model.safetensors"] = gone.url
+    with desk.started() as process:
+        until(lambda: desk.waits() == ["1"])
+        del server.redirects["model.safetensors"]
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    desk.assert_installed()
+
+
+def test_a_folder_that_cannot_be_made_is_named(desk):
+    regular = desk.tmp / "regular file"
+    regular.write_text("not a folder")
+    result = desk.run(NANOGPT_NP_HOME=regular / "x")
+    assert_failed(result, f"cannot write to {regular}/x/gpt2", "NANOGPT_NP_HOME")
+
+
+def test_too_small_a_disk_is_noticed_before_the_first_byte(desk, server):
+    desk.write_script(weights_bytes=10**18)
+    assert_failed(desk.run(), "not enough space", "1000000000.00 GB")
+    assert server.ranges_asked() == []
+
+
+def test_a_disk_that_fills_up_keeps_what_it_has_for_the_next_run(desk, server):
+    # A limit on file size fails a write just as a full disk does, once its signal is ignored.
+    full = "trap '' XFSZ; ulimit -f 100; exec \"$@\""  # in kB of 1024
+    result = desk.run(command=[BASH, "-c", full, "limited", BASH])
+    assert_failed(result, f"cannot write {desk.partial} (disk full?)", "102.4 kB")
+    assert len(server.ranges_asked()) == 1
+    assert desk.names() == ["config.json", "model.safetensors.partial"]
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked()[1] == "bytes=102400-"
+
+
+def tool_folder(desk, without):
+    """A folder with all the programs that weights.sh calls, but for those in `without`."""
+    folder = desk.tmp / "tools"
+    folder.mkdir()
+    tools = "cat curl df mkdir mv ps rm rmdir sha256sum shasum sleep tail tr uname wc"
+    for tool in tools.split():
+        path = shutil.which(tool)
+        if path and tool not in without:
+            (folder / tool).symlink_to(path)
+    return folder
+
+
+def test_shasum_does_where_sha256sum_is_missing(desk):
+    if not shutil.which("shasum"):
+        pytest.skip("shasum is not installed")
+    assert_fine(desk.run(PATH=tool_folder(desk, ["sha256sum"])))
+    desk.assert_installed()
+
+
+def test_sha256sum_does_where_shasum_and_ps_are_missing(desk):
+    if not shutil.which("sha256sum"):
+        pytest.skip("sha256sum is not installed")
+    assert_fine(desk.run(PATH=tool_folder(desk, ["shasum", "ps"])))
+    desk.assert_installed()
+
+
+@pytest.mark.parametrize("missing", [["curl"], ["sha256sum", "shasum"]], ids=" ".join)
+def test_a_missing_program_is_named(desk, missing):
+    assert_failed(desk.run(PATH=tool_folder(desk, missing)), *missing)
+
+
+@pytest.mark.parametrize("endpoint", ["huggingface.co", "file:///etc", "-o"])
+def test_an_endpoint_that_is_no_web_address_is_refused(desk, endpoint):
+    assert_failed(desk.run(HF_ENDPOINT=endpoint), "HF_ENDPOINT", endpoint)
+
+
+# ---- The token ---------------------------------------------------------------------------------
+
+
+def test_the_token_is_sent_and_does_not_follow_to_another_host(desk, server):
+    with serving() as cdn:
+        cdn.cuts = [100_000]
+        server.redirects["model.safetensors"] = cdn.url
+        assert_fine(desk.run(HF_TOKEN=f"{TOKEN}\n", HF_ENDPOINT=f"{server.url}/"))
+        desk.assert_installed()
+        assert {authorization for _, _, authorization in server.log} == {f"Bearer {TOKEN}"}
+        assert server.revisions == {(REPOS["gpt2"], REVISIONS["gpt2"])}  # no slash too many in an address
+        assert cdn.log == [
+            ("model.safetensors", None, None),
+            ("model.safetensors", "bytes=100000-", None),  # resumed through the redirect
+        ]
+
+
+def test_without_a_token_none_is_sent(desk, server):
+    assert_fine(desk.run())
+    assert {authorization for _, _, authorization in server.log} == {None}
+
+
+def test_the_token_is_not_on_any_command_line(desk, server):
+    if not shutil.which("ps"):
+        pytest.skip("ps is not installed")
+    server.pause_at = PAUSE
+    with desk.started(HF_TOKEN=TOKEN) as process:
+        until(desk.is_halfway)
+        lines = subprocess.run(["ps", "axww", "-o", "args="], capture_output=True, text=True).stdout
+        server.go_on.set()
+        process.communicate(timeout=20)
+    assert f"--output {desk.partial}" in lines  # curl was running, and was seen
+    assert TOKEN not in lines
+
+
+def test_a_token_that_could_smuggle_in_curl_options_is_refused(desk, server):
+    assert_failed(desk.run(HF_TOKEN='x"\nurl = "http://127.0.0.1:1/'), "HF_TOKEN")
+    assert server.log == []
+
+
+# ---- Two at once -------------------------------------------------------------------------------
+
+
+def test_a_second_run_waits_for_the_first_and_downloads_nothing(desk, server):
+    server.pause_at = PAUSE
+    with desk.started() as first:
+        until(desk.is_halfway)
+        with desk.started() as second:
+            said = second.stderr.readline()
+            assert said.startswith(f"waiting for another weights.sh (process {first.pid})")
+            until(lambda: len(desk.waits()) > 3)
+            server.go_on.set()
+            _, rest = second.communicate(timeout=20)
+        first.communicate(timeout=20)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert rest == ""  # said once
+    desk.assert_installed()
+    assert [name for name, _, _ in server.log] == ["config.json", "model.safetensors"]
+
+
+def dead_process():
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def host_name():
+    result = subprocess.run([BASH, "-c", "echo $HOSTNAME"], capture_output=True, text=True)
+    return result.stdout.strip()
+
+
+def test_the_lock_of_a_dead_run_is_taken_over_by_one_of_many(desk, server):
+    desk.folder.mkdir(parents=True)
+    desk.lock.write_text(f"{dead_process()} {host_name()}\n" * 2)
+    server.pause_at = PAUSE
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(desk.started()) for _ in range(6)]
+        until(desk.is_halfway)
+        until(lambda: len(desk.waits()) > 10)
+        server.go_on.set()
+        for run in runs:
+            run.communicate(timeout=20)
+    assert [run.returncode for run in runs] == [0] * 6
+    desk.assert_installed()
+    assert [name for name, _, _ in server.log] == ["config.json", "model.safetensors"]
+
+
+def test_a_curl_that_outlives_its_killed_run_is_waited_for(desk, server):
+    server.pause_at = PAUSE
+    with desk.started() as first:
+        until(desk.is_halfway)
+        first.kill()  # -9: no trap runs, and curl goes on
+        first.communicate(timeout=20)
+    curl = desk.lock.read_text().split()[-2]
+    with desk.started() as second:
+        assert f"(process {curl})" in second.stderr.readline()
+        server.go_on.set()
+        _, errors = second.communicate(timeout=20)
+    assert second.returncode == 0, errors
+    desk.assert_installed()
+    assert len(server.ranges_asked()) == 1
+
+
+def test_a_lock_from_another_host_is_respected_and_named(desk, server):
+    desk.folder.mkdir(parents=True)
+    desk.lock.write_text("12345 some-other-host\n")
+    with desk.started() as process:
+        said = process.stderr.readline()
+        assert "process 12345 on some-other-host" in said
+        assert f"delete {desk.lock}" in said
+        desk.lock.unlink()
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    desk.assert_installed()
+
+
+def test_a_guard_left_behind_is_named_and_not_waited_for_without_end(desk, server):
+    (desk.folder / ".lock.guard").mkdir(parents=True)
+    assert_failed(desk.run(), str(desk.folder / ".lock.guard"), "delete it")
+    assert server.log == []
+
+
+# ---- The command line --------------------------------------------------------------------------
+
+
+def test_the_pins_are_the_published_ones():
+    reference = json.loads((HERE / "reference" / "gpt2_published.json").read_text())["files"]
+    lines = subprocess.run(
+        [BASH, str(SCRIPT), "--pins"], env={**os.environ, "HOME": "/"}, capture_output=True, text=True
+    ).stdout.splitlines()
+    found, models = {}, []
+    for model, repo, revision, name, digest, size in map(str.split, lines):
+        models += [model]
+        assert repo.endswith(f"/{model}")
+        found.setdefault(repo, {"revision": revision})
+        assert found[repo]["revision"] == revision
+        found[repo][name] = (digest, None if size == "-" else int(size))
+    expected = {
+        repo: {
+            name: value if name == "revision" else (value["sha256"], value["bytes"]) for name, value in entry.items()
+        }
+        for repo, entry in reference.items()
+    }
+    assert found == expected
+    assert list(dict.fromkeys(models)) == ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"]
+
+
+def test_list_says_what_is_there(desk, server):
+    def listed():
+        result = desk.run("--list")
+        assert_fine(result)
+        return {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
+
+    assert listed()["gpt2"] == ["124439808", "3.0", "MB", "no", REVISIONS["gpt2"]]
+    assert listed()["gpt2-medium"][:4] == ["354823168", "1.51", "GB", "no"]
+    assert listed()["gpt2-large"][:3] == ["774030080", "?", "no"]
+    assert listed()["gpt2-xl"][:3] == ["1557611200", "?", "no"]
+    assert listed()["distilgpt2"][0] == "81912576"
+    server.cuts, server.cut_always = [100_000], 0
+    desk.run()
+    assert listed()["gpt2"][3] == "partial"
+    server.cut_always = None
+    desk.run()
+    assert listed()["gpt2"][3] == "yes"
+    desk.record.unlink()
+    assert listed()["gpt2"][3] == "unchecked"
+    assert listed()["distilgpt2"][3] == "no"
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_names_every_option_model_and_variable(desk, server, option):
+    result = desk.run(option)
+    assert_fine(result)
+    words = "--list --pins --help gpt2-xl distilgpt2 NANOGPT_NP_HOME HF_ENDPOINT HF_TOKEN 130"
+    for word in [*words.split(), f"{desk.home}/MODEL"]:
+        assert word in result.stdout
+    assert result.stderr == ""
+    assert server.log == []
+
+
+@pytest.mark.parametrize("option", ["--force", "-x", "-"])
+def test_an_unknown_option_is_wrong_usage(desk, option):
+    result = desk.run(option)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"weights.sh: unknown option '{option}'; see ./weights.sh --help\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("bert", ""),
+        ("", ""),
+        ("GPT2_Medium", "; did you mean gpt2-medium?"),
+        ("openai-community/gpt2-xl", "; did you mean gpt2-xl?"),
+        ("large", "; did you mean gpt2-large?"),
+        ("gpt-2", "; did you mean gpt2?"),
+    ],
+)
+def test_an_unknown_model_is_wrong_usage_before_anything_is_downloaded(desk, server, name, hint):
+    result = desk.run("gpt2", name)
+    assert (result.returncode, result.stdout) == (2, "")
+    known = "gpt2 gpt2-medium gpt2-large gpt2-xl distilgpt2"
+    assert result.stderr == f"weights.sh: unknown model '{name}'; known: {known}{hint}\n"
+    assert server.log == []
+
+
+@pytest.mark.parametrize(
+    ("system", "cache", "expected"),
+    [
+        ("Linux", "/c d/cache", "/c d/cache/nanogpt_np"),
+        ("Linux", None, "/h/.cache/nanogpt_np"),
+        ("Linux", "", "/h/.cache/nanogpt_np"),
+        ("Darwin", "/c d/cache", "/h/Library/Caches/nanogpt_np"),
+    ],
+)
+@pytest.mark.parametrize("home", [None, ""])
+def test_the_default_folder_is_the_users_cache(desk, system, cache, expected, home):
+    executable(desk.bin / "uname", f"#!/bin/sh\necho {system}\n")
+    result = desk.run("--list", NANOGPT_NP_HOME=home, HOME="/h", XDG_CACHE_HOME=cache)
+    assert result.stderr == f"in {expected}\n"
+
+
+def test_a_relative_folder_is_taken_from_where_one_stands(desk):
+    assert_fine(desk.run(NANOGPT_NP_HOME="-models"))
+    assert (desk.tmp / "-models" / "gpt2" / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_shellcheck_finds_nothing():
+    shellcheck = shutil.which("shellcheck")
+    if not shellcheck:
+        pytest.skip("shellcheck is not installed")
+    result = subprocess.run([shellcheck, str(SCRIPT)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_script_is_executable():
+    assert os.access(SCRIPT, os.X_OK)
