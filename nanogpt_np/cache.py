@@ -55,13 +55,15 @@ class KVCache:
     def _remember(self, i, k, v):
         """(..., H, T, D) of this pass -> (..., H, S, D) of all passes"""
         *batch, H, T, D = k.shape
-        shape = (*batch, H, self.config.n_positions, D)
-        if i not in self._layers:
+        S, longest = self.length + T, self.config.n_positions
+        if S > longest:
+            raise ValueError(f"{self.length} cached + {T} tokens are more than this cache holds: {longest}")
+        shape = (*batch, H, longest, D)
+        if not self.length:
             self._layers[i] = np.empty(shape, k.dtype), np.empty(shape, v.dtype)
         keys, values = self._layers[i]
-        if keys.shape != shape:
-            raise ValueError(f"this cache holds keys of shape {keys.shape}, the new ones need {shape}")
-        S = self.length + T
+        if (keys.shape, keys.dtype) != (shape, k.dtype):
+            raise ValueError(f"this cache holds {keys.dtype} keys of shape {keys.shape}, not {k.dtype} of {shape}")
         keys[..., self.length : S, :] = k
         values[..., self.length : S, :] = v
         return keys[..., :S, :], values[..., :S, :]

@@ -116,7 +116,7 @@ def read_tensors(stored):
 
 def _read(s):
     values = np.empty(math.prod(s.shape), np.float32)
-    step = CHUNK * values.size // s.nbytes  # values in a chunk
+    step = max(1, CHUNK * values.size // max(1, s.nbytes))  # values in a chunk
     with s.path.open("rb") as file:
         file.seek(s.start)
         for begin in range(0, values.size, step):

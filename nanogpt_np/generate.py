@@ -76,11 +76,14 @@ def next_logits(model, ids, *, cache=None, trace=no_trace):
     """ids (T,) -> (V,): the scores of what follows the last token; ValueError if any is NaN or infinite."""
     with np.errstate(all="ignore"):  # what overflows is found below, and told once
         last_row = trace("hook_last_row", model.hidden(ids, cache=cache, trace=trace)[-1])
-        logits = trace("hook_next_logits", model.lm_head(last_row))
+        logits = model.lm_head(last_row)
     if not np.isfinite(logits).all():
         bad = [name for name, array in model.params.items() if not np.isfinite(array).all()]
         where = f"tensor {bad[0]} holds NaN or inf" if bad else "the weights are finite, an activation overflowed"
         raise ValueError(f"the logits hold NaN or inf, so there is no next token: {where}")
+    logits = trace("hook_next_logits", logits)
+    if not np.isfinite(logits.max()):  # a trace may rule tokens out with -inf, but not all of them
+        raise ValueError("the trace gave back logits of which the largest is not finite: there is no next token")
     return logits
 
 

@@ -6,6 +6,7 @@ downloaded already are found in their cache. Nothing here touches the network.
 
 import hashlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from importlib import resources
@@ -57,6 +58,7 @@ PINS = {
         352824413,
     ),
 }
+DIGEST = re.compile(r"[0-9a-f]{64}\b")
 HASHED_AT_ONCE = 1 << 24  # bytes: up to this size a SHA-256 takes less than a twentieth of a second
 
 
@@ -93,10 +95,15 @@ def find(name):
     where it was looked for and what to do.
     """
     name = os.fspath(name)
+    if not name.strip():
+        raise ValueError("the name of the model is empty")
     if name in bundled():
         return bundled()[name]
     if name in PINS:
-        places = [models_folder() / name, *_snapshots(PINS[name].repo, PINS[name].revision)]
+        pin = PINS[name]
+        # Hugging Face's tools keep a model under the name it was asked by: "gpt2" as well as its repository's.
+        hub = [snapshot for repo in (pin.repo, name) for snapshot in _snapshots(repo, pin.revision)]
+        places = [models_folder() / name, *hub]
         for place in places:
             if _holds_model(place):
                 return place
@@ -135,11 +142,9 @@ def origin(name, directory):
         return f"{name} (local checkpoint; {shown})"
     pin = PINS[name]
     size = path.stat().st_size if path.is_file() else None
-    if digest == pin.sha256:
-        return f"{name} (downloaded, the published weights; {shown})"
-    if digest or size != (pin.nbytes or size) or size is None:
+    if size is None or pin.nbytes not in (None, size) or digest not in (None, pin.sha256):
         return f"NOT the published {name} (another checkpoint in {directory}; {shown})"
-    return f"{name} (downloaded; {shown})"
+    return f"{name} (downloaded{', the published weights' if digest else ''}; {shown})"
 
 
 def known_digest(path):
@@ -154,11 +159,10 @@ def known_digest(path):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     record = path.with_name(path.name + ".sha256")
     if record.is_file() and record.stat().st_mtime >= path.stat().st_mtime:
-        return record.read_text(encoding="utf-8").split(maxsplit=1)[0]
+        found = DIGEST.match(record.read_text(encoding="utf-8", errors="replace"))
+        return found and found[0]
     blob = path.resolve()
-    if blob.parent.name == "blobs" and len(blob.name) == 64:
-        return blob.name
-    return None
+    return blob.name if blob.parent.name == "blobs" and DIGEST.fullmatch(blob.name) else None
 
 
 def _holds_model(directory):

@@ -35,6 +35,8 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     with np.errstate(over="ignore"):
         p = np.exp((logits - logits.max()) / temperature)
     p /= p.sum()
+    if top_p == 1:  # all of them, however unlikely
+        top_p = None
     if top_k is None and top_p is None:
         return p
     order = np.argsort(-logits, kind="stable")

@@ -6,10 +6,12 @@ Source: Radford et al. 2019, section 2.2. The split pattern is the one published
 
 import base64
 import codecs
+import re
 from importlib import resources
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 50256
+LONGEST_GAP = 999_999  # white-space characters in a row at which tiktoken's pattern gives up and panics
 SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
 
@@ -27,6 +29,8 @@ class Tokenizer:
 
     def encode(self, text, *, special=False):
         """Return the ids of `text`; ``<|endoftext|>`` is 7 tokens of text, or the one token if `special`."""
+        if len(text) >= LONGEST_GAP and re.search(rf"\s{{{LONGEST_GAP}}}", text):
+            raise ValueError(f"the text holds {LONGEST_GAP:,} or more white-space characters in a row")
         if special:
             return self.encoding.encode(text, allowed_special="all")
         return self.encoding.encode_ordinary(text)

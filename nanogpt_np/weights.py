@@ -4,6 +4,7 @@
 ``transformer.`` prefix, tied or untied. `save` writes what Hugging Face reads.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -92,8 +93,9 @@ def save(model, directory, dtype=np.float32):
 
     dtype : numpy float32 or float16 (half the size; values are rounded).
 
-    Each file is written beside its final name and renamed when whole. Raises ValueError where the
-    directory holds a sharded checkpoint, whose index would no longer be true.
+    Both files are written beside their final names and renamed when whole. Raises ValueError where the
+    directory holds a sharded checkpoint, whose index would no longer be true, and for values that
+    float16 cannot hold.
     """
     from safetensors.numpy import save_file
 
@@ -103,21 +105,33 @@ def save(model, directory, dtype=np.float32):
     if (directory / INDEX).exists():
         raise ValueError(f"{directory} holds a sharded checkpoint: save to another directory")
     directory.mkdir(parents=True, exist_ok=True)
-    head = ("lm_head.weight",)  # the only name without the prefix
-    tensors = {
-        name if name in head else PREFIX + name: np.ascontiguousarray(array, dtype)
-        for name, array in model.params.items()
-    }
-    config = json.dumps(model.config.to_dict() | {"dtype": np.dtype(dtype).name}, indent=2) + "\n"
-    _replace(directory / SINGLE, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    _replace(directory / "config.json", lambda path: path.write_text(config, encoding="utf-8"))
+    head = "lm_head.weight"  # the only name without the prefix
+    tensors = {}
+    for name, array in model.params.items():
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array, dtype)
+        if np.isinf(stored).any() and np.isfinite(array).all():
+            raise ValueError(f"{name} holds {np.abs(array).max()}, too large for {stored.dtype}")
+        tensors[name if name == head else PREFIX + name] = stored
+    fields = replace(model.config, tie_word_embeddings=head not in tensors).to_dict() | {"dtype": np.dtype(dtype).name}
+    with whole_file(directory / SINGLE) as weights, whole_file(directory / "config.json") as config:
+        save_file(tensors, weights, metadata={"format": "pt"})
+        config.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        # config.json is put in place first: until the tensors follow, none of another model may stand beside it.
+        old = directory / "config.json"
+        if not (old.is_file() and old.read_bytes() == config.read_bytes()):
+            (directory / SINGLE).unlink(missing_ok=True)
 
 
-def _replace(path, write):
-    """Have `write` make the file under another name, then put it in place of `path` at one stroke."""
+@contextlib.contextmanager
+def whole_file(path):
+    """Give a name to write to beside `path`, and put that file in place of `path` at one stroke when it is whole."""
     partial = path.with_name(path.name + ".partial")
     try:
-        write(partial)
+        yield partial
+        umask = os.umask(0)  # the only way to read it
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # safetensors makes files that only their owner may read
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -126,7 +126,7 @@ for name, value, expected in (
     ("model not downloaded", "gpt2-xl", "./weights.sh gpt2-xl"),
     ("model that no cache has", "someone/gpt2-tuned", "no model 'someone/gpt2-tuned'"),
     ("directory that is not there", "./nowhere", "no model './nowhere'"),
-    ("empty model name", " ", "no model ' '"),
+    ("empty model name", " ", "the name of the model is empty"),
 ):
     CASES[name] = (model(value), expected, 1)
 cases(
