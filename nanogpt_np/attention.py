@@ -21,7 +21,8 @@ def no_memory(k, v):
 
 def softmax(x):
     """Turn each row of the last axis into positive weights that sum to 1; same shape."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))  # minus the maximum: exp cannot overflow
+    e = x - x.max(axis=-1, keepdims=True)  # exp of what is at most 0 cannot overflow
+    np.exp(e, out=e)
     e /= e.sum(axis=-1, keepdims=True)
     return e
 
@@ -60,3 +61,36 @@ class Attention:
         z = trace("hook_z", np.swapaxes(pattern @ values, -2, -3))  # (..., T, H, D)
         merged = trace("hook_merged", z.reshape(x.shape))  # (..., T, C)
         return merged @ self.c_proj_weight + self.c_proj_bias
+
+    def backward(self, d_out, x, tape, trace=no_trace):
+        """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
+
+        The products as in `mlp.py`. For a row p = softmax(s): d_s = p (d_p - sum(d_p p)), since raising
+        one score lowers the share of all others; masked scores have p = 0 and so no gradient.
+        """
+        C = x.shape[-1]
+        q, k, v, pattern = (tape(f"hook_{name}") for name in ("q", "k", "v", "pattern"))
+        q, k, v = (np.swapaxes(a, -2, -3) for a in (q, k, v))  # (..., H, T, D)
+        d_merged = trace("hook_merged", d_out @ self.c_proj_weight.T)
+        d_z = trace("hook_z", d_merged.reshape(*x.shape[:-1], self.n_head, -1))  # (..., T, H, D)
+        d_heads = np.swapaxes(d_z, -2, -3)
+        d_pattern = trace("hook_pattern", d_heads @ np.swapaxes(v, -1, -2))  # (..., H, T, T)
+        d_scores = pattern * (d_pattern - (d_pattern * pattern).sum(axis=-1, keepdims=True))
+        d_scores = trace("hook_attn_scores", d_scores)
+
+        d_qkv = np.empty((*x.shape[:-1], 3, self.n_head, C // self.n_head), d_out.dtype)  # (..., T, 3, H, D)
+        d_q, d_k, d_v = (np.swapaxes(d_qkv[..., i, :, :], -2, -3) for i in range(3))  # views into it
+        np.matmul(d_scores * self.scale, k, out=d_q)
+        np.matmul(np.swapaxes(d_scores, -1, -2), q * self.scale, out=d_k)
+        np.matmul(np.swapaxes(pattern, -1, -2), d_heads, out=d_v)
+        for i, name in enumerate("qkv"):
+            trace(f"hook_{name}", d_qkv[..., i, :, :])
+        d_qkv = trace("hook_qkv", d_qkv.reshape(*x.shape[:-1], 3 * C))
+
+        rows, out_rows = d_qkv.reshape(-1, 3 * C), d_out.reshape(-1, C)
+        return d_qkv @ self.c_attn_weight.T, {
+            "c_attn.weight": x.reshape(-1, C).T @ rows,
+            "c_attn.bias": rows.sum(axis=0),
+            "c_proj.weight": tape("hook_merged").reshape(-1, C).T @ out_rows,
+            "c_proj.bias": out_rows.sum(axis=0),
+        }

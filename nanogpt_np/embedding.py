@@ -23,3 +23,15 @@ class Embedding:
         tokens = trace("hook_embed", self.wte_weight[ids])  # (..., T, C)
         positions = self.wpe_weight[start : start + T]  # (T, C), the same for every prompt of a batch
         return tokens + trace("hook_pos_embed", np.broadcast_to(positions, tokens.shape))
+
+    def backward(self, d_out, ids, start=0, trace=no_trace):
+        """d_out (..., T, C) -> {"wte.weight": (V, C), "wpe.weight": (n_positions, C)}
+
+        Looking up a row is a product with a matrix of zeros and ones; its gradient adds each token's
+        vector to the row that was read. A row that was read twice gets the sum.
+        """
+        T, C = d_out.shape[-2:]
+        d_wte, d_wpe = np.zeros_like(self.wte_weight), np.zeros_like(self.wpe_weight)
+        np.add.at(d_wte, ids.reshape(-1), trace("hook_embed", d_out).reshape(-1, C))
+        d_wpe[start : start + T] = trace("hook_pos_embed", d_out).reshape(-1, T, C).sum(axis=0)
+        return {"wte.weight": d_wte, "wpe.weight": d_wpe}

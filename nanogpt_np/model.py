@@ -38,6 +38,25 @@ class Block:
         x = x + trace("hook_mlp_out", self.mlp(self.ln_2(x, ln2), mlp))
         return trace("hook_resid_post", x)
 
+    def backward(self, d_out, tape, trace=no_trace):
+        """d_out (..., T, C) -> d_x (..., T, C), gradients by name
+
+        A sum passes its gradient on to both of its parts: along the stream, and into the layer.
+        """
+        ln1, attn, ln2, mlp = (
+            (lambda name, part=part: tape(part + name), scoped(trace, part))
+            for part in ("ln1.", "attn.", "ln2.", "mlp.")
+        )
+        d_x = trace("hook_resid_post", d_out)
+        d_mlp, mlp_grads = self.mlp.backward(trace("hook_mlp_out", d_x), tape("ln2.hook_output"), *mlp)
+        d_mlp, ln_2_grads = self.ln_2.backward(d_mlp, *ln2)
+        d_x = trace("hook_resid_mid", d_x + d_mlp)
+        d_attn, attn_grads = self.attn.backward(trace("hook_attn_out", d_x), tape("ln1.hook_output"), *attn)
+        d_attn, ln_1_grads = self.ln_1.backward(d_attn, *ln1)
+        parts = {"ln_1.": ln_1_grads, "attn.": attn_grads, "ln_2.": ln_2_grads, "mlp.": mlp_grads}
+        grads = {part + name: d for part, layer in parts.items() for name, d in layer.items()}
+        return trace("hook_resid_pre", d_x + d_attn), grads
+
 
 @dataclass(frozen=True, eq=False)
 class GPT2:
@@ -72,6 +91,24 @@ class GPT2:
         cache.advance(ids.shape[-1])
         return x
 
+    def backward(self, d_out, tape, trace=no_trace):
+        """d_out (..., T, C), the gradient of what `hidden` returned -> ``{parameter name: gradient}``
+
+        tape : the `Recorder` that traced `hidden`; the first pass of a prompt, without a cache.
+        trace : is told the gradient of every trace point, last to first, under the point's own name.
+        """
+
+        def at(prefix):
+            return (lambda name: tape[prefix + name]), scoped(trace, prefix)
+
+        d_x, final = self.ln_f.backward(d_out, *at("ln_final."))
+        blocks = {}
+        for i, block in reversed(list(enumerate(self.h))):
+            d_x, grads = block.backward(d_x, *at(f"blocks.{i}."))
+            blocks |= {f"h.{i}.{name}": d for name, d in grads.items()}
+        ends = self.embedding.backward(d_x, tape["hook_tokens"], trace=trace)
+        return ends | blocks | {f"ln_f.{name}": d for name, d in final.items()}
+
     @property
     def params(self):
         """Every stored array under its checkpoint name, in the order of use; no copies."""
@@ -86,7 +123,7 @@ class GPT2:
 
 
 def check_ids(ids, config, past=0):
-    """Return `ids` as an array, or raise ValueError if the model cannot read them after `past` tokens."""
+    """Return a copy of `ids` as integers, or raise ValueError if no model can read them after `past` tokens."""
     ids = np.asarray(ids)
     V, longest = config.vocab_size, config.n_positions
     if ids.ndim == 0 or ids.size == 0:
@@ -100,7 +137,7 @@ def check_ids(ids, config, past=0):
     if past + T > longest:
         before = f"{past} cached + " if past else ""
         raise ValueError(f"{before}{T} tokens are more than this model's context of {longest} tokens")
-    return ids
+    return ids.astype(np.int64)
 
 
 def _arrays(prefix, layer):

@@ -1,0 +1,47 @@
+"""Training with the tokens that occur: all others share one row of the embedding.
+
+A small text uses some thousand of GPT-2's 50,257 tokens. If the n rows that never occur are one and
+the same vector, their n logits are equal, and the softmax over all 50,257 is the softmax over the
+rows that occur and one more whose logit has log(n) added: exactly the same numbers, many times
+faster. What comes out is a whole GPT-2 checkpoint in which those rows are written n times.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+
+class SharedRows:
+    """The map between a vocabulary of `full` tokens and one of the `used` tokens and a shared row."""
+
+    def __init__(self, used, full=50257):
+        self.used = np.unique(used)  # sorted
+        self.full = full
+        self.unseen = full - len(self.used)
+        if not self.unseen:
+            raise ValueError("every token occurs: there is no row to share")
+        self.size = len(self.used) + 1  # the shared row comes last
+        self.offset = np.zeros(self.size, np.float32)
+        self.offset[-1] = math.log(self.unseen)
+        self._compact = np.full(full, self.size - 1)
+        self._compact[self.used] = np.arange(len(self.used))
+
+    def encode(self, ids):
+        """Full ids -> compact ids, in any shape; negative targets stay as they are."""
+        ids = np.asarray(ids)
+        return np.where(ids < 0, ids, self._compact[np.maximum(ids, 0)])
+
+    def decode(self, ids):
+        """Compact ids -> full ids; the shared row has no id of its own and becomes the first unseen one."""
+        first_unseen = np.flatnonzero(self._compact == self.size - 1)[0]
+        return np.append(self.used, first_unseen)[np.asarray(ids)]
+
+    def compact(self, config):
+        """Return the Config of the model that is trained."""
+        return replace(config, vocab_size=self.size)
+
+    def expand(self, config, params):
+        """Return (Config, params) of the whole checkpoint."""
+        rows = {name: a[self._compact] if name in ("wte.weight", "lm_head.weight") else a for name, a in params.items()}
+        return replace(config, vocab_size=self.full), rows
