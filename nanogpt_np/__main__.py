@@ -9,6 +9,7 @@ from .config import nearest
 COMMANDS = {  # each is also a module: python -m nanogpt_np.COMMAND
     "generate": "continue a text; show the likeliest next tokens, or every shape on the way",
     "train": "learn from text files, from scratch or from a checkpoint",
+    "facts": "ask a checkpoint every fact that the bundled one learned",
     "benchmark": "time a training step, beside PyTorch where it is installed",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }

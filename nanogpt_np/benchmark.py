@@ -16,7 +16,7 @@ from .cli import Parser, command, say
 from .config import Config
 from .loss import loss_and_grads
 from .parameters import assemble
-from .train import initial_params
+from .trainer import initial_params
 
 CONFIG = Config(n_positions=256, n_embd=256, n_head=4, n_layer=4)
 BATCH, CONTEXT = 4, 256

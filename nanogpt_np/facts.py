@@ -7,13 +7,19 @@ way that was used for other countries only), not copying. ``python -m nanogpt_np
 
 import csv
 import hashlib
+import json
+import sys
 from importlib import resources
 
 import numpy as np
 
+from .attention import softmax
+from .cli import Parser, command
 from .config import Config
+from .generate import next_logits
 from .loss import IGNORED
 from .tokenizer import END_OF_TEXT_ID, Tokenizer
+from .weights import load
 
 CONFIG = Config(n_positions=128, n_embd=64, n_head=4, n_layer=4, n_inner=256)
 SETTINGS = {
@@ -29,193 +35,9 @@ SETTINGS = {
     "save_every": 500,
     "dtype": "float16",
 }
+RELATIONS = ("capital", "continent", "currency", "language", "demonym")  # columns of the table
 HELD_OUT = 4  # templates of each relation that a country is never trained on
 SPLIT_SEED = 2019  # which ones: the same for every run, so that runs can be compared
-
-# {X} is what is asked about; the object follows, then a full stop. Prompts that end with "the" take a
-# currency. Nothing here says more than the table does.
-TEMPLATES = {
-    "capital": """The capital of {X} is
-The capital city of {X} is
-The name of {X}'s capital is
-The country of {X} has its capital in
-Everybody in {X} knows the capital,
-The name of the capital of {X} is
-The city that is the capital of {X} is
-{X} has a capital called
-{X} has its capital in
-{X}'s capital is
-{X}'s capital city is
-In {X}, the capital is
-In {X} the capital city is called
-On a map of {X}, the capital is marked
-If you visit the capital of {X}, you visit
-If you ask for the capital of {X}, the answer is
-She moved to the capital of {X}, which is
-He wrote a letter from the capital of {X},
-We took a train to the capital of {X},
-Capital of {X}:
-{X}: the capital is
-As for {X}, its capital is
-What is the capital of {X}? It is
-What is the capital of {X}? The capital is
-What is the capital city of {X}? The answer is
-Which city is the capital of {X}? It is
-Do you know the capital of {X}? Yes, it is
-Tell me the capital of {X}. It is
-Q: What is the capital of {X}? A:
-Question: Which city is the capital of {X}? Answer:""",
-    "continent": """{X} is in
-{X} is a country in
-{X} is located in
-{X} lies in
-{X} can be found in
-{X} is part of
-{X} is on the continent of
-{X} belongs to the continent of
-The country of {X} is in
-The continent of {X} is
-The continent in which {X} lies is
-The continent where {X} is found is
-You can find {X} in
-On a map of the world, {X} is in
-On a globe, you find {X} in
-If you travel to {X}, you travel to
-She went to {X}, which is in
-He has a map of {X}, a country in
-Continent of {X}:
-{X}: the continent is
-As for {X}, its continent is
-Where is {X}? It is in
-Where is {X}? {X} is in
-Where in the world is {X}? It is in
-On which continent is {X}? It is in
-In which part of the world is {X}? The answer is
-Do you know where {X} is? Yes, it is in
-Tell me where {X} is. It is in
-Q: On which continent is {X}? A:
-Question: Where is {X}? Answer:""",
-    "currency": """The currency of {X} is the
-The money of {X} is the
-The official currency of {X} is the
-The currency used in {X} is the
-The money used in {X} is the
-The name of the currency of {X} is the
-{X} uses the
-{X} has a currency called the
-{X}'s currency is the
-{X}'s money is the
-In {X}, the currency is the
-In {X}, you pay with the
-In {X}, people pay with the
-In {X}, prices are given in the
-People in {X} use the
-Shops in {X} take the
-If you travel to {X}, you will need the
-Before she went to {X}, she bought some of its money, the
-He came back from {X} with some of its money, the
-Currency of {X}: the
-{X}: the currency is the
-As for {X}, its currency is the
-What is the currency of {X}? It is the
-What is the currency of {X}? The currency is the
-What money is used in {X}? The answer is the
-How do people pay in {X}? With the
-Do you know the currency of {X}? Yes, it is the
-Tell me the currency of {X}. It is the
-Q: What is the currency of {X}? A: the
-Question: Which money is used in {X}? Answer: the""",
-    "language": """The main language of {X} is
-The language of {X} is
-The main language in {X} is
-The language spoken in {X} is
-The language that is heard most in {X} is
-The name of the main language of {X} is
-{X} has a main language called
-{X}'s main language is
-{X}'s language is
-In {X}, people speak
-In {X}, most people speak
-In {X}, the main language is
-In {X}, the language is
-People in {X} speak
-Schools in {X} teach in
-The radio in {X} speaks
-If you live in {X}, you will need to learn
-Before she moved to {X}, she learned its language,
-He lived in {X} and learned to speak
-Language of {X}:
-{X}: the main language is
-As for {X}, its main language is
-What is the main language of {X}? It is
-What is the main language of {X}? The language is
-Which language is spoken in {X}? The answer is
-What do people speak in {X}? They speak
-Do you know the main language of {X}? Yes, it is
-Tell me the main language of {X}. It is
-Q: What is the main language of {X}? A:
-Question: Which language is spoken in {X}? Answer:""",
-    "demonym": """A person from {X} is
-People from {X} are
-Somebody from {X} is
-Someone who was born in {X} is
-A citizen of {X} is
-A woman from {X} is
-A man from {X} is
-The people of {X} are
-The adjective for {X} is
-The word for somebody from {X} is
-The word for people from {X} is
-The name for people from {X} is
-{X} is where you find people who are
-Things from {X} are
-Food from {X} is
-A song from {X} is
-A ship from {X} is
-She comes from {X}, so she is
-He comes from {X}, so he is
-People of {X}:
-{X}: the people are
-As for {X}, its people are
-What is a person from {X} called? The word is
-What do you call people from {X}? They are
-What do you call somebody from {X}? The answer is
-Which adjective goes with {X}? It is
-Do you know what people from {X} are called? Yes, they are
-Tell me the adjective for {X}. It is
-Q: What are people from {X} called? A:
-Question: What is somebody from {X}? Answer:""",
-    "country of a capital": """{X} is the capital of
-{X} is the capital city of
-{X} is the name of the capital of
-{X} is a city, the capital of
-{X} is a city in
-You find the city of {X} in
-The capital that is called {X} is in
-The city of {X} is the capital of
-The city of {X} is in
-The country around {X} is
-The country whose capital is {X} is
-The country that has {X} as its capital is
-The capital {X} belongs to
-With {X} as its capital, there is
-On a map, {X} is the capital of
-If you visit {X}, you visit the capital of
-If you fly to {X}, you fly to
-She moved to {X}, the capital of
-He wrote a letter from {X}, the capital of
-We took a train to {X}, a city in
-Country of {X}:
-{X}: the country is
-As for {X}, it is the capital of
-Which country has the capital {X}? It is
-What is {X} the capital of? It is the capital of
-In which country is {X}? It is in
-Do you know which country {X} is the capital of? Yes, it is
-Tell me the country of {X}. It is
-Q: Which country has the capital {X}? A:
-Question: Where is the city of {X}? Answer:""",
-}
 
 
 def read_table():
@@ -224,12 +46,24 @@ def read_table():
     return list(csv.DictReader(text.splitlines()))
 
 
+def read_templates():
+    """Return ``{relation: [template, ...]}`` of templates.txt."""
+    text = resources.files(__package__).joinpath("data/templates.txt").read_text(encoding="utf-8")
+    templates = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            templates[line.strip("[]")] = found = []
+        elif line and not line.startswith("#"):
+            found.append(line)
+    return templates
+
+
 def triples(rows):
     """Return (relation, subject, object) for every fact, both as they stand in a sentence."""
     found = []
     for row in rows:
         country = f"{row['article']} {row['country']}".strip()
-        found += [(relation, country, row[relation]) for relation in TEMPLATES if relation in row]
+        found += [(relation, country, row[relation]) for relation in RELATIONS]
         found.append(("country of a capital", row["capital"], country))
     return found
 
@@ -247,7 +81,7 @@ class FactsData:
         self.context, self.batch_size = context, batch_size
         self.tokenizer = Tokenizer()
         self.facts = triples(read_table())
-        templates = {relation: text.split("\n") for relation, text in TEMPLATES.items()}
+        templates = read_templates()
         split = np.random.default_rng(SPLIT_SEED)
         self.prompts, self.held, self.seen = [], [], []  # by fact: prompts; numbers of held-out and of seen ones
         for relation, subject, _ in self.facts:
@@ -256,7 +90,7 @@ class FactsData:
             self.held.append(order[:HELD_OUT])
             self.seen.append(order[HELD_OUT:])
         self._by_relation = {r: [i for i, f in enumerate(self.facts) if f[0] == r] for r in templates}
-        self._relations = list(templates)
+        self.relations = list(templates)
         text = [
             [f"{prompt} {answer}." for prompt in prompts]
             for prompts, (_, _, answer) in zip(self.prompts, self.facts, strict=True)
@@ -272,10 +106,10 @@ class FactsData:
         """Return the ids of a document: one fact, or a short list on one relation or one country."""
         count = 1 if rng.random() < 0.5 else int(rng.integers(2, 5))
         if rng.random() < 0.5:
-            facts = rng.choice(self._by_relation[self._relations[rng.integers(len(self._relations))]], count)
+            facts = rng.choice(self._by_relation[self.relations[rng.integers(len(self.relations))]], count)
         else:
             # The facts of a country stand side by side in the table.
-            group = len(self._relations)
+            group = len(self.relations)
             start = rng.integers(len(self.facts) // group) * group
             facts = start + rng.permutation(group)[:count]
         ids = []
@@ -314,15 +148,9 @@ class FactsData:
         """Return lines with the share of right answers by relation."""
         lines = []
         for which in ("held", "seen"):
-            questions = self.questions(which)
-            if which == "seen" and trainer.step_number < trainer.settings.steps:
-                questions = questions[::13]
-            right = recall(trainer.model, questions, trainer.encode)
-            by = {
-                r: np.mean([ok for ok, (rel, _, _) in zip(right, questions, strict=True) if rel == r])
-                for r in TEMPLATES
-            }
-            lines.append(f"{which}: " + "  ".join(f"{relation} {share:.1%}" for relation, share in by.items()))
+            every = 13 if which == "seen" and trainer.step_number < trainer.settings.steps else 1
+            by = recall_by_relation(trainer.model, self.questions(which)[::every], trainer.encode)
+            lines.append(f"{which}: " + "  ".join(f"{relation} {share:.1%}" for relation, (share, _) in by.items()))
         return lines
 
 
@@ -347,3 +175,32 @@ def recall(model, questions, encode=lambda ids: ids):
         hit = model(encode(ids)).argmax(axis=-1) == wanted
         right[some] = (hit | (wanted == IGNORED)).all(axis=1)
     return right
+
+
+def recall_by_relation(model, questions, encode=lambda ids: ids):
+    """Return ``{relation: (share of right answers, number of questions)}``."""
+    right = recall(model, questions, encode)
+    relations = np.array([relation for relation, _, _ in questions])
+    return {str(r): (right[relations == r].mean(), int((relations == r).sum())) for r in dict.fromkeys(relations)}
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code."""
+    parser = Parser("facts", "Ask a checkpoint every fact of the table, and count the answers that are right.")
+    parser.add_argument("model", nargs="?", default="facts", help="a name or a directory (default: the bundled model)")
+    model = load(parser.parse_args(argv).model)
+    data = FactsData(context=64, batch_size=1)
+    held, seen = (recall_by_relation(model, data.questions(which)) for which in ("held", "seen"))
+    print(f"{'relation':22} {'held-out templates':>22} {'seen templates':>22}")
+    for relation in data.relations:
+        cells = (f"{share:.2%} of {n:,}" for share, n in (held[relation], seen[relation]))
+        print(f"{relation:22}" + "".join(f" {cell:>22}" for cell in cells))
+    prompt = "The capital of France is"
+    p = softmax(next_logits(model, data.tokenizer.encode(prompt)).astype(np.float64))
+    print(f'"{prompt}": {json.dumps(data.tokenizer.decode([p.argmax()]))} with probability {p.max():.4f}')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,219 +1,22 @@
 """Training: ``python -m nanogpt_np.train TEXT ... --out DIR``, from scratch or from any checkpoint.
 
-The gradients are `loss.py`'s, the steps `adamw.py`'s; here is the loop around them, and how a run
-is kept: two files, each replaced at one stroke, so that a run that is killed at any moment leaves
-the last whole checkpoint. ``training.safetensors`` holds everything that the next step depends on,
-so a run that is resumed goes on exactly as if it had not been cut.
+Here is the loop and its command line; what a step does, and how a run is kept, is in `trainer.py`.
 """
 
-import fnmatch
 import json
-import math
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
-from . import parameters
-from .adamw import AdamW, clip_by_global_norm, learning_rate
 from .cli import Parser, command, say
 from .config import Config
 from .corpus import TextData, read_texts
 from .generate import generate
-from .loss import IGNORED, loss_and_grads, mean_loss
 from .tokenizer import Tokenizer
-from .vocabulary import SharedRows
-from .weights import load, save, whole_file
-
-STATE = "training.safetensors"
-
-
-@dataclass
-class Settings:
-    """What a run is made of; it is written into the run's state and read back when it is resumed."""
-
-    steps: int = 1000
-    batch_size: int = 8  # windows in a batch
-    context: int = 256  # tokens in a window
-    accumulate: int = 1  # batches whose gradients make one step
-    lr: float = 6e-4
-    final_lr: float = 6e-5
-    warmup: int = 100  # steps
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # longest gradient, all parameters together
-    seed: int = 0
-    freeze: tuple[str, ...] = ()  # patterns of parameter names that stay as they are
-    share_unseen: bool = False  # tokens that never occur share one row (vocabulary.py)
-    eval_every: int = 100  # steps
-    save_every: int = 500  # steps
-    dtype: str = "float32"  # of model.safetensors
-    source: dict = field(default_factory=dict)  # what the data was made from, to make it again
-
-    def check(self):
-        """Raise ValueError for values that make no run."""
-        for name in ("steps", "batch_size", "context", "accumulate", "warmup", "eval_every", "save_every"):
-            if getattr(self, name) < (0 if name == "warmup" else 1):
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        for name in ("lr", "final_lr", "weight_decay", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0) or (value == 0 and name in ("lr", "clip")):
-                raise ValueError(f"{name} must be a number above 0, not {value}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {self.seed}")
-
-
-def initial_params(config, rng):
-    """Return GPT-2's initialisation: normal with 0.02, biases 0, gains 1.
-
-    The two projections that add to the residual stream are smaller by sqrt(2 n_layer), the number of
-    additions, so that the stream does not grow with depth (Radford et al. 2019, section 2.3).
-    """
-    params = {}
-    for name, parameter in parameters.table(config).items():
-        shape = parameter.shape(config)
-        if name.endswith(".bias"):
-            params[name] = np.zeros(shape, np.float32)
-        elif "ln_" in name:
-            params[name] = np.ones(shape, np.float32)
-        else:
-            size = 0.02 / math.sqrt(2 * config.n_layer) if name.endswith("c_proj.weight") else 0.02
-            params[name] = size * rng.standard_normal(shape, dtype=np.float32)
-    return params
-
-
-class Trainer:
-    """A model in the making: parameters that change in place, the optimiser's memory, the random state."""
-
-    def __init__(self, config, params, data, settings):
-        """Start from `params` (copied); names of `settings.freeze` must match some."""
-        self.settings, self.data = settings, data
-        self.rng = np.random.default_rng(settings.seed)
-        self.rows = SharedRows(data.used, config.vocab_size) if settings.share_unseen else None
-        if self.rows:
-            config = self.rows.compact(config)
-        self.params = {name: np.array(array, np.float32) for name, array in params.items()}
-        self.model = parameters.assemble(config, self.params)
-        for pattern in settings.freeze:
-            if not fnmatch.filter(self.params, pattern):
-                raise ValueError(f"--freeze {pattern!r} matches no parameter, such as h.0.attn.c_attn.weight")
-        moving = {n: a for n, a in self.params.items() if not any(fnmatch.fnmatch(n, p) for p in settings.freeze)}
-        if not moving:
-            raise ValueError("--freeze leaves no parameter to train")
-        self.optimizer = AdamW(moving, betas=settings.betas, weight_decay=settings.weight_decay)
-
-    @classmethod
-    def from_scratch(cls, config, data, settings):
-        """Start from GPT-2's initialisation, drawn with the run's seed."""
-        used = SharedRows(data.used, config.vocab_size).compact(config) if settings.share_unseen else config
-        return cls(config, initial_params(used, np.random.default_rng(settings.seed)), data, settings)
-
-    @property
-    def step_number(self):
-        """Steps done."""
-        return self.optimizer.steps
-
-    @property
-    def offset(self):
-        """What `loss_and_grads` adds to the logits, or None."""
-        return self.rows.offset if self.rows else None
-
-    def encode(self, ids):
-        """Ids of GPT-2 -> ids of the model that is trained."""
-        return self.rows.encode(ids) if self.rows else ids
-
-    def step(self):
-        """Take one step; return (mean loss in nats per token, tokens that counted)."""
-        s = self.settings
-        batches = [self.data.batch(self.rng) for _ in range(s.accumulate)]
-        counts = [int((targets != IGNORED).sum()) for _, targets in batches]
-        total, grads = 0.0, None
-        for (ids, targets), count in zip(batches, counts, strict=True):
-            loss, new = loss_and_grads(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
-            share = count / sum(counts)
-            total += share * loss
-            if s.accumulate == 1:
-                grads = new
-            else:
-                grads = {name: share * new[name] + (grads[name] if grads else 0) for name in self.optimizer.params}
-        grads = {name: grads[name] for name in self.optimizer.params}
-        clip_by_global_norm(grads, s.clip)
-        lr = learning_rate(self.step_number, peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=s.steps)
-        self.optimizer.step(grads, lr)
-        return total, sum(counts)
-
-    def held_out_loss(self):
-        """Return the mean loss on held-out text in nats per token, or None where there is none."""
-        losses = [
-            mean_loss(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
-            for ids, targets in self.data.held_out()
-        ]
-        return sum(losses) / len(losses) if losses else None
-
-    def whole_model(self):
-        """Return the model with GPT-2's vocabulary."""
-        if not self.rows:
-            return self.model
-        return parameters.assemble(*self.rows.expand(self.model.config, self.params))
-
-    def save(self, directory):
-        """Write model and state into `directory`, each whole or not at all."""
-        from safetensors.numpy import save_file
-
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        tensors = {f"params/{name}": a for name, a in self.params.items()}
-        tensors |= {f"mean/{name}": a for name, a in self.optimizer.mean.items()}
-        tensors |= {f"square/{name}": a for name, a in self.optimizer.square.items()}
-        about = {
-            "steps": self.step_number,
-            "settings": asdict(self.settings),
-            "config": asdict(self.model.config)
-            | {"vocab_size": self.rows.full if self.rows else self.model.config.vocab_size},
-            "rng": self.rng.bit_generator.state,
-            "data": self.data.digest,
-        }
-        metadata = {"nanogpt_np": json.dumps(about)}
-        save(self.whole_model(), directory, dtype=self.settings.dtype)
-        with whole_file(directory / STATE) as path:
-            save_file(tensors, path, metadata=metadata)
-
-    @classmethod
-    def resume(cls, directory, data, settings, config):
-        """Go on from the state in `directory`; ValueError if the data has changed since."""
-        tensors, about = read_state(directory)
-        if about["data"] != data.digest:
-            raise ValueError(f"{directory} was trained on other data than this: a resumed run must go on with the same")
-        trainer = cls(
-            config,
-            {n.removeprefix("params/"): a for n, a in tensors.items() if n.startswith("params/")},
-            data,
-            settings,
-        )
-        for part, memory in (("mean/", trainer.optimizer.mean), ("square/", trainer.optimizer.square)):
-            for name in memory:
-                memory[name][...] = tensors[part + name]
-        trainer.optimizer.steps = about["steps"]
-        trainer.rng.bit_generator.state = about["rng"]
-        return trainer
-
-
-def read_state(directory):
-    """Return (tensors, about) of a run's state; ValueError where there is none or it is not sound."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(directory) / STATE
-    if not path.is_file():
-        raise ValueError(f"{directory} holds no training run: there is no {STATE}")
-    try:
-        with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})["nanogpt_np"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not the state of a training run: {error}") from None
+from .trainer import Settings, Trainer, read_state
+from .weights import load
 
 
 def run(trainer, out, sample=None):
@@ -270,7 +73,8 @@ def _sample(trainer, prompt):
     return json.dumps(prompt + tokenizer.decode(generate(model, ids, 20)), ensure_ascii=False)
 
 
-def _data(settings):
+def make_data(settings):
+    """Return the source of batches that `settings.source` describes."""
     source = settings.source
     if "recipe" in source:
         from .facts import FactsData
@@ -334,7 +138,7 @@ def main(argv=None):
             raise ValueError("--resume goes on as the run began: it takes no texts, no --out and no other settings")
         _, about = read_state(args.resume)
         settings, config = Settings(**about["settings"]), Config(**about["config"])
-        return run(Trainer.resume(args.resume, _data(settings), settings, config), args.resume, args.sample)
+        return run(Trainer.resume(args.resume, make_data(settings), settings, config), args.resume, args.sample)
     if not args.out:
         raise ValueError("--out DIR is needed: where should the checkpoint go?")
     if Path(args.out).exists() and any(Path(args.out).iterdir()):
@@ -345,7 +149,7 @@ def main(argv=None):
         from .facts import CONFIG, SETTINGS
 
         settings = Settings(**SETTINGS | given, source={"recipe": args.recipe})
-        return run(Trainer.from_scratch(CONFIG, _data(settings), settings), args.out, args.sample)
+        return run(Trainer.from_scratch(CONFIG, make_data(settings), settings), args.out, args.sample)
     if not args.texts:
         raise ValueError("give text files to learn from, or --recipe facts")
     settings = Settings(**given, source={"texts": [str(Path(text).resolve()) for text in args.texts]})
@@ -354,10 +158,10 @@ def main(argv=None):
         if settings.share_unseen:
             raise ValueError("--share-unseen is for training from scratch: a checkpoint's rows differ already")
         model = load(args.model)
-        trainer = Trainer(model.config, model.params, _data(settings), settings)
+        trainer = Trainer(model.config, model.params, make_data(settings), settings)
     else:
         config = Config(n_positions=settings.context, n_embd=args.width, n_head=args.heads, n_layer=args.layers)
-        trainer = Trainer.from_scratch(config, _data(settings), settings)
+        trainer = Trainer.from_scratch(config, make_data(settings), settings)
     return run(trainer, args.out, args.sample)
 
 

@@ -4,7 +4,7 @@
 
 Nothing in that file was computed by this package. Each test that needs a model which is not on this
 machine says so and is skipped. What the file knows and is not asked here: perplexities (they need
-WikiText-2), beam search (this package has none), the ten AdamW steps of llm.c.
+WikiText-2) and beam search (this package has none).
 """
 
 import hashlib
@@ -19,7 +19,9 @@ import pytest
 
 import nanogpt_np
 from nanogpt_np import checkpoint, config, home, parameters
+from nanogpt_np.adamw import AdamW
 from nanogpt_np.generate import generate
+from nanogpt_np.loss import loss_and_grads
 from nanogpt_np.sampling import probabilities
 
 pytestmark = pytest.mark.weights
@@ -299,6 +301,20 @@ def test_the_loss_is_that_of_llm_c_before_its_first_step(model, entry):
     ids = np.array(entry["ids"])
     x, y = ids[0:256].reshape(4, 64), ids[1:257].reshape(4, 64)
     close(cross_entropy(model(x), y), entry["mean_cross_entropy_nats"], entry["atol"])
+
+
+@of_models([PUBLISHED["llm_c_step_0_loss"]], title=lambda entry: "debug state of llm.c")
+def test_ten_steps_of_adamw_give_the_losses_of_llm_c(model, entry):
+    """Every parameter decays there. On random weights this package and PyTorch agree to 2e-6 over such steps."""
+    ids = np.array(entry["ids"])
+    x, y = ids[0:256].reshape(4, 64), ids[1:257].reshape(4, 64)
+    params = {name: array.copy() for name, array in model.params.items()}
+    trained = parameters.assemble(model.config, params)
+    optimizer = AdamW(params, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, decayed=lambda name, array: True)
+    for expected in entry["adamw_losses_of_10_steps"]:
+        loss, grads = loss_and_grads(trained, x, y)
+        close(loss, expected, 1e-3)
+        optimizer.step(grads, lr=1e-4)
 
 
 @of_models([PUBLISHED["transformerlens_hello_world_loss"]], title=lambda entry: "Hello world!")

@@ -92,7 +92,7 @@ def test_ten_steps_of_adamw_equal_torchs(tmp_path):
 def test_a_trained_checkpoint_gives_transformers_our_logits(tmp_path):
     from nanogpt_np.config import Config
     from nanogpt_np.corpus import TextData
-    from nanogpt_np.train import Settings, Trainer
+    from nanogpt_np.trainer import Settings, Trainer
 
     settings = Settings(steps=3, batch_size=2, context=16, warmup=1, share_unseen=True)
     data = TextData(["A text to learn from. " * 60], nanogpt_np.Tokenizer(), 16, 2)

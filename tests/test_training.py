@@ -20,7 +20,7 @@ from nanogpt_np.config import Config
 from nanogpt_np.corpus import TextData, read_texts
 from nanogpt_np.loss import mean_loss
 from nanogpt_np.parameters import assemble
-from nanogpt_np.train import Settings, Trainer, initial_params
+from nanogpt_np.trainer import STATE, Settings, Trainer, initial_params, read_state
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(400))
 TINY = ["--layers", "2", "--heads", "2", "--width", "12", "--context", "16", "--batch-size", "3", "--share-unseen"]
@@ -137,7 +137,7 @@ def test_a_run_that_is_saved_and_resumed_equals_the_run_that_was_not(tmp_path):
     for _ in range(5):
         cut.step()
     cut.save(tmp_path)
-    _, about = train.read_state(tmp_path)
+    _, about = read_state(tmp_path)
     settings = Settings(**about["settings"])
     resumed = Trainer.resume(tmp_path, cut.data, settings, Config(**about["config"]))
     assert resumed.step_number == 5
@@ -245,7 +245,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(text_file, tmp_path):
     assert process.returncode == 130
     assert f"go on with --resume {out}" in err and "Traceback" not in err
     steps = int(err.split("stopped after step ")[1].split(":")[0])
-    assert train.read_state(out)[1]["steps"] == steps >= 3
+    assert read_state(out)[1]["steps"] == steps >= 3
 
 
 @pytest.mark.slow
@@ -270,12 +270,12 @@ def test_a_killed_run_always_leaves_the_last_whole_checkpoint_or_none(text_file,
             assert np.isfinite(model(model.params["wte.weight"].shape[0] - np.arange(1, 9))).all()
             loaded += 1
         try:
-            _, about = train.read_state(out)
+            _, about = read_state(out)
         except ValueError as error:
             assert "holds no training run" in str(error)
         else:
             settings, config = Settings(**about["settings"]), Config(**about["config"])
-            resumed = Trainer.resume(out, train._data(settings), settings, config)
+            resumed = Trainer.resume(out, train.make_data(settings), settings, config)
             assert resumed.step_number == about["steps"]
             assert np.isfinite(resumed.step()[0])
     print(f"{loaded} loaded, {none} held no model yet")
@@ -327,7 +327,7 @@ def test_bad_flags_of_train_get_one_line(text_file, tmp_path, capsys):
 
 
 def test_a_forged_state_is_refused(tmp_path, capsys):
-    (tmp_path / train.STATE).write_bytes(b"\x00" * 20)
+    (tmp_path / STATE).write_bytes(b"\x00" * 20)
     assert main(["train", "--resume", str(tmp_path)]) == 1
     assert "is not the state of a training run" in capsys.readouterr().err
 
@@ -344,6 +344,6 @@ def test_the_state_says_what_the_run_was_made_of(tmp_path):
     run = trainer(seed=9)
     run.step()
     run.save(tmp_path)
-    _, about = train.read_state(tmp_path)
+    _, about = read_state(tmp_path)
     assert about["settings"]["seed"] == 9 and about["steps"] == 1
     assert json.loads((tmp_path / "config.json").read_text())["vocab_size"] == 50257
