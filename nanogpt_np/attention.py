@@ -78,14 +78,11 @@ class Attention:
         d_scores = pattern * (d_pattern - (d_pattern * pattern).sum(axis=-1, keepdims=True))
         d_scores = trace("hook_attn_scores", d_scores)
 
-        d_qkv = np.empty((*x.shape[:-1], 3, self.n_head, C // self.n_head), d_out.dtype)  # (..., T, 3, H, D)
-        d_q, d_k, d_v = (np.swapaxes(d_qkv[..., i, :, :], -2, -3) for i in range(3))  # views into it
-        np.matmul(d_scores * self.scale, k, out=d_q)
-        np.matmul(np.swapaxes(d_scores, -1, -2), q * self.scale, out=d_k)
-        np.matmul(np.swapaxes(pattern, -1, -2), d_heads, out=d_v)
-        for i, name in enumerate("qkv"):
-            trace(f"hook_{name}", d_qkv[..., i, :, :])
-        d_qkv = trace("hook_qkv", d_qkv.reshape(*x.shape[:-1], 3 * C))
+        d_v = trace("hook_v", np.swapaxes(np.swapaxes(pattern, -1, -2) @ d_heads, -2, -3))  # (..., T, H, D)
+        d_k = trace("hook_k", np.swapaxes(np.swapaxes(d_scores, -1, -2) @ (q * self.scale), -2, -3))
+        d_q = trace("hook_q", np.swapaxes(d_scores @ (k * self.scale), -2, -3))
+        d_qkv = np.stack([d_q, d_k, d_v], axis=-3).reshape(*x.shape[:-1], 3 * C)
+        d_qkv = trace("hook_qkv", d_qkv)  # (..., T, 3C)
 
         rows, out_rows = d_qkv.reshape(-1, 3 * C), d_out.reshape(-1, C)
         return d_qkv @ self.c_attn_weight.T, {

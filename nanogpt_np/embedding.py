@@ -32,6 +32,6 @@ class Embedding:
         """
         T, C = d_out.shape[-2:]
         d_wte, d_wpe = np.zeros_like(self.wte_weight), np.zeros_like(self.wpe_weight)
-        np.add.at(d_wte, ids.reshape(-1), trace("hook_embed", d_out).reshape(-1, C))
         d_wpe[start : start + T] = trace("hook_pos_embed", d_out).reshape(-1, T, C).sum(axis=0)
+        np.add.at(d_wte, ids.reshape(-1), trace("hook_embed", d_out).reshape(-1, C))
         return {"wte.weight": d_wte, "wpe.weight": d_wpe}

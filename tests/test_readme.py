@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import nanogpt_np
+from nanogpt_np import train
 from nanogpt_np.config import Config
 from nanogpt_np.generate import generate
 from nanogpt_np.parameters import assemble, table
@@ -45,13 +47,35 @@ def test_the_dry_run_prints_what_the_readme_shows():
     assert len(printed) > len(lines)
 
 
+def test_the_first_command_prints_what_the_readme_shows(tmp_path):
+    command, lines = shown('python -m nanogpt_np.generate "The capital of France is"')
+    without_gpt2 = {**os.environ, "NANOGPT_NP_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=without_gpt2,
+        cwd=tmp_path,
+    )
+    assert (done.stderr + done.stdout).splitlines() == lines
+
+
+def test_the_training_commands_have_flags_that_exist():
+    commands = [command for command, _ in transcripts() if " nanogpt_np.train " in command]
+    assert len(commands) == 3
+    for command in commands:
+        train._parser().parse_args(shlex.split(command)[3:])
+
+
 @pytest.mark.weights
-def test_gpt2_says_what_the_readme_shows(tmp_path):
+def test_gpt2_says_what_the_readme_shows():
     try:
         model = nanogpt_np.load("gpt2")
     except ValueError as error:
         pytest.skip(str(error))
-    _, (text,) = shown('python -m nanogpt_np.generate "The capital of France is"')
+    _, (text,) = shown("python -m nanogpt_np.generate --model gpt2")
     tok = nanogpt_np.Tokenizer()
     assert tok.decode(generate(model, tok.encode("The capital of France is"), 20)) == text
 
@@ -79,7 +103,7 @@ def test_the_python_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch):
 
 
 def test_every_module_of_the_model_is_in_the_reading_order():
-    commands_only = {"__init__", "__main__", "cli", "show", "inventory"}
+    commands_only = {"__init__", "__main__", "cli", "show", "inventory", "benchmark"}
     for path in (ROOT / "nanogpt_np").glob("*.py"):
         assert (f"nanogpt_np/{path.name}" in README) == (path.stem not in commands_only), path.name
 
@@ -94,5 +118,6 @@ def test_every_link_of_the_readme_leads_somewhere():
 def test_every_flag_that_the_readme_names_exists():
     from nanogpt_np.generate import _parser
 
+    known = _parser().format_help() + train._parser().format_help()
     for flag in re.findall(r"`(--[a-z-]+)", README):
-        assert flag in _parser().format_help(), flag
+        assert flag in known, flag
