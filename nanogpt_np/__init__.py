@@ -9,6 +9,15 @@ cache, sampling, generate; then points and parameters (the tables), checkpoint, 
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what `__getattr__` below imports on demand
+    from .cache import KVCache
+    from .config import Config
+    from .model import GPT2
+    from .tokenizer import Tokenizer
+    from .trace import Recorder, ShapeLog, no_trace
+    from .weights import load, save
 
 __version__ = "0.1.0"
 __all__ = ["GPT2", "Config", "KVCache", "Recorder", "ShapeLog", "Tokenizer", "load", "no_trace", "save"]
@@ -36,4 +45,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

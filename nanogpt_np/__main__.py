@@ -3,10 +3,10 @@
 import sys
 from importlib import import_module
 
-from .cli import say
+from .cli import command, say
 from .config import nearest
 
-COMMANDS = {  # each is also a module: python -m nanogpt_np.COMMAND
+COMMANDS = {  # each is also a module, python -m nanogpt_np.COMMAND
     "generate": "continue a text; show the likeliest next tokens, or every shape on the way",
     "train": "learn from text files, from scratch or from a checkpoint",
     "facts": "ask a checkpoint every fact that the bundled one learned",
@@ -15,6 +15,7 @@ COMMANDS = {  # each is also a module: python -m nanogpt_np.COMMAND
 }
 
 
+@command
 def main(argv=None):
     """Run a command and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv

@@ -21,12 +21,15 @@ class AdamW:
     """
 
     def __init__(self, params, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, decayed=None):
+        for name, array in params.items():
+            if not (array.flags.c_contiguous and array.flags.writeable):
+                raise ValueError(f"{name} must be contiguous and writeable; what `load` gives is not: copy it")
         self.params = params
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.decayed = decayed or (lambda name, array: array.ndim > 1)
         self.steps = 0
-        self.mean = {name: np.zeros_like(array) for name, array in params.items()}  # of gradients
-        self.square = {name: np.zeros_like(array) for name, array in params.items()}  # of their squares
+        self.mean = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of gradients
+        self.square = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of their squares
 
     def step(self, grads, lr):
         """Move every parameter by its gradient in `grads`, at learning rate `lr`."""
@@ -47,7 +50,7 @@ class AdamW:
 
 def clip_by_global_norm(grads, limit):
     """Scale all gradients in place so that their joint length is at most `limit`; return what it was."""
-    norm = math.sqrt(sum(float(np.dot(g.reshape(-1), g.reshape(-1))) for g in grads.values()))
+    norm = math.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in grads.values()))
     if norm > limit:
         for g in grads.values():
             g *= limit / norm

@@ -27,7 +27,7 @@ def softmax(x):
     return e
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attention:
     """Let every token take, from itself and the tokens before it, what it looks for."""
 
@@ -36,7 +36,7 @@ class Attention:
     c_proj_weight: np.ndarray  # (C, C)
     c_proj_bias: np.ndarray  # (C,)
     n_head: int  # H
-    scale: float  # 1/sqrt(D)
+    scale: float  # 1/sqrt(D); config.json can change it
 
     def __call__(self, x, remember=no_memory, trace=no_trace):
         """(..., T, C) -> (..., T, C)

@@ -28,7 +28,7 @@ class KVCache:
     """Keys and values of all blocks for up to `config.n_positions` tokens.
 
     ``model(ids, cache=cache)`` continues after the `length` tokens that it holds. It takes the
-    batch shape and the dtype of the first pass. A pass that fails leaves it as it was.
+    batch shape and the dtype of the first pass. A pass that fails in a block leaves it as it was.
     """
 
     def __init__(self, config):

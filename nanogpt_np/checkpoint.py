@@ -78,7 +78,7 @@ def read_header(path):
         raise ValueError(f"{path} is not a sound safetensors file: {error}") from None
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        header = json.loads(file.read(min(length, path.stat().st_size)))
     header.pop("__metadata__", None)
     return {
         name: Stored(
@@ -98,6 +98,7 @@ def read_tensors(stored):
     An F32 tensor that begins at a multiple of 4 bytes is mapped: no copy, and the pages are read when
     first used. Everything else (F16, BF16, and the published gpt2 file, whose data begins at byte
     14291) is read in chunks into new memory, so that the file never stands there a second time.
+    Replace a mapped file by renaming, never by writing into it: one that is cut short kills its readers.
     """
     wrong = [f"{name} is {s.dtype}" for name, s in stored.items() if s.dtype not in DECODERS]
     if wrong:
@@ -122,6 +123,8 @@ def _read(s):
         for begin in range(0, values.size, step):
             part = values[begin : begin + step]
             raw = np.frombuffer(file.read(part.size * s.nbytes // values.size), np.uint8)
+            if raw.size * values.size != part.size * s.nbytes:
+                raise ValueError(f"{s.path} ended before its tensors did: was it changed while being read?")
             part[:] = DECODERS[s.dtype](raw)
     return values.reshape(s.shape)
 

@@ -5,6 +5,7 @@ pipe (``... | head``) ends quietly. Data goes to stdout, everything else to stde
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -31,6 +32,8 @@ def command(main):
 
     @functools.wraps(main)
     def run(argv=None):
+        # Streams that the caller closed are None in Python: write into nothing instead.
+        sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its code
                 stream.reconfigure(errors="backslashreplace")
@@ -46,6 +49,11 @@ def command(main):
             # Nobody reads on; keep Python from complaining when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except ModuleNotFoundError as error:
+            if error.name.partition(".")[0] == "nanogpt_np":
+                raise
+            say(f"error: {error.name} is not installed: pip install 'nanogpt-np[reference]'")
+            return 1
         except (ValueError, OSError, MemoryError) as error:
             say(f"error: {one_line(error) or type(error).__name__}")
             return 1
@@ -54,18 +62,22 @@ def command(main):
 
 
 def say(message):
-    """Print a line for people on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a line for people on stderr; that nobody reads there stops no work."""
+    with contextlib.suppress(BrokenPipeError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def one_line(text):
-    """Return `text` with its lines joined."""
-    return " ".join(str(text).split("\n")).strip()
+    """Return `text` with its lines joined; control characters (a forged file may hold some) show as their codes."""
+    text = " ".join(str(text).split("\n")).strip()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read_prompt(prompt):
     """Return the prompt, read from standard input (less one final newline) where it is ``-``."""
     if prompt == "-":
+        if sys.stdin is None:
+            raise ValueError("there is no standard input to read the prompt from")
         try:
             prompt = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """Text to learn from: files read whole, tokens in one row, random windows cut from it.
 
-A source of batches has `used` (the ids that occur), `batch(rng)` and `held_out()`; the trainer
-asks for no more, so a recipe can bring its own (`facts.py`).
+A source of batches has `used` (the ids that occur), `digest` (of all that it is made from),
+`batch(rng)`, `held_out()` and `report(trainer)`, so that a recipe can bring its own (`facts.py`).
 """
 
 import hashlib
@@ -18,7 +18,9 @@ def read_texts(paths):
     """Return the texts of files, and of all .txt and .md files in directories; ValueError names a bad one."""
     texts = []
     for path in map(Path, paths):
-        files = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".txt", ".md") and p.is_file())
         if not files:
             raise ValueError(f"{path} holds no .txt and no .md file")
         for file in files:
@@ -63,3 +65,8 @@ class TextData:
         windows = self.tail[rows[:, None] * self.context + np.arange(self.context + 1)] if whole > 0 else []
         for i in range(0, len(windows), self.batch_size):
             yield windows[i : i + self.batch_size, :-1], windows[i : i + self.batch_size, 1:]
+
+    def report(self, trainer):
+        """Return the lines that an evaluation prints."""
+        loss = trainer.held_out_loss()
+        return [] if loss is None else [f"held-out loss {loss:.4f} nats/token"]

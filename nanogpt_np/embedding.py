@@ -10,7 +10,7 @@ import numpy as np
 from .trace import no_trace
 
 
-@dataclass(frozen=True, eq=False)  # eq=False: == on arrays has no single answer
+@dataclass(frozen=True, eq=False, repr=False)  # == on arrays has no single answer, and repr no end
 class Embedding:
     """Look up each token and each position in a table, and add the two."""
 
@@ -24,7 +24,7 @@ class Embedding:
         positions = self.wpe_weight[start : start + T]  # (T, C), the same for every prompt of a batch
         return tokens + trace("hook_pos_embed", np.broadcast_to(positions, tokens.shape))
 
-    def backward(self, d_out, ids, start=0, trace=no_trace):
+    def backward(self, d_out, ids, trace=no_trace):
         """d_out (..., T, C) -> {"wte.weight": (V, C), "wpe.weight": (n_positions, C)}
 
         Looking up a row is a product with a matrix of zeros and ones; its gradient adds each token's
@@ -32,6 +32,6 @@ class Embedding:
         """
         T, C = d_out.shape[-2:]
         d_wte, d_wpe = np.zeros_like(self.wte_weight), np.zeros_like(self.wpe_weight)
-        d_wpe[start : start + T] = trace("hook_pos_embed", d_out).reshape(-1, T, C).sum(axis=0)
+        d_wpe[:T] = trace("hook_pos_embed", d_out).reshape(-1, T, C).sum(axis=0)
         np.add.at(d_wte, ids.reshape(-1), trace("hook_embed", d_out).reshape(-1, C))
         return {"wte.weight": d_wte, "wpe.weight": d_wpe}

@@ -1,8 +1,9 @@
 """The facts recipe: a table of countries, said in many ways, for a tiny GPT-2 to learn by heart.
 
 A fact is a subject, a relation and an object (France, capital, Paris). Each relation has some thirty
-templates; for each country some of them are held out, so that what is measured is recall (asked in a
-way that was used for other countries only), not copying. ``python -m nanogpt_np.train --recipe facts``.
+templates; for each country some of them are held out, so that what is measured is recall, asked in a way
+that was used for other countries only, and not the copying of a sentence.
+``python -m nanogpt_np.train --recipe facts`` trains; ``python -m nanogpt_np.facts`` asks.
 """
 
 import csv
@@ -81,7 +82,7 @@ class FactsData:
         self.context, self.batch_size = context, batch_size
         self.tokenizer = Tokenizer()
         self.facts = triples(read_table())
-        templates = read_templates()
+        self.templates = templates = read_templates()
         split = np.random.default_rng(SPLIT_SEED)
         self.prompts, self.held, self.seen = [], [], []  # by fact: prompts; numbers of held-out and of seen ones
         for relation, subject, _ in self.facts:
@@ -133,16 +134,23 @@ class FactsData:
         return iter(())
 
     def questions(self, which):
-        """Return (relation, prompt ids, answer ids) for the templates that were "held" out or "seen".
+        """Return (relation, prompt ids, answer ids) for templates that were "held" out, "new" or "seen".
 
-        An answer ends with its full stop, so that half of a name is not taken for the whole.
+        The new ones are those held out whose words from the subject on end no template that was seen
+        for the same fact, so that not even half a sentence can be copied. An answer ends with its full
+        stop, so that half of a name is not taken for the whole.
         """
-        numbers = {"held": self.held, "seen": self.seen}[which]
-        return [
-            (relation, self.tokenizer.encode(prompts[t]), self.tokenizer.encode(f" {answer}."))
-            for (relation, _, answer), prompts, ts in zip(self.facts, self.prompts, numbers, strict=True)
-            for t in ts
-        ]
+        found = []
+        for i, (relation, _, answer) in enumerate(self.facts):
+            templates = self.templates[relation]
+            numbers = self.seen[i] if which == "seen" else self.held[i]
+            if which == "new":
+                endings = tuple(templates[t] for t in self.seen[i])
+                tails = {t: templates[t][templates[t].index("{X}") :] for t in numbers}
+                numbers = [t for t in numbers if not any(e.endswith(tails[t]) for e in endings)]
+            reply = self.tokenizer.encode(f" {answer}.")
+            found += [(relation, self.tokenizer.encode(self.prompts[i][t]), reply) for t in numbers]
+        return found
 
     def report(self, trainer):
         """Return lines with the share of right answers by relation."""
@@ -171,9 +179,10 @@ def recall(model, questions, encode=lambda ids: ids):
             _, prompt, answer = questions[i]
             ids[row, : lengths[i]] = (prompt + answer)[:-1]
             wanted[row, len(prompt) - 1 : lengths[i]] = answer
-        wanted = encode(wanted)
-        hit = model(encode(ids)).argmax(axis=-1) == wanted
-        right[some] = (hit | (wanted == IGNORED)).all(axis=1)
+        counts = wanted != IGNORED
+        hit = ~counts
+        hit[counts] = model.lm_head(model.hidden(encode(ids))[counts]).argmax(axis=-1) == encode(wanted[counts])
+        right[some] = hit.all(axis=1)
     return right
 
 
@@ -191,11 +200,12 @@ def main(argv=None):
     parser.add_argument("model", nargs="?", default="facts", help="a name or a directory (default: the bundled model)")
     model = load(parser.parse_args(argv).model)
     data = FactsData(context=64, batch_size=1)
-    held, seen = (recall_by_relation(model, data.questions(which)) for which in ("held", "seen"))
-    print(f"{'relation':22} {'held-out templates':>22} {'seen templates':>22}")
+    kinds = {"seen": "seen", "held": "held out", "new": "ending new too"}
+    by = {which: recall_by_relation(model, data.questions(which)) for which in kinds}
+    print(f"{'templates:':20}" + "".join(f" {title:>18}" for title in kinds.values()))
     for relation in data.relations:
-        cells = (f"{share:.2%} of {n:,}" for share, n in (held[relation], seen[relation]))
-        print(f"{relation:22}" + "".join(f" {cell:>22}" for cell in cells))
+        cells = (f"{share:.2%} of {n:,}" for share, n in (by[which][relation] for which in kinds))
+        print(f"{relation:20}" + "".join(f" {cell:>18}" for cell in cells))
     prompt = "The capital of France is"
     p = softmax(next_logits(model, data.tokenizer.encode(prompt)).astype(np.float64))
     print(f'"{prompt}": {json.dumps(data.tokenizer.decode([p.argmax()]))} with probability {p.max():.4f}')

@@ -6,6 +6,7 @@ the KV cache (`cache.py`) only the new token goes through the model. Choosing: `
 
 import itertools
 import json
+import operator
 import sys
 
 import numpy as np
@@ -16,7 +17,7 @@ from .cli import Parser, command, read_prompt, say
 from .model import check_ids
 from .sampling import check_sampling, draw, probabilities
 from .tokenizer import END_OF_TEXT_ID, Tokenizer
-from .trace import ShapeLog, chain, no_trace
+from .trace import ShapeLog, no_trace
 
 
 def generate(
@@ -29,7 +30,7 @@ def generate(
     top_p=None,
     rng=None,
     stop=(END_OF_TEXT_ID,),
-    cache=True,
+    use_cache=True,
     trace=no_trace,
 ):
     """Return an iterator over up to `n_new` ids that follow the prompt `ids` (T,), each when it is found.
@@ -37,7 +38,7 @@ def generate(
     temperature : 0 takes the likeliest token each time; above 0 draws, with `rng`
         (a numpy Generator; a fresh one if None) from the tokens that `top_k` and `top_p` leave.
     stop : ids that end the text; they are not given out.
-    cache : False runs all tokens through the model at every step: the same ids, slowly.
+    use_cache : False runs all tokens through the model at every step: the same ids, slowly.
     trace : as for the model, at every step; `points.NEXT_TOKEN` comes after the model's own points.
 
     It also ends when the context is full: after n_positions - T + 1 tokens, since a token that is
@@ -48,6 +49,7 @@ def generate(
     ids = check_ids(ids, model.config)
     if ids.ndim != 1:
         raise ValueError(f"one prompt at a time: ids must have shape (T,), not {ids.shape}")
+    n_new = operator.index(n_new)
     if n_new < 0:
         raise ValueError(f"the number of new tokens must be 0 or more, not {n_new}")
     room = model.config.n_positions - len(ids) + 1
@@ -59,15 +61,15 @@ def generate(
         return draw(probabilities(logits, temperature, top_k, top_p), rng)
 
     def steps(ids):
-        memory = KVCache(model.config) if cache else None
+        cache = KVCache(model.config) if use_cache else None
         for _ in range(min(n_new, room)):
-            logits = next_logits(model, ids, cache=memory, trace=trace)
+            logits = next_logits(model, ids, cache=cache, trace=trace)
             trace("hook_probabilities", softmax(logits))
             token = int(trace("hook_next_token", np.asarray(choose(logits))))
             if token in stop:
                 return
             yield token
-            ids = np.array([token]) if cache else np.append(ids, token)
+            ids = np.array([token]) if use_cache else np.append(ids, token)
 
     return steps(ids)
 
@@ -122,14 +124,14 @@ def main(argv=None):
     if args.temperature == 0 and (args.top_k or args.top_p or args.num_samples > 1):
         raise ValueError("--top-k, --top-p and --num-samples need --temperature above 0: greedy has one answer")
     prompt = read_prompt(args.prompt)
-    return _dry_run(args, prompt) if args.dry_run else _run(args, prompt)
+    return _run(args, prompt) if args.dry_run is None else _dry_run(args, prompt)
 
 
 def _run(args, prompt):
     from . import show
     from .home import default_model
 
-    model, provenance = show.load_with_provenance(args.model or default_model())
+    model, provenance = show.load_with_provenance(default_model() if args.model is None else args.model)
     n_positions = model.config.n_positions
     tokenizer = Tokenizer()
     ids = tokenizer.encode(prompt, special=args.special)
@@ -140,7 +142,7 @@ def _run(args, prompt):
     result = {"model": provenance, "prompt": prompt, "prompt_ids": ids, "samples": []}
 
     for number in range(1, args.num_samples + 1):
-        shapes, steps = ShapeLog(), show.StepLog()
+        log = show.StepLog(tokenizer, model.config, top=args.top, watched=watched)
         new = generate(
             model,
             ids,
@@ -149,19 +151,19 @@ def _run(args, prompt):
             top_k=args.top_k,
             top_p=args.top_p,
             rng=rng,
-            cache=not args.no_cache,
-            trace=chain(shapes, steps),
+            use_cache=not args.no_cache,
+            trace=log,
         )
         first = list(itertools.islice(new, 1))  # what is wrong with prompt or weights has shown by now
         new = itertools.chain(first, new)
         if number == 1:
             say(show.provenance_line(provenance, model.config))
             if args.trace:
-                result["trace"] = show.trace_rows(shapes, model.config)
+                result["trace"] = show.trace_rows(log.shapes, model.config)
             if args.top:
-                result["top"] = show.top_rows(steps, args.top, tokenizer)
+                result["top"] = log.top
             if not args.json:
-                show.print_introduction(result, steps, tokenizer)
+                show.print_introduction(result, log)
         if not args.json and args.num_samples > 1:
             print(f"--- sample {number} of {args.num_samples}")
         new_ids = list(new) if args.json else show.stream(new, tokenizer)
@@ -170,7 +172,7 @@ def _run(args, prompt):
             say(f"stopped: the context of {n_positions} tokens is full")
         sample = {"ids": new_ids, "text": tokenizer.decode(new_ids), "ended": ended}
         if watched is not None:
-            sample["watch"] = show.watch_rows(steps, watched, tokenizer)
+            sample["watch"] = log.watch
             if not args.json:
                 show.print_watch(sample["watch"], args.watch)
         result["samples"].append(sample)
@@ -184,7 +186,7 @@ def _dry_run(args, prompt):
     from . import parameters, show
     from .config import published
 
-    if args.model or args.watch or args.top or args.temperature:
+    if args.model is not None or args.watch or args.top or args.temperature:
         raise ValueError("--dry-run has no weights: it goes with none of --model, --watch, --top, --temperature")
     config = published(args.dry_run)
     ids = Tokenizer().encode(prompt, special=args.special)

@@ -11,7 +11,7 @@ from . import parameters
 from .cli import Parser, command
 from .config import PUBLISHED
 
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 def inventory(config, dtypes=None):
@@ -125,6 +125,9 @@ def _look_up(name):
             raise
         return PUBLISHED[name], {}, "as published (the weights are not on this machine; none are needed for this)"
     config, stored = stored_parameters(directory)
+    for key, s in stored.items():
+        if s.dtype not in BYTES:
+            raise ValueError(f"{directory}: {key} is {s.dtype}: parameters must be {', '.join(BYTES)}")
     return config, {key: s.dtype for key, s in stored.items()}, f"as found in {directory}"
 
 

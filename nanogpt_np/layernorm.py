@@ -11,7 +11,7 @@ import numpy as np
 from .trace import no_trace
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LayerNorm:
     """Give every token's vector mean 0 and variance 1, then scale and shift it."""
 
@@ -30,14 +30,15 @@ class LayerNorm:
     def backward(self, d_out, tape, trace=no_trace):
         """d_out (..., T, C) -> d_x (..., T, C), {"weight": (C,), "bias": (C,)}
 
-        With n = (x - mean) / scale, a change of one x moves its own n, all n by the mean, and all n
-        by the scale: d_x = (d_n - mean(d_n) - n mean(d_n n)) / scale, with means over C.
+        With n = (x - mean) / scale: d_scale = -sum(d_n n) / scale. As scale^2 = mean((x - mean)^2) + eps,
+        d scale / d x = n / C, so d_x = (d_n - mean(d_n)) / scale + d_scale n / C, with means over C.
         """
         d_out = trace("hook_output", d_out)
         normalized, scale = tape("hook_normalized"), tape("hook_scale")
         d_normalized = trace("hook_normalized", d_out * self.weight)
-        along = (d_normalized * normalized).mean(axis=-1, keepdims=True)  # (..., T, 1)
-        trace("hook_scale", -d_out.shape[-1] * along / scale)
-        d_x = (d_normalized - d_normalized.mean(axis=-1, keepdims=True) - normalized * along) / scale
+        d_scale = -(d_normalized * normalized).sum(axis=-1, keepdims=True) / scale  # (..., T, 1)
+        d_scale = trace("hook_scale", d_scale)
+        d_x = (d_normalized - d_normalized.mean(axis=-1, keepdims=True)) / scale
+        d_x = d_x + normalized * d_scale / d_out.shape[-1]
         tokens = tuple(range(d_out.ndim - 1))  # a parameter serves every token: its gradients add up
         return d_x, {"weight": (d_out * normalized).sum(tokens), "bias": d_out.sum(tokens)}

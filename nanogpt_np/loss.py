@@ -7,8 +7,7 @@ Read next: `adamw.py`, then `train.py`.
 
 import numpy as np
 
-from .attention import softmax
-from .trace import Recorder, no_trace
+from .trace import Recorder, chain, no_trace
 
 IGNORED = -100  # a target that does not count, as in PyTorch
 # Logits at a time. 4 million are 16 MB, and the softmax over them mostly runs in the processor's cache;
@@ -23,23 +22,29 @@ def cross_entropy(logits, targets, offset=None):
     targets : ids, or -100 where a token does not count.
     offset : (V,) added to the logits, for a row that stands for several tokens (see `vocabulary.py`).
 
-    For p = softmax(logits) and loss = -log p[target]: d_logits = p - 1 at the target, p elsewhere.
+    The loss is log(sum(exp(x))) - x[target], for logits x less their maximum, so that nothing overflows
+    and no small probability is rounded away. With p = softmax(x): d_logits = p, less 1 at the target.
     """
-    p = softmax(logits if offset is None else logits + offset)
+    p = logits if offset is None else logits + offset
+    p = p - p.max(axis=-1, keepdims=True)
     rows = np.flatnonzero(targets != IGNORED)
-    hits = p[rows, targets[rows]]
-    tiny = np.finfo(p.dtype).tiny  # below it a probability is 0 in this dtype, and its logarithm infinite
-    loss = -np.log(np.maximum(hits, tiny)).sum(dtype=np.float64)
+    wanted = p[rows, targets[rows]]
+    np.exp(p, out=p)
+    total = p.sum(axis=-1, keepdims=True)
+    loss = (np.log(total[rows, 0]) - wanted).sum(dtype=np.float64)
+    p /= total
     p[rows, targets[rows]] -= 1
     p[targets == IGNORED] = 0
     return loss, p
 
 
-def loss_and_grads(model, ids, targets, *, trace=no_trace, offset=None):
+def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, offset=None):
     """Return the mean cross-entropy in nats per token, and ``{parameter name: gradient}``.
 
     ids : (..., T) integers; targets : the same shape, the token that follows each, or -100 to ignore.
-    trace : is told the gradient of every trace point, last to first, under the point's own name.
+    trace : is told every activation of the forward pass, and may change it.
+    grad_trace : is told the gradient of every trace point, last to first, under the point's own name,
+        and may change what flows on to the points before it.
     offset : as for `cross_entropy`.
 
     The tied embedding gets the sum of its gradients as embedding and as LM head. Raises ValueError
@@ -47,26 +52,26 @@ def loss_and_grads(model, ids, targets, *, trace=no_trace, offset=None):
     """
     targets = check_targets(model, ids, targets)
     tape = Recorder()
-    hidden = model.hidden(ids, trace=tape)
+    hidden = model.hidden(ids, trace=chain(trace, tape))
     x, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     count = int((wanted != IGNORED).sum())
 
-    loss, d_x, d_head, seen = 0.0, np.empty_like(x), np.zeros_like(model.lm_head.weight), []
-    for rows in _parts(len(x), AT_ONCE // model.config.vocab_size):
+    loss, d_x, d_head = 0.0, np.empty_like(x), np.zeros_like(model.lm_head.weight)
+    # Who watches the gradients wants to see those of the logits in one piece.
+    at_once = AT_ONCE // model.config.vocab_size if grad_trace is no_trace else len(x)
+    for rows in _parts(len(x), at_once):
         d_logits = np.empty((len(x[rows]), model.config.vocab_size), x.dtype)
         for few in _parts(len(d_logits), IN_CACHE // model.config.vocab_size):
             part, d_few = cross_entropy(model.lm_head(x[rows][few]), wanted[rows][few], offset)
             loss += part / count
             np.divide(d_few, count, out=d_logits[few])
+        if grad_trace is not no_trace:
+            d_logits = grad_trace("hook_logits", d_logits.reshape(*targets.shape, -1)).reshape(d_logits.shape)
         d_x[rows], grads = model.lm_head.backward(d_logits, x[rows])
         d_head += grads["weight"]
-        if trace is not no_trace:  # kept for who watches only: 200 KB for each token
-            seen.append(d_logits)
-    if seen:
-        trace("hook_logits", np.concatenate(seen).reshape(*targets.shape, -1))
 
-    grads = model.backward(d_x.reshape(hidden.shape), tape, trace)
-    if model.config.tie_word_embeddings:
+    grads = model.backward(d_x.reshape(hidden.shape), tape, grad_trace)
+    if model.tied:
         grads["wte.weight"] += d_head
     else:
         grads["lm_head.weight"] = d_head

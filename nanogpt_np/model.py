@@ -17,10 +17,10 @@ from .embedding import Embedding
 from .layernorm import LayerNorm
 from .lm_head import LMHead
 from .mlp import MLP
-from .trace import no_trace, scoped
+from .trace import no_trace, scoped, under
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Block:
     """Attention, then the MLP, each reading a normalised copy and adding to the residual stream."""
 
@@ -31,11 +31,12 @@ class Block:
 
     def __call__(self, x, remember=no_memory, trace=no_trace):
         """(..., T, C) -> (..., T, C)"""
-        ln1, attn, ln2, mlp = (scoped(trace, name) for name in ("ln1.", "attn.", "ln2.", "mlp."))
         x = trace("hook_resid_pre", x)
-        x = x + trace("hook_attn_out", self.attn(self.ln_1(x, ln1), remember, attn))
+        attn_in = self.ln_1(x, scoped(trace, "ln1."))
+        x = x + trace("hook_attn_out", self.attn(attn_in, remember, scoped(trace, "attn.")))
         x = trace("hook_resid_mid", x)
-        x = x + trace("hook_mlp_out", self.mlp(self.ln_2(x, ln2), mlp))
+        mlp_in = self.ln_2(x, scoped(trace, "ln2."))
+        x = x + trace("hook_mlp_out", self.mlp(mlp_in, scoped(trace, "mlp.")))
         return trace("hook_resid_post", x)
 
     def backward(self, d_out, tape, trace=no_trace):
@@ -43,22 +44,19 @@ class Block:
 
         A sum passes its gradient on to both of its parts: along the stream, and into the layer.
         """
-        ln1, attn, ln2, mlp = (
-            (lambda name, part=part: tape(part + name), scoped(trace, part))
-            for part in ("ln1.", "attn.", "ln2.", "mlp.")
-        )
+        ln1, attn, ln2, mlp = ((under(tape, p), scoped(trace, p)) for p in ("ln1.", "attn.", "ln2.", "mlp."))
         d_x = trace("hook_resid_post", d_out)
-        d_mlp, mlp_grads = self.mlp.backward(trace("hook_mlp_out", d_x), tape("ln2.hook_output"), *mlp)
-        d_mlp, ln_2_grads = self.ln_2.backward(d_mlp, *ln2)
-        d_x = trace("hook_resid_mid", d_x + d_mlp)
-        d_attn, attn_grads = self.attn.backward(trace("hook_attn_out", d_x), tape("ln1.hook_output"), *attn)
-        d_attn, ln_1_grads = self.ln_1.backward(d_attn, *ln1)
+        d_mlp_in, mlp_grads = self.mlp.backward(trace("hook_mlp_out", d_x), tape("ln2.hook_output"), *mlp)
+        d_mid, ln_2_grads = self.ln_2.backward(d_mlp_in, *ln2)
+        d_x = trace("hook_resid_mid", d_x + d_mid)
+        d_attn_in, attn_grads = self.attn.backward(trace("hook_attn_out", d_x), tape("ln1.hook_output"), *attn)
+        d_pre, ln_1_grads = self.ln_1.backward(d_attn_in, *ln1)
         parts = {"ln_1.": ln_1_grads, "attn.": attn_grads, "ln_2.": ln_2_grads, "mlp.": mlp_grads}
         grads = {part + name: d for part, layer in parts.items() for name, d in layer.items()}
-        return trace("hook_resid_pre", d_x + d_attn), grads
+        return trace("hook_resid_pre", d_x + d_pre), grads
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GPT2:
     """The whole model. Build it with `nanogpt_np.load`, or from arrays with `parameters.assemble`."""
 
@@ -84,6 +82,7 @@ class GPT2:
         """ids (..., T) -> (..., T, C): all but the LM head, which generation needs for one row only."""
         cache = NoCache() if cache is None else cache
         ids = trace("hook_tokens", check_ids(ids, self.config, cache.length))
+        ids = check_ids(ids, self.config, cache.length)  # again: a trace may change them
         x = self.embedding(ids, cache.length, trace)
         for i, block in enumerate(self.h):
             x = block(x, cache.layer(i), scoped(trace, f"blocks.{i}."))
@@ -97,17 +96,22 @@ class GPT2:
         tape : the `Recorder` that traced `hidden`; the first pass of a prompt, without a cache.
         trace : is told the gradient of every trace point, last to first, under the point's own name.
         """
-
-        def at(prefix):
-            return (lambda name: tape[prefix + name]), scoped(trace, prefix)
-
-        d_x, final = self.ln_f.backward(d_out, *at("ln_final."))
+        read = tape.__getitem__
+        d_x, final = self.ln_f.backward(d_out, under(read, "ln_final."), scoped(trace, "ln_final."))
         blocks = {}
         for i, block in reversed(list(enumerate(self.h))):
-            d_x, grads = block.backward(d_x, *at(f"blocks.{i}."))
+            d_x, grads = block.backward(d_x, under(read, f"blocks.{i}."), scoped(trace, f"blocks.{i}."))
             blocks |= {f"h.{i}.{name}": d for name, d in grads.items()}
         ends = self.embedding.backward(d_x, tape["hook_tokens"], trace=trace)
         return ends | blocks | {f"ln_f.{name}": d for name, d in final.items()}
+
+    def __repr__(self):
+        return f"<GPT2 of {sum(a.size for a in self.params.values()):,} parameters: {self.config}>"
+
+    @property
+    def tied(self):
+        """True if the LM head is the token embedding: one matrix, one parameter."""
+        return self.lm_head.weight is self.embedding.wte_weight
 
     @property
     def params(self):
@@ -117,7 +121,7 @@ class GPT2:
             for part in fields(block):
                 found.update(_arrays(f"h.{i}.{part.name}.", getattr(block, part.name)))
         found.update(_arrays("ln_f.", self.ln_f))
-        if self.lm_head.weight is not self.embedding.wte_weight:
+        if not self.tied:
             found["lm_head.weight"] = self.lm_head.weight
         return found
 
@@ -127,7 +131,8 @@ def check_ids(ids, config, past=0):
     ids = np.asarray(ids)
     V, longest = config.vocab_size, config.n_positions
     if ids.ndim == 0 or ids.size == 0:
-        raise ValueError(f"no token ids: got an array of shape {ids.shape}, need (T,) or (B, T) with T >= 1")
+        words = "; encode text first: Tokenizer().encode(...)" if ids.dtype.kind == "U" else ""
+        raise ValueError(f"no token ids: got an array of shape {ids.shape}, need (T,) or (B, T) with T >= 1{words}")
     if ids.dtype.kind not in "iu":
         raise ValueError(f"token ids must be integers, not {ids.dtype}")
     if ids.min() < 0 or ids.max() >= V:

@@ -22,7 +22,7 @@ class Parameter:
     """One stored tensor, or the same one of every block where the name holds ``{i}``."""
 
     name: str
-    axes: str  # letters of STYLE: "C 3C" is [768, 2304] in gpt2
+    axes: str  # letters as in README.md: "C 3C" is [768, 2304] in gpt2
     part: str
     purpose: str
 

@@ -3,11 +3,12 @@
 This one table is where a name, a shape or an equation of the trace is defined; the command line,
 the documents and the tests are made from it. The names are TransformerLens's (HookedTransformer,
 versions 1 to 3); the points that it has no name for are marked `extra` and follow its style.
-Three things to know: `hook_normalized` is before gain and bias; `hook_attn_scores` is after the
-scale and the causal mask; there is no batch axis unless the ids have one, and then it comes first.
+Three things to know: `hook_normalized` is before gain and bias; `hook_attn_scores` is after the scale
+(1/sqrt(D), unless config.json changes it) and the causal mask; there is no batch axis unless the ids
+have one, and then it comes first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .parameters import axis_size
 
@@ -55,7 +56,11 @@ BLOCK = (
     Point("blocks.{i}.attn.hook_q", "T H D", "columns 0 to C of qkv, D for each of H heads"),
     Point("blocks.{i}.attn.hook_k", "T H D", "columns C to 2C of qkv"),
     Point("blocks.{i}.attn.hook_v", "T H D", "columns 2C to 3C of qkv"),
-    Point("blocks.{i}.attn.hook_attn_scores", "H T S", "q @ k.T / sqrt(D) in each head; -inf for later tokens"),
+    Point(
+        "blocks.{i}.attn.hook_attn_scores",
+        "H T S",
+        "q @ k.T * scale in each head; -inf for later tokens",
+    ),
     Point("blocks.{i}.attn.hook_pattern", "H T S", "softmax of each row of attn_scores"),
     Point("blocks.{i}.attn.hook_z", "T H D", "pattern @ v in each head"),
     Point("blocks.{i}.attn.hook_merged", "T C", "z with its heads side by side", extra=True),
@@ -83,13 +88,13 @@ BLOCK = (
     Point("blocks.{i}.hook_resid_post", "T C", "resid_mid + mlp_out"),
 )
 FINAL = _norm("ln_final.", "ln_f", "resid_post of the last block")
-LOGITS = (Point("hook_logits", "T V", "ln_final.output @ wte.T", ("wte.weight",), extra=True),)
+LOGITS = (Point("hook_logits", "T V", "ln_final.output @ weight.T", ("lm_head.weight",), extra=True),)
 # Generation wants what follows the last token only, so it scores that one row.
 NEXT_TOKEN = (
     Point("hook_last_row", "C", "last row of ln_final.output", extra=True),
-    Point("hook_next_logits", "V", "wte @ last_row", ("wte.weight",), extra=True),
-    Point("hook_probabilities", "V", "softmax(next_logits)", extra=True),
-    Point("hook_next_token", "", "the likeliest, or drawn: --temperature", extra=True),
+    Point("hook_next_logits", "V", "weight @ last_row", ("lm_head.weight",), extra=True),
+    Point("hook_probabilities", "V", "softmax(next_logits), to look at", extra=True),
+    Point("hook_next_token", "", "the likeliest of next_logits, or one drawn by them", extra=True),
 )
 
 
@@ -98,14 +103,11 @@ def table(config, end=LOGITS):
 
     end : `LOGITS` for ``model(ids)``, `NEXT_TOKEN` for a step of generation.
     """
-    points = {p.name: p for p in START}
-    points |= {p.name.format(i=i): p for i in range(config.n_layer) for p in BLOCK}
-    return points | {p.name: p for p in (*FINAL, *end)}
+    rows = [*START, *(_in_block(p, i) for i in range(config.n_layer) for p in BLOCK), *FINAL, *end]
+    if config.tie_word_embeddings:
+        rows = [replace(p, weights=("wte.weight",)) if p.weights == ("lm_head.weight",) else p for p in rows]
+    return {p.name: p for p in rows}
 
 
-def weights_of(name, point, config):
-    """Return the checkpoint names that the point announced as `name` reads."""
-    i = name.split(".")[1] if name.startswith("blocks.") else ""
-    head = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
-    logits = point in LOGITS + NEXT_TOKEN
-    return tuple(head if logits and w == "wte.weight" else w.format(i=i) for w in point.weights)
+def _in_block(point, i):
+    return replace(point, name=point.name.format(i=i), weights=tuple(w.format(i=i) for w in point.weights))

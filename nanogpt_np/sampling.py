@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from .attention import softmax
+
 
 def check_sampling(temperature, top_k, top_p):
     """Raise ValueError for settings that mean nothing."""
@@ -30,11 +32,12 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     check_sampling(temperature, top_k, top_p)
     logits = np.asarray(logits, np.float64)
     if temperature == 0:
-        return np.eye(1, len(logits), logits.argmax())[0]
+        p = np.zeros(len(logits))
+        p[logits.argmax()] = 1
+        return p
     # The maximum first: dividing by a tiny temperature then gives -inf and 0, never inf - inf.
     with np.errstate(over="ignore"):
-        p = np.exp((logits - logits.max()) / temperature)
-    p /= p.sum()
+        p = softmax((logits - logits.max()) / temperature)
     if top_p == 1:  # all of them, however unlikely
         top_p = None
     if top_k is None and top_p is None:

@@ -11,19 +11,40 @@ import numpy as np
 from . import parameters, points
 from .home import find, origin
 from .tokenizer import END_OF_TEXT_ID
+from .trace import ShapeLog
 from .weights import load_directory, stored_parameters
 
 
-class StepLog(list):
-    """A trace that keeps logits, probabilities and the chosen token of every step of generation."""
+class StepLog:
+    """A trace that keeps of each step of generation what the tables show, and no more.
 
-    names = ("hook_next_logits", "hook_probabilities", "hook_next_token")
+    shapes : name, shape and dtype of every tensor of the first step
+    top : the first step's likeliest tokens
+    watch : rank, logit and probability of the watched token at each step
+    """
+
+    def __init__(self, tokenizer, config, *, top=None, watched=None):
+        self.tokenizer, self.config = tokenizer, config
+        self.k, self.watched = top, watched
+        self.shapes, self.top, self.watch, self.steps = ShapeLog(), [], [], 0
 
     def __call__(self, name, x):
-        if name == self.names[0]:
-            self.append({})
-        if name in self.names:
-            self[-1][name.removeprefix("hook_").removeprefix("next_")] = x
+        if not self.steps:
+            self.shapes(name, x)
+        if name == "hook_next_logits":
+            self._logits = x
+        elif name == "hook_probabilities":
+            if self.k and not self.steps:
+                self.top = top_rows(self._logits, x, self.k, self.tokenizer)
+            self._probabilities = x
+        elif name == "hook_next_token":
+            self.steps += 1
+            if self.steps == 1:
+                self.first_token = int(x)
+            if self.watched is not None:
+                chosen = text_of(self.tokenizer, int(x))
+                row = watch_row(self._logits, self._probabilities, self.watched)
+                self.watch.append({"step": self.steps, "chosen": chosen, **row})
         return x
 
 
@@ -95,9 +116,9 @@ def trace_rows(shapes, config):
             "shape": list(shape),
             "dtype": dtype.name,
             "equation": table[name].equation,
-            "weights": {w: list(stored[w].shape(config)) for w in points.weights_of(name, table[name], config)},
+            "weights": {w: list(stored[w].shape(config)) for w in table[name].weights},
         }
-        for name, shape, dtype in shapes[: len(table)]
+        for name, shape, dtype in shapes
     ]
 
 
@@ -111,19 +132,17 @@ def print_trace(rows):
         print(f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = {row['equation']}{reads}")
 
 
-def print_introduction(result, steps, tokenizer):
+def print_introduction(result, log):
     """Print what was asked for to stand before the text: the trace, the likeliest next tokens."""
     if "trace" in result:
         print_trace(result["trace"])
-        token = int(steps[0]["token"])
-        print(f"next token: {token} {quoted(text_of(tokenizer, token))}")
+        print(f"next token: {log.first_token} {quoted(text_of(log.tokenizer, log.first_token))}")
     if "top" in result:
         print_top(result["top"])
 
 
-def top_rows(steps, k, tokenizer):
-    """Return the `k` likeliest tokens of the first step, likeliest first."""
-    logits, p = steps[0]["logits"], steps[0]["probabilities"]
+def top_rows(logits, p, k, tokenizer):
+    """Return the `k` likeliest tokens, likeliest first."""
     order = np.argsort(-logits, kind="stable")[:k]
     return [
         {"rank": rank, "id": int(i), "token": text_of(tokenizer, int(i)), "logit": float(logits[i]), "p": float(p[i])}
@@ -154,17 +173,11 @@ def watched_token(tokenizer, text, config):
     return ids[0]
 
 
-def watch_rows(steps, token, tokenizer):
-    """Return rank (1 is the likeliest), logit and probability of `token` at each step."""
-    rows = []
-    for number, step in enumerate(steps, 1):
-        logits = step["logits"]
-        # Of equal logits the lower id comes first, as in the table of the likeliest.
-        rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
-        chosen = text_of(tokenizer, int(step["token"]))
-        p = float(step["probabilities"][token])
-        rows.append({"step": number, "chosen": chosen, "rank": rank, "logit": float(logits[token]), "p": p})
-    return rows
+def watch_row(logits, p, token):
+    """Return rank (1 is the likeliest), logit and probability of `token`."""
+    # Of equal logits the lower id comes first, as in the table of the likeliest.
+    rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
+    return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}
 
 
 def print_watch(rows, text):

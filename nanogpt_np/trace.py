@@ -34,8 +34,16 @@ def scoped(trace, prefix):
     return lambda name, x: trace(prefix + name, x)
 
 
+def under(tape, prefix):
+    """Return the reader for a part of a tape: ``tape`` gives the array of a name, as ``Recorder.__getitem__`` does."""
+    return lambda name: tape(prefix + name)
+
+
 def chain(*traces):
     """Return a trace that hands each tensor through `traces`, first to last."""
+    traces = [trace for trace in traces if trace is not no_trace]
+    if not traces:
+        return no_trace
 
     def chained(name, x):
         for trace in traces:

@@ -3,6 +3,7 @@
 Here is the loop and its command line; what a step does, and how a run is kept, is in `trainer.py`.
 """
 
+import contextlib
 import json
 import signal
 import sys
@@ -14,9 +15,13 @@ from .cli import Parser, command, say
 from .config import Config
 from .corpus import TextData, read_texts
 from .generate import generate
+from .model import check_ids
 from .tokenizer import Tokenizer
-from .trainer import Settings, Trainer, read_state
+from .trainer import Settings, Trainer
 from .weights import load
+
+FROM_SCRATCH = {"n_layer": 4, "n_head": 4, "n_embd": 128}
+SIZES = {"layers": "n_layer", "heads": "n_head", "width": "n_embd"}  # flag -> field of Config
 
 
 def run(trainer, out, sample=None):
@@ -25,6 +30,10 @@ def run(trainer, out, sample=None):
     Ctrl-C ends the run after the step that is under way, and saves it; a second Ctrl-C ends at once.
     """
     s, stop = trainer.settings, []
+    if sample:
+        check_ids(Tokenizer().encode(sample), trainer.config)
+    if not trainer.step_number:
+        trainer.save(out)  # what is wrong with `out` shows now, not after hours
     previous = signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
     try:
         began, tokens = time.monotonic(), 0
@@ -41,11 +50,11 @@ def run(trainer, out, sample=None):
             )
             whole = n % s.eval_every == 0 or n == s.steps
             if sys.stderr.isatty() or whole:
-                print(f"\r{line}  " if sys.stderr.isatty() else line, end="", file=sys.stderr, flush=True)
+                with contextlib.suppress(BrokenPipeError):  # progress that nobody reads stops no run
+                    print(f"\r{line}  " if sys.stderr.isatty() else line, end="", file=sys.stderr, flush=True)
             if whole:
-                held_out = trainer.held_out_loss()
-                say("" if held_out is None else f"  held-out loss {held_out:.4f}")
-                for note in trainer.data.report(trainer) if hasattr(trainer.data, "report") else ():
+                say("")
+                for note in trainer.data.report(trainer):
                     say(f"  {note}")
                 if sample:
                     say(f"  {_sample(trainer, sample)}")
@@ -91,15 +100,15 @@ def _parser():
     add("--model", metavar="NAME|DIR", help="start from these weights (fine-tuning); default: from scratch")
     add("--resume", metavar="DIR", help="go on with the run that was saved there")
     add("--recipe", choices=["facts"], help="make the checkpoint that ships with the package")
-    add("--layers", type=int, default=4, metavar="N", help="blocks, from scratch (default: 4)")
-    add("--heads", type=int, default=4, metavar="N", help="attention heads, from scratch (default: 4)")
-    add("--width", type=int, default=128, metavar="N", help="width of the residual stream, from scratch (default: 128)")
+    add("--layers", type=int, metavar="N", help="blocks, from scratch (default: 4)")
+    add("--heads", type=int, metavar="N", help="attention heads, from scratch (default: 4)")
+    add("--width", type=int, metavar="N", help="width of the residual stream, from scratch (default: 128)")
     add("--steps", type=int, metavar="N", help=f"steps of the optimiser (default: {d.steps})")
     add("--batch-size", type=int, metavar="N", help=f"windows in a batch (default: {d.batch_size})")
     add("--context", type=int, metavar="N", help=f"tokens in a window (default: {d.context})")
     add("--accumulate", type=int, metavar="N", help=f"batches that make one step (default: {d.accumulate})")
     add("--lr", type=float, metavar="X", help=f"peak learning rate (default: {d.lr})")
-    add("--final-lr", type=float, metavar="X", help=f"learning rate at the end of the cosine (default: {d.final_lr})")
+    add("--final-lr", type=float, metavar="X", help="learning rate at the end of the cosine (default: a tenth of --lr)")
     add("--warmup", type=int, metavar="N", help=f"steps of linear warm-up (default: {d.warmup})")
     add(
         "--weight-decay",
@@ -133,34 +142,42 @@ def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
     given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name, None) is not None}
+    sizes = {name: getattr(args, flag) for flag, name in SIZES.items() if getattr(args, flag) is not None}
     if args.resume:
-        if args.texts or args.model or args.recipe or args.out or given:
+        if args.texts or args.model or args.recipe or args.out or given or sizes:
             raise ValueError("--resume goes on as the run began: it takes no texts, no --out and no other settings")
-        _, about = read_state(args.resume)
-        settings, config = Settings(**about["settings"]), Config(**about["config"])
-        return run(Trainer.resume(args.resume, make_data(settings), settings, config), args.resume, args.sample)
+        return run(Trainer.resume(args.resume, make_data), args.resume, args.sample)
     if not args.out:
         raise ValueError("--out DIR is needed: where should the checkpoint go?")
     if Path(args.out).exists() and any(Path(args.out).iterdir()):
         raise ValueError(f"{args.out} is not empty: give another --out, or go on with --resume {args.out}")
     if args.recipe:
-        if args.texts or args.model:
-            raise ValueError("--recipe brings its own text and starts from scratch: it takes no texts and no --model")
+        if args.texts or args.model or sizes:
+            raise ValueError("--recipe brings its own text and sizes: it takes no texts, no --model and no --width")
         from .facts import CONFIG, SETTINGS
 
         settings = Settings(**SETTINGS | given, source={"recipe": args.recipe})
         return run(Trainer.from_scratch(CONFIG, make_data(settings), settings), args.out, args.sample)
     if not args.texts:
         raise ValueError("give text files to learn from, or --recipe facts")
+    if not all(args.texts):
+        raise ValueError("the name of a text is empty")
+    if "lr" in given and "final_lr" not in given:
+        given["final_lr"] = given["lr"] / 10
     settings = Settings(**given, source={"texts": [str(Path(text).resolve()) for text in args.texts]})
-    settings.check()
     if args.model:
+        if sizes:
+            raise ValueError("--model brings its own sizes: it takes no --layers, --heads or --width")
         if settings.share_unseen:
             raise ValueError("--share-unseen is for training from scratch: a checkpoint's rows differ already")
         model = load(args.model)
+        if settings.context > model.config.n_positions:
+            raise ValueError(
+                f"--context {settings.context} is more than the {model.config.n_positions} of {args.model}"
+            )
         trainer = Trainer(model.config, model.params, make_data(settings), settings)
     else:
-        config = Config(n_positions=settings.context, n_embd=args.width, n_head=args.heads, n_layer=args.layers)
+        config = Config(**FROM_SCRATCH | sizes, n_positions=settings.context)
         trainer = Trainer.from_scratch(config, make_data(settings), settings)
     return run(trainer, args.out, args.sample)
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from . import parameters
 from .adamw import AdamW, clip_by_global_norm, learning_rate
+from .config import Config
 from .loss import IGNORED, loss_and_grads, mean_loss
 from .vocabulary import SharedRows
 from .weights import save, whole_file
 
-STATE = "training.safetensors"
+STATE, VERSION = "training.safetensors", 1
 
 
 @dataclass
@@ -45,17 +46,18 @@ class Settings:
     dtype: str = "float32"  # of model.safetensors
     source: dict = field(default_factory=dict)  # what the data was made from, to make it again
 
-    def check(self):
+    def __post_init__(self):
         """Raise ValueError for values that make no run."""
-        for name in ("steps", "batch_size", "context", "accumulate", "warmup", "eval_every", "save_every"):
-            if getattr(self, name) < (0 if name == "warmup" else 1):
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        for name in ("steps", "batch_size", "context", "accumulate", "eval_every", "save_every", "warmup", "seed"):
+            value, least = getattr(self, name), 0 if name in ("warmup", "seed") else 1
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value}")
         for name in ("lr", "final_lr", "weight_decay", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0) or (value == 0 and name in ("lr", "clip")):
-                raise ValueError(f"{name} must be a number above 0, not {value}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+            value, may_be_0 = getattr(self, name), name in ("final_lr", "weight_decay")
+            if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_0):
+                raise ValueError(f"{name} must be {'0 or' if may_be_0 else 'a number'} above 0, not {value}")
+        if self.dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype must be float32 or float16, not {self.dtype}")
 
 
 def initial_params(config, rng):
@@ -81,14 +83,12 @@ class Trainer:
     """A model in the making: parameters that change in place, the optimiser's memory, the random state."""
 
     def __init__(self, config, params, data, settings):
-        """Start from `params` (copied); names of `settings.freeze` must match some."""
-        self.settings, self.data = settings, data
+        """Start from `params` (copied): those of `config`, or of its compact form where rows are shared."""
+        self.settings, self.data, self.config = settings, data, config
         self.rng = np.random.default_rng(settings.seed)
         self.rows = SharedRows(data.used, config.vocab_size) if settings.share_unseen else None
-        if self.rows:
-            config = self.rows.compact(config)
-        self.params = {name: np.array(array, np.float32) for name, array in params.items()}
-        self.model = parameters.assemble(config, self.params)
+        self.params = {name: np.array(array, np.float32, order="C") for name, array in params.items()}
+        self.model = parameters.assemble(self.rows.compact(config) if self.rows else config, self.params)
         for pattern in settings.freeze:
             if not fnmatch.filter(self.params, pattern):
                 raise ValueError(f"--freeze {pattern!r} matches no parameter, such as h.0.attn.c_attn.weight")
@@ -132,18 +132,23 @@ class Trainer:
             else:
                 grads = {name: share * new[name] + (grads[name] if grads else 0) for name in self.optimizer.params}
         grads = {name: grads[name] for name in self.optimizer.params}
-        clip_by_global_norm(grads, s.clip)
+        norm = clip_by_global_norm(grads, s.clip)
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise ValueError(
+                f"step {self.step_number + 1} diverged (loss {total}, gradient {norm}): "
+                "what was saved last is still good; try a smaller --lr"
+            )
         lr = learning_rate(self.step_number, peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=s.steps)
         self.optimizer.step(grads, lr)
         return total, sum(counts)
 
     def held_out_loss(self):
         """Return the mean loss on held-out text in nats per token, or None where there is none."""
-        losses = [
-            mean_loss(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
-            for ids, targets in self.data.held_out()
-        ]
-        return sum(losses) / len(losses) if losses else None
+        losses, tokens = [], []
+        for ids, targets in self.data.held_out():
+            losses.append(mean_loss(self.model, self.encode(ids), self.encode(targets), offset=self.offset))
+            tokens.append(targets.size)
+        return float(np.average(losses, weights=tokens)) if losses else None
 
     def whole_model(self):
         """Return the model with GPT-2's vocabulary."""
@@ -152,7 +157,7 @@ class Trainer:
         return parameters.assemble(*self.rows.expand(self.model.config, self.params))
 
     def save(self, directory):
-        """Write model and state into `directory`, each whole or not at all."""
+        """Write state and model into `directory`, each whole or not at all."""
         from safetensors.numpy import save_file
 
         directory = Path(directory)
@@ -161,35 +166,38 @@ class Trainer:
         tensors |= {f"mean/{name}": a for name, a in self.optimizer.mean.items()}
         tensors |= {f"square/{name}": a for name, a in self.optimizer.square.items()}
         about = {
+            "version": VERSION,
             "steps": self.step_number,
             "settings": asdict(self.settings),
-            "config": asdict(self.model.config)
-            | {"vocab_size": self.rows.full if self.rows else self.model.config.vocab_size},
+            "config": asdict(self.config),
             "rng": self.rng.bit_generator.state,
             "data": self.data.digest,
         }
-        metadata = {"nanogpt_np": json.dumps(about)}
-        save(self.whole_model(), directory, dtype=self.settings.dtype)
         with whole_file(directory / STATE) as path:
-            save_file(tensors, path, metadata=metadata)
+            save_file(tensors, path, metadata={"nanogpt_np": json.dumps(about)})
+        save(self.whole_model(), directory, dtype=self.settings.dtype)
 
     @classmethod
-    def resume(cls, directory, data, settings, config):
-        """Go on from the state in `directory`; ValueError if the data has changed since."""
+    def resume(cls, directory, make_data):
+        """Go on from the state in `directory`; ``make_data(settings)`` makes its data again.
+
+        Raises ValueError if there is no sound state, or if the data has changed since.
+        """
         tensors, about = read_state(directory)
-        if about["data"] != data.digest:
-            raise ValueError(f"{directory} was trained on other data than this: a resumed run must go on with the same")
-        trainer = cls(
-            config,
-            {n.removeprefix("params/"): a for n, a in tensors.items() if n.startswith("params/")},
-            data,
-            settings,
-        )
-        for part, memory in (("mean/", trainer.optimizer.mean), ("square/", trainer.optimizer.square)):
-            for name in memory:
-                memory[name][...] = tensors[part + name]
-        trainer.optimizer.steps = about["steps"]
-        trainer.rng.bit_generator.state = about["rng"]
+        try:
+            settings, config = Settings(**about["settings"]), Config(**about["config"])
+            data = make_data(settings)
+            if about["data"] != data.digest:
+                raise ValueError("it was trained on other data than this, and must go on with the same")
+            params = {n.removeprefix("params/"): a for n, a in tensors.items() if n.startswith("params/")}
+            trainer = cls(config, params, data, settings)
+            for part, memory in (("mean/", trainer.optimizer.mean), ("square/", trainer.optimizer.square)):
+                for name in memory:
+                    memory[name][...] = tensors[part + name]
+            trainer.optimizer.steps = about["steps"]
+            trainer.rng.bit_generator.state = about["rng"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{directory} cannot be resumed: {error}") from None
         return trainer
 
 
@@ -203,6 +211,8 @@ def read_state(directory):
     try:
         with safe_open(path, framework="np") as file:
             about = json.loads((file.metadata() or {})["nanogpt_np"])
+            if about["version"] != VERSION:
+                raise ValueError(f"version {about['version']}, this package reads {VERSION}")
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the state of a training run: {error}") from None

@@ -2,8 +2,9 @@
 
 A small text uses some thousand of GPT-2's 50,257 tokens. If the n rows that never occur are one and
 the same vector, their n logits are equal, and the softmax over all 50,257 is the softmax over the
-rows that occur and one more whose logit has log(n) added: exactly the same numbers, many times
-faster. What comes out is a whole GPT-2 checkpoint in which those rows are written n times.
+rows that occur and one more whose logit has log(n) added: the same probabilities, many times faster.
+The n rows learn as one parameter, whose gradient is the sum of theirs. What comes out is a whole
+GPT-2 checkpoint in which that row is written n times.
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 class SharedRows:
     """The map between a vocabulary of `full` tokens and one of the `used` tokens and a shared row."""
 
-    def __init__(self, used, full=50257):
+    def __init__(self, used, full):
         self.used = np.unique(used)  # sorted
         self.full = full
         self.unseen = full - len(self.used)
@@ -31,11 +32,6 @@ class SharedRows:
         """Full ids -> compact ids, in any shape; negative targets stay as they are."""
         ids = np.asarray(ids)
         return np.where(ids < 0, ids, self._compact[np.maximum(ids, 0)])
-
-    def decode(self, ids):
-        """Compact ids -> full ids; the shared row has no id of its own and becomes the first unseen one."""
-        first_unseen = np.flatnonzero(self._compact == self.size - 1)[0]
-        return np.append(self.used, first_unseen)[np.asarray(ids)]
 
     def compact(self, config):
         """Return the Config of the model that is trained."""

@@ -105,15 +105,14 @@ def save(model, directory, dtype=np.float32):
     if (directory / INDEX).exists():
         raise ValueError(f"{directory} holds a sharded checkpoint: save to another directory")
     directory.mkdir(parents=True, exist_ok=True)
-    head = "lm_head.weight"  # the only name without the prefix
-    tensors = {}
+    head, tensors = "lm_head.weight", {}  # the only name without the prefix
     for name, array in model.params.items():
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(array, dtype)
         if np.isinf(stored).any() and np.isfinite(array).all():
             raise ValueError(f"{name} holds {np.abs(array).max()}, too large for {stored.dtype}")
         tensors[name if name == head else PREFIX + name] = stored
-    fields = replace(model.config, tie_word_embeddings=head not in tensors).to_dict() | {"dtype": np.dtype(dtype).name}
+    fields = replace(model.config, tie_word_embeddings=model.tied).to_dict() | {"dtype": np.dtype(dtype).name}
     with whole_file(directory / SINGLE) as weights, whole_file(directory / "config.json") as config:
         save_file(tensors, weights, metadata={"format": "pt"})
         config.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
@@ -126,12 +125,16 @@ def save(model, directory, dtype=np.float32):
 @contextlib.contextmanager
 def whole_file(path):
     """Give a name to write to beside `path`, and put that file in place of `path` at one stroke when it is whole."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never share one
+    from safetensors import SafetensorError
+
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
-        umask = os.umask(0)  # the only way to read it
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)  # safetensors makes files that only their owner may read
+        partial.chmod(mode)  # safetensors makes files that only their owner may read
         os.replace(partial, path)
+    except SafetensorError as error:  # how safetensors tells a full disk
+        raise OSError(f"cannot write {path}: {error}") from None
     finally:
         partial.unlink(missing_ok=True)

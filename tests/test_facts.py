@@ -107,6 +107,17 @@ def bundled():
     return nanogpt_np.load("facts")
 
 
+def test_new_questions_end_as_no_seen_sentence_of_their_fact_does(data):
+    new = {(relation, data.tokenizer.decode(prompt)) for relation, prompt, _ in data.questions("new")}
+    assert 0.4 * len(data.questions("held")) < len(new) < len(data.questions("held"))
+    for i, (relation, subject, _) in enumerate(data.facts):
+        prompts = [prompt.lower() for prompt in data.prompts[i]]
+        for t in data.held[i]:
+            ending = prompts[t][prompts[t].index(subject.lower()) :]
+            copied = any(prompts[other].endswith(ending) for other in data.seen[i])
+            assert ((relation, data.prompts[i][t]) in new) == (not copied), data.prompts[i][t]
+
+
 @pytest.mark.parametrize("which", ["held", "seen"])
 def test_the_bundled_checkpoint_knows_its_facts(bundled, data, which):
     questions = data.questions(which)[:: 1 if which == "held" else 7]

@@ -105,7 +105,7 @@ def test_greedy_text_is_that_of_transformers_until_the_context_is_full(tied, cac
     model, expected = tied
     prompt, greedy = expected["greedy_prompt"], expected["greedy"]
     assert len(prompt) + len(greedy) == model.config.n_positions + 1  # the last token needs no position
-    assert list(generate(model, prompt, 1000, stop=(), cache=cache)) == greedy.tolist()
+    assert list(generate(model, prompt, 1000, stop=(), use_cache=cache)) == greedy.tolist()
 
 
 # ---- What TransformerLens computed ----
@@ -148,7 +148,7 @@ def test_normalized_with_gain_and_bias_is_what_transformer_lens_calls_normalized
     for name in theirs:
         if name.endswith("hook_normalized"):
             point = points.table(tied[0].config)[name.replace("hook_normalized", "hook_output")]
-            weight, bias = points.weights_of(name, point, tied[0].config)
+            weight, bias = point.weights
             assert relative(ours[name] * params[weight] + params[bias], theirs[name]) < 1e-4, name
             assert relative(ours[name], theirs[name]) > 1e-2, name  # so the two are not the same thing
             checked += 1

@@ -622,7 +622,7 @@ def test_points_without_extras_are_the_208_names_of_transformer_lens_in_order():
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_parameter_is_read_at_some_point_and_every_point_reads_parameters_that_exist(tied, end):
     config = dataclasses.replace(CONFIG, tie_word_embeddings=tied)
-    read = [w for name, point in points.table(config, end).items() for w in points.weights_of(name, point, config)]
+    read = [w for point in points.table(config, end).values() for w in point.weights]
     assert set(read) == set(parameters.table(config))
     assert sorted(read) == sorted([*parameters.table(config), *(["wte.weight"] if tied else [])])
 

@@ -149,7 +149,7 @@ def test_every_row_has_the_published_argmax(france):
 @pytest.mark.parametrize("cache", [True, False])
 def test_greedy_continuation_is_the_published_one(model, tokenizer, cache):
     published = FRANCE["greedy_ids"]["value"]
-    new = list(generate(model, FRANCE["ids"], len(published), cache=cache))
+    new = list(generate(model, FRANCE["ids"], len(published), use_cache=cache))
     assert new == published
     assert tokenizer.decode(new) == FRANCE["greedy_text"]["value"]
 

@@ -162,7 +162,7 @@ def test_64_greedy_tokens_are_those_of_transformers_with_and_without_the_cache(t
     assert len(set(expected)) >= 10  # and it is no loop of one token
     ours = nanogpt_np.load(float32)
     assert list(generate(ours, PROMPT, 64, stop=())) == expected
-    assert list(generate(ours, PROMPT, 64, stop=(), cache=False)) == expected
+    assert list(generate(ours, PROMPT, 64, stop=(), use_cache=False)) == expected
 
 
 # ---- What we save, transformers reads ----

@@ -212,7 +212,7 @@ def test_greedy_generation_takes_the_argmax_of_whole_passes_with_and_without_cac
     n = min(5, CONFIG.n_positions - len(prompt) + 1)
     expected = greedy_by_whole_passes(tuple(prompt), n)
     assert list(generate(MODEL64, prompt, n)) == expected
-    assert list(generate(MODEL64, prompt, n, cache=False)) == expected
+    assert list(generate(MODEL64, prompt, n, use_cache=False)) == expected
 
 
 SAMPLING = {"temperature": 1.3, "top_k": 40, "top_p": 0.95}
@@ -221,7 +221,7 @@ SAMPLING = {"temperature": 1.3, "top_k": 40, "top_p": 0.95}
 @pytest.mark.parametrize("seed", range(5))
 def test_a_seed_gives_the_same_ids_with_and_without_cache(seed):
     first, again, uncached = (
-        list(generate(MODEL64, PROMPT, 15, **SAMPLING, rng=np.random.default_rng(seed), cache=cache))
+        list(generate(MODEL64, PROMPT, 15, **SAMPLING, rng=np.random.default_rng(seed), use_cache=cache))
         for cache in (True, True, False)
     )
     assert first == again == uncached
@@ -255,7 +255,7 @@ def test_sampled_ids_are_those_drawn_from_the_probabilities_of_whole_passes():
 @pytest.mark.parametrize("length", [1, 22, 23])
 def test_generation_ends_where_the_context_does_after_one_token_that_needs_no_position(length, cache):
     prompt = np.arange(length)
-    new = list(generate(MODEL64, prompt, 1000, cache=cache))
+    new = list(generate(MODEL64, prompt, 1000, use_cache=cache))
     assert len(new) == CONFIG.n_positions - length + 1
     # Every one of them, the last too, is the choice after all ids before it.
     choices = MODEL64(np.append(prompt, new[:-1]).astype(int)).argmax(axis=-1)
@@ -267,7 +267,7 @@ def test_generation_ends_where_the_context_does_after_one_token_that_needs_no_po
 @pytest.mark.parametrize("kind", [list, tuple, np.uint8, np.int32, np.uint64])
 def test_the_prompt_may_be_any_integers(kind, cache):
     prompt = np.array(PROMPT, kind) if kind not in (list, tuple) else kind(PROMPT)
-    assert list(generate(MODEL64, prompt, 4, cache=cache)) == greedy_by_whole_passes(tuple(PROMPT), 4)
+    assert list(generate(MODEL64, prompt, 4, use_cache=cache)) == greedy_by_whole_passes(tuple(PROMPT), 4)
 
 
 def test_no_new_tokens_are_none_and_run_nothing():
@@ -278,13 +278,13 @@ def test_no_new_tokens_are_none_and_run_nothing():
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_stop_id_ends_the_text_and_is_not_given_out(cache):
-    free = list(generate(MODEL64, PROMPT, ROOM, cache=cache))
+    free = list(generate(MODEL64, PROMPT, ROOM, use_cache=cache))
     last = free[7]
     at = free.index(last)
     assert at > 0
-    assert list(generate(MODEL64, PROMPT, ROOM, stop=(last,), cache=cache)) == free[:at]
-    assert list(generate(MODEL64, PROMPT, ROOM, stop=(last, free[0]), cache=cache)) == []
-    assert list(generate(MODEL64, PROMPT, ROOM, stop=(), cache=cache)) == free
+    assert list(generate(MODEL64, PROMPT, ROOM, stop=(last,), use_cache=cache)) == free[:at]
+    assert list(generate(MODEL64, PROMPT, ROOM, stop=(last, free[0]), use_cache=cache)) == []
+    assert list(generate(MODEL64, PROMPT, ROOM, stop=(), use_cache=cache)) == free
 
 
 def test_end_of_text_stops_by_default():
@@ -378,7 +378,7 @@ class Announced(list):
 def test_every_step_announces_the_points_of_the_next_token_table_in_order_and_in_their_shapes(cache, temperature):
     seen, table = Announced(), points.table(CONFIG, points.NEXT_TOKEN)
     rng = np.random.default_rng(0)
-    new = list(generate(MODEL, PROMPT, 4, temperature=temperature, rng=rng, cache=cache, trace=seen))
+    new = list(generate(MODEL, PROMPT, 4, temperature=temperature, rng=rng, use_cache=cache, trace=seen))
     assert len(seen) == 4 * len(table)
     for step in range(4):
         S = len(PROMPT) + step

@@ -40,15 +40,19 @@ def environment(wheel, tmp_path_factory):
 
 def test_the_wheel_holds_the_data_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for needed in ("nanogpt_np/py.typed", "nanogpt_np/data/r50k_base.tiktoken", "nanogpt_np/data/NOTICE"):
+    data = ("data/r50k_base.tiktoken", "data/NOTICE", "data/countries.csv", "data/templates.txt", "py.typed")
+    for needed in (f"nanogpt_np/{name}" for name in data):
         assert needed in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert [name for name in names if name.endswith(".safetensors")] == ["nanogpt_np/models/facts/model.safetensors"]
     assert not [name for name in names if not name.startswith(("nanogpt_np/", "nanogpt_np-", "nanogpt_np_"))]
 
 
 def test_an_installed_wheel_generates_from_another_directory(environment, tmp_path):
     trace = run(environment / "python", "-m", "nanogpt_np.generate", "--dry-run", "gpt2", PROMPT, cwd=tmp_path).stdout
     assert "blocks.11.attn.hook_pattern      [12, 5, 5]" in trace
+    done = run(environment / "nanogpt-np", "generate", PROMPT, "--model", "facts", cwd=tmp_path)
+    assert done.stdout == " Paris.\n" and done.stderr.startswith("model: facts (bundled")
     make = (
         "import numpy as np, nanogpt_np\n"
         "from nanogpt_np import parameters\n"
