@@ -5,7 +5,7 @@ import pytest
 from helpers import random_model
 
 import nanogpt_np
-from nanogpt_np import parameters
+from nanogpt_np import home, parameters
 from nanogpt_np.adamw import AdamW, clip_by_global_norm
 from nanogpt_np.loss import IGNORED, loss_and_grads
 
@@ -105,3 +105,15 @@ def test_a_trained_checkpoint_gives_transformers_our_logits(tmp_path):
     with torch.no_grad():
         expected = network(torch.from_numpy(ids)).logits.numpy()
     np.testing.assert_allclose(nanogpt_np.load(tmp_path / "run")(ids), expected, atol=2e-4)
+
+
+def test_transformers_reads_the_bundled_checkpoint_and_gives_our_logits():
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    folder = home.bundled()["facts"]
+    network = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = np.array([nanogpt_np.Tokenizer().encode("The capital of Germany is Berlin. The capital of France is")])
+    with torch.no_grad():
+        expected = network(torch.from_numpy(ids)).logits.numpy()
+    # Measured: 8e-6.
+    np.testing.assert_allclose(nanogpt_np.load("facts")(ids), expected, atol=2e-4, rtol=0)
