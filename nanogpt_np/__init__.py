@@ -5,7 +5,8 @@
     logits = model(tokenizer.encode("The capital of France is"))  # (5, 50257)
 
 Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
-cache, sampling, generate; then points and parameters (the tables), checkpoint, weights, home.
+cache, sampling, generate; then points and parameters (the tables), checkpoint, weights, home; for
+training loss, adamw, vocabulary, corpus, trainer, train, facts.
 """
 
 from importlib import import_module

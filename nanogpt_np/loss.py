@@ -2,7 +2,7 @@
 
 The cross-entropy of a token is minus the logarithm of the probability that the model gave to the
 token that came: 0 nats for a sure hit, log(50257) = 10.8 nats for a model that knows nothing.
-Read next: `adamw.py`, then `train.py`.
+Read next: `adamw.py`, then `trainer.py`.
 """
 
 import numpy as np
@@ -42,7 +42,8 @@ def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, 
     """Return the mean cross-entropy in nats per token, and ``{parameter name: gradient}``.
 
     ids : (..., T) integers; targets : the same shape, the token that follows each, or -100 to ignore.
-    trace : is told every activation of the forward pass, and may change it.
+    trace : is told every activation of the forward pass up to the last norm, and may change it; the
+        logits are made in parts.
     grad_trace : is told the gradient of every trace point, last to first, under the point's own name,
         and may change what flows on to the points before it.
     offset : as for `cross_entropy`.

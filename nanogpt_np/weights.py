@@ -125,9 +125,9 @@ def save(model, directory, dtype=np.float32):
 @contextlib.contextmanager
 def whole_file(path):
     """Give a name to write to beside `path`, and put that file in place of `path` at one stroke when it is whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never share one
     from safetensors import SafetensorError
 
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never share one
     try:
         partial.touch()
         mode = partial.stat().st_mode
