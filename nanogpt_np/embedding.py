@@ -20,9 +20,10 @@ class Embedding:
     def __call__(self, ids, start=0, trace=no_trace):
         """ids (..., T), the first at position `start` -> (..., T, C)"""
         T = ids.shape[-1]
+        # (..., T), the same for every prompt of a batch
+        positions = trace("hook_positions", np.broadcast_to(np.arange(start, start + T), ids.shape))
         tokens = trace("hook_embed", self.wte_weight[ids])  # (..., T, C)
-        positions = self.wpe_weight[start : start + T]  # (T, C), the same for every prompt of a batch
-        return tokens + trace("hook_pos_embed", np.broadcast_to(positions, tokens.shape))
+        return tokens + trace("hook_pos_embed", self.wpe_weight[positions])
 
     def backward(self, d_out, ids, trace=no_trace):
         """d_out (..., T, C) -> {"wte.weight": (V, C), "wpe.weight": (n_positions, C)}

@@ -5,12 +5,27 @@ the documents and the tests are made from it. The names are TransformerLens's (H
 versions 1 to 3); the points that it has no name for are marked `extra` and follow its style.
 Three things to know: `hook_normalized` is before gain and bias; `hook_attn_scores` is after the scale
 (1/sqrt(D), unless config.json changes it) and the causal mask; there is no batch axis unless the ids
-have one, and then it comes first.
+have one, and then it comes first. What others call these tensors: `glossary.py`.
 """
 
+import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
+from .config import nearest
 from .parameters import axis_size
+
+AXIS_NAMES = {  # what an index along the axis counts; T is "query" beside S
+    "T": "position",
+    "S": "key",
+    "H": "head",
+    "C": "column",
+    "3C": "column",
+    "D": "column",
+    "F": "neuron",
+    "V": "token",
+    "1": "one",
+}
 
 
 @dataclass(frozen=True)
@@ -20,82 +35,357 @@ class Point:
     name: str
     axes: str  # letters: T new tokens, S tokens so far, C, H, D, F, V; "" is a single number
     equation: str  # with the last parts of the names above it
+    shapes: str  # the equation with the axes of what it reads in brackets: "[T C] @ [C 3C] + [3C]"
+    notice: str  # what to look at, in one sentence
+    where: str  # module and definition that announce it: "attention.Attention"
+    reads: tuple[str, ...] = ()  # trace points that it is made of
     weights: tuple[str, ...] = ()  # checkpoint names of what it reads
+    product: str = ""  # axes of its matrix product, one multiplication and addition for each index: "T C 3C"
+    view: bool = False  # True where no number is new: the same memory as what it reads, cut or named otherwise
     extra: bool = False  # True where TransformerLens has no such name
 
     def shape(self, config, T, S=None):
         """Its shape for `T` new tokens when there are `S` tokens in all (without a cache, S = T)."""
-        sizes = {**config.sizes, "T": T, "S": T if S is None else S}
-        return tuple(axis_size(axis, sizes) for axis in self.axes.split())
+        return _sizes(self.axes, config, T, S)
+
+    def shapes_of(self, config, T, S=None):
+        """Return `shapes` with the sizes of a run: ``[5, 768] @ [768, 2304] + [2304]``."""
+        i = block_of(self.name)
+        scale = "" if i is None else f"{config.attention_scale(i):.6g}"
+        filled = self.shapes.replace("{scale}", scale).replace("{eps}", f"{config.layer_norm_epsilon:g}")
+        return re.sub(r"\[([^\]]*)\]", lambda axes: str(list(_sizes(axes[1], config, T, S))), filled)
+
+    def flops(self, config, T, S=None):
+        """Additions and multiplications of its matrix product: 2 for each pair of numbers that meet."""
+        count = 2 if self.product else 0
+        for size in _sizes(self.product, config, T, S):
+            count *= size
+        return count
+
+    @property
+    def axis_names(self):
+        """What an index counts, axis by axis: ``("head", "query", "key")`` for a pattern."""
+        letters = self.axes.split()
+        return tuple("query" if a == "T" and "S" in letters else AXIS_NAMES[a] for a in letters)
 
 
-def _norm(prefix, weights, reads):
+def _sizes(axes, config, T, S):
+    sizes = {**config.sizes, "T": T, "S": T if S is None else S}
+    return tuple(axis_size(axis, sizes) for axis in axes.split())
+
+
+def _norm(prefix, weights, reads, says):
     weight, bias = weights + ".weight", weights + ".bias"
+    short = reads.rpartition(".")[2].removeprefix("hook_")
+    of_last = " of the last block" if prefix == "ln_final." else ""
     return (
-        Point(prefix + "hook_scale", "T 1", f"sqrt(variance({reads}) + eps)"),
-        Point(prefix + "hook_normalized", "T C", f"({reads} - mean({reads})) / scale"),
-        Point(prefix + "hook_output", "T C", "normalized * weight + bias", (weight, bias), extra=True),
+        Point(
+            prefix + "hook_scale",
+            "T 1",
+            f"sqrt(variance({short}{of_last}) + eps)",
+            "sqrt(variance([T C]) + {eps})",
+            "One number per token: how far its vector strays from its own mean; eps stands inside the root.",
+            "layernorm.LayerNorm",
+            reads=(reads,),
+        ),
+        Point(
+            prefix + "hook_normalized",
+            "T C",
+            f"({short} - mean({short})) / scale",
+            "([T C] - [T 1]) / [T 1]",
+            "Every row has mean 0 and variance 1 now (less where eps counts): size is gone, direction stays.",
+            "layernorm.LayerNorm",
+            reads=(reads, prefix + "hook_scale"),
+        ),
+        Point(
+            prefix + "hook_output",
+            "T C",
+            "normalized * weight + bias",
+            "[T C] * [C] + [C]",
+            says,
+            "layernorm.LayerNorm",
+            reads=(prefix + "hook_normalized",),
+            weights=(weight, bias),
+            extra=True,
+        ),
     )
 
 
 START = (
-    Point("hook_tokens", "T", "the ids of the prompt", extra=True),
-    Point("hook_embed", "T C", "rows of wte at tokens", ("wte.weight",)),
-    Point("hook_pos_embed", "T C", "rows of wpe at positions", ("wpe.weight",)),
+    Point(
+        "hook_tokens",
+        "T",
+        "the ids of the prompt",
+        "[T]",
+        "Whole numbers that name pieces of text; their order and size mean nothing.",
+        "model.GPT2",
+        extra=True,
+    ),
+    Point(
+        "hook_positions",
+        "T",
+        "0, 1, 2 ...; after a cache, from its length on",
+        "[T]",
+        "The only place where the order of the tokens comes in; with a cache it does not start at 0.",
+        "embedding.Embedding",
+        extra=True,
+    ),
+    Point(
+        "hook_embed",
+        "T C",
+        "rows of wte at tokens",
+        "rows of [V C] at [T]",
+        "Looked up, not computed: the same token has the same row in every prompt.",
+        "embedding.Embedding",
+        reads=("hook_tokens",),
+        weights=("wte.weight",),
+    ),
+    Point(
+        "hook_pos_embed",
+        "T C",
+        "rows of wpe at positions",
+        "rows of [n_positions C] at [T]",
+        "The same for every prompt: row t belongs to place t, whatever stands there.",
+        "embedding.Embedding",
+        reads=("hook_positions",),
+        weights=("wpe.weight",),
+    ),
 )
 BLOCK = (
-    Point("blocks.{i}.hook_resid_pre", "T C", "embed + pos_embed, or resid_post of the block before"),
-    *_norm("blocks.{i}.ln1.", "h.{i}.ln_1", "resid_pre"),
+    Point(
+        "blocks.{i}.hook_resid_pre",
+        "T C",
+        "embed + pos_embed, or resid_post of the block before",
+        "[T C]",
+        "The residual stream as it comes in; the blocks only ever add to it.",
+        "model.Block",
+        reads=("blocks.{before}.hook_resid_post",),
+        view=True,
+    ),
+    *_norm(
+        "blocks.{i}.ln1.",
+        "h.{i}.ln_1",
+        "blocks.{i}.hook_resid_pre",
+        "What attention reads; the stream itself goes on unchanged.",
+    ),
     Point(
         "blocks.{i}.attn.hook_qkv",
         "T 3C",
         "ln1.output @ weight + bias",
-        ("h.{i}.attn.c_attn.weight", "h.{i}.attn.c_attn.bias"),
+        "[T C] @ [C 3C] + [3C]",
+        "One product makes queries, keys and values of all heads at once, side by side.",
+        "attention.Attention",
+        reads=("blocks.{i}.ln1.hook_output",),
+        weights=("h.{i}.attn.c_attn.weight", "h.{i}.attn.c_attn.bias"),
+        product="T C 3C",
         extra=True,
     ),
-    Point("blocks.{i}.attn.hook_q", "T H D", "columns 0 to C of qkv, D for each of H heads"),
-    Point("blocks.{i}.attn.hook_k", "T H D", "columns C to 2C of qkv"),
-    Point("blocks.{i}.attn.hook_v", "T H D", "columns 2C to 3C of qkv"),
+    Point(
+        "blocks.{i}.attn.hook_q",
+        "T H D",
+        "columns 0 to C of qkv, D for each of H heads",
+        "[T 3C] -> [T H D]",
+        "What each token asks for, in each head; cutting moves no number.",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_qkv",),
+        view=True,
+    ),
+    Point(
+        "blocks.{i}.attn.hook_k",
+        "T H D",
+        "columns C to 2C of qkv",
+        "[T 3C] -> [T H D]",
+        "What each token offers to be found by; a KV cache keeps it.",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_qkv",),
+        view=True,
+    ),
+    Point(
+        "blocks.{i}.attn.hook_v",
+        "T H D",
+        "columns 2C to 3C of qkv",
+        "[T 3C] -> [T H D]",
+        "What each token hands over when it is found; a KV cache keeps it.",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_qkv",),
+        view=True,
+    ),
     Point(
         "blocks.{i}.attn.hook_attn_scores",
         "H T S",
         "q @ k.T * scale in each head; -inf for later tokens",
+        "[H T D] @ [H D S] * {scale}",
+        "One table per head, a row for each token that asks; what comes later is -inf: nobody sees the future.",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_q", "blocks.{i}.attn.hook_k"),
+        product="H T D S",
     ),
-    Point("blocks.{i}.attn.hook_pattern", "H T S", "softmax of each row of attn_scores"),
-    Point("blocks.{i}.attn.hook_z", "T H D", "pattern @ v in each head"),
-    Point("blocks.{i}.attn.hook_merged", "T C", "z with its heads side by side", extra=True),
+    Point(
+        "blocks.{i}.attn.hook_pattern",
+        "H T S",
+        "softmax of each row of attn_scores",
+        "softmax([H T S])",
+        "Each row sums to 1: how a token shares out its attention. Of a whole prompt the first row is 1, 0, 0 ...",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_attn_scores",),
+    ),
+    Point(
+        "blocks.{i}.attn.hook_z",
+        "T H D",
+        "pattern @ v in each head",
+        "[H T S] @ [H S D] -> [T H D]",
+        "In each head, the average of the values that the token looked at: here one token's content reaches another.",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_pattern", "blocks.{i}.attn.hook_v"),
+        product="H T S D",
+    ),
+    Point(
+        "blocks.{i}.attn.hook_merged",
+        "T C",
+        "z with its heads side by side",
+        "[T H D] -> [T C]",
+        "H times D columns are C columns again; no number changes.",
+        "attention.Attention",
+        reads=("blocks.{i}.attn.hook_z",),
+        view=True,
+        extra=True,
+    ),
     Point(
         "blocks.{i}.hook_attn_out",
         "T C",
         "merged @ weight + bias",
-        ("h.{i}.attn.c_proj.weight", "h.{i}.attn.c_proj.bias"),
+        "[T C] @ [C C] + [C]",
+        "What the heads found, turned into what the stream understands: a sum of one part per head, and the bias.",
+        "model.Block",
+        reads=("blocks.{i}.attn.hook_merged",),
+        weights=("h.{i}.attn.c_proj.weight", "h.{i}.attn.c_proj.bias"),
+        product="T C C",
     ),
-    Point("blocks.{i}.hook_resid_mid", "T C", "resid_pre + attn_out"),
-    *_norm("blocks.{i}.ln2.", "h.{i}.ln_2", "resid_mid"),
+    Point(
+        "blocks.{i}.hook_resid_mid",
+        "T C",
+        "resid_pre + attn_out",
+        "[T C] + [T C]",
+        "Half of the block is done; the way back along the sum is how gradients reach the first layers.",
+        "model.Block",
+        reads=("blocks.{i}.hook_resid_pre", "blocks.{i}.hook_attn_out"),
+    ),
+    *_norm(
+        "blocks.{i}.ln2.",
+        "h.{i}.ln_2",
+        "blocks.{i}.hook_resid_mid",
+        "What the MLP reads: each token on its own from here to the end of the block.",
+    ),
     Point(
         "blocks.{i}.mlp.hook_pre",
         "T F",
         "ln2.output @ weight + bias",
-        ("h.{i}.mlp.c_fc.weight", "h.{i}.mlp.c_fc.bias"),
+        "[T C] @ [C F] + [F]",
+        "F neurons, each a question to the token's vector: its dot product with one column.",
+        "mlp.MLP",
+        reads=("blocks.{i}.ln2.hook_output",),
+        weights=("h.{i}.mlp.c_fc.weight", "h.{i}.mlp.c_fc.bias"),
+        product="T C F",
     ),
-    Point("blocks.{i}.mlp.hook_post", "T F", "gelu(pre)"),
+    Point(
+        "blocks.{i}.mlp.hook_post",
+        "T F",
+        "gelu(pre)",
+        "gelu([T F])",
+        "Never below -0.17: most neurons fall nearly silent, and those that answered are left.",
+        "mlp.MLP",
+        reads=("blocks.{i}.mlp.hook_pre",),
+    ),
     Point(
         "blocks.{i}.hook_mlp_out",
         "T C",
         "post @ weight + bias",
-        ("h.{i}.mlp.c_proj.weight", "h.{i}.mlp.c_proj.bias"),
+        "[T F] @ [F C] + [C]",
+        "Each neuron that answered writes its row of the weight into the stream, as strongly as it answered.",
+        "model.Block",
+        reads=("blocks.{i}.mlp.hook_post",),
+        weights=("h.{i}.mlp.c_proj.weight", "h.{i}.mlp.c_proj.bias"),
+        product="T F C",
     ),
-    Point("blocks.{i}.hook_resid_post", "T C", "resid_mid + mlp_out"),
+    Point(
+        "blocks.{i}.hook_resid_post",
+        "T C",
+        "resid_mid + mlp_out",
+        "[T C] + [T C]",
+        "What the next block gets: the sum of the embeddings and of all that was added so far.",
+        "model.Block",
+        reads=("blocks.{i}.hook_resid_mid", "blocks.{i}.hook_mlp_out"),
+    ),
 )
-FINAL = _norm("ln_final.", "ln_f", "resid_post of the last block")
-LOGITS = (Point("hook_logits", "T V", "ln_final.output @ weight.T", ("lm_head.weight",), extra=True),)
+FINAL = _norm(
+    "ln_final.",
+    "ln_f",
+    "blocks.{last}.hook_resid_post",
+    "What the LM head compares with the row of every token.",
+)
+LOGITS = (
+    Point(
+        "hook_logits",
+        "T V",
+        "ln_final.output @ weight.T",
+        "[T C] @ [C V]",
+        "Row t scores what could follow token t; only differences between scores mean anything.",
+        "model.GPT2",
+        reads=("ln_final.hook_output",),
+        weights=("lm_head.weight",),
+        product="T C V",
+        extra=True,
+    ),
+)
 # Generation wants what follows the last token only, so it scores that one row.
 NEXT_TOKEN = (
-    Point("hook_last_row", "C", "last row of ln_final.output", extra=True),
-    Point("hook_next_logits", "V", "weight @ last_row", ("lm_head.weight",), extra=True),
-    Point("hook_probabilities", "V", "softmax(next_logits), to look at", extra=True),
-    Point("hook_next_token", "", "the likeliest of next_logits, or one drawn by them", extra=True),
+    Point(
+        "hook_last_row",
+        "C",
+        "last row of ln_final.output",
+        "[T C] -> [C]",
+        "Of all tokens only the last is asked what comes next; the others have done their part as keys and values.",
+        "generate.next_logits",
+        reads=("ln_final.hook_output",),
+        view=True,
+        extra=True,
+    ),
+    Point(
+        "hook_next_logits",
+        "V",
+        "weight @ last_row",
+        "[V C] @ [C]",
+        "One score for every token that exists: the dot product of its row with the last row.",
+        "generate.next_logits",
+        reads=("hook_last_row",),
+        weights=("lm_head.weight",),
+        product="V C",
+        extra=True,
+    ),
+    Point(
+        "hook_probabilities",
+        "V",
+        "softmax(next_logits), to look at",
+        "softmax([V])",
+        "All of them are above 0 and sum to 1; the choice itself is made from the logits.",
+        "generate.generate",
+        reads=("hook_next_logits",),
+        extra=True,
+    ),
+    Point(
+        "hook_next_token",
+        "",
+        "the likeliest of next_logits, or one drawn by them",
+        "the likeliest of [V], or one drawn",
+        "One whole number: it goes to the end of the prompt, and everything starts again for it.",
+        "generate.generate",
+        reads=("hook_next_logits",),
+        extra=True,
+    ),
 )
+WHOLE_NUMBERS = ("hook_tokens", "hook_positions", "hook_next_token")  # these count; all others measure
+BLOCK_NUMBER = re.compile(r"blocks\.(0|[1-9]\d*)\.")
+TEMPLATES = {point.name: point for point in (*START, *BLOCK, *FINAL, *LOGITS, *NEXT_TOKEN)}
 
 
 def table(config, end=LOGITS):
@@ -103,11 +393,59 @@ def table(config, end=LOGITS):
 
     end : `LOGITS` for ``model(ids)``, `NEXT_TOKEN` for a step of generation.
     """
-    rows = [*START, *(_in_block(p, i) for i in range(config.n_layer) for p in BLOCK), *FINAL, *end]
-    if config.tie_word_embeddings:
-        rows = [replace(p, weights=("wte.weight",)) if p.weights == ("lm_head.weight",) else p for p in rows]
-    return {p.name: p for p in rows}
+    blocks = (_in_block(point, i) for i in range(config.n_layer) for point in BLOCK)
+    return {p.name: p for p in (_in_model(p, config) for p in (*START, *blocks, *FINAL, *end))}
+
+
+def get(name, config=None):
+    """Return the Point called `name`; of any block there could be, or of those that `config` has.
+
+    Raises ValueError with the nearest names.
+    """
+    i = block_of(name)
+    template = TEMPLATES.get(BLOCK_NUMBER.sub("blocks.{i}.", name, count=1))
+    if template is None:
+        here = [known.replace("{i}", "0" if i is None else str(i)) for known in TEMPLATES]
+        raise ValueError(f"no trace point {name!r}{nearest(name, here, n=3)}")
+    if config is not None and i is not None and i >= config.n_layer:
+        raise ValueError(f"no trace point {name!r}: this model has blocks 0 to {config.n_layer - 1}")
+    point = template if i is None else _in_block(template, i)
+    return point if config is None else _in_model(point, config)
+
+
+def select(pattern, names):
+    """Return those of `names` that a pattern means: a whole name, a part of one, or with ``*`` and ``?`` and ``[]``.
+
+    Raises ValueError, with the nearest names, if it means none.
+    """
+    names = list(names)
+    found = [name for name in names if name == pattern] or [name for name in names if fnmatchcase(name, pattern)]
+    found = found or [name for name in names if pattern in name]
+    if not found:
+        raise ValueError(f"no trace point {pattern!r}{nearest(pattern, names, n=3)}")
+    return found
+
+
+def block_of(name):
+    """Return the number of the block in a name, or None where it belongs to none."""
+    found = BLOCK_NUMBER.match(name)
+    return int(found[1]) if found else None
 
 
 def _in_block(point, i):
-    return replace(point, name=point.name.format(i=i), weights=tuple(w.format(i=i) for w in point.weights))
+    def numbered(name):
+        return name.replace("{i}", str(i)).replace("{before}", str(i - 1))
+
+    if i == 0 and point.name.endswith(".hook_resid_pre"):
+        point = replace(point, equation="embed + pos_embed", shapes="[T C] + [T C]", view=False)
+        point = replace(point, reads=("hook_embed", "hook_pos_embed"))
+    elif point.name.endswith(".hook_resid_pre"):
+        point = replace(point, equation="resid_post of the block before")
+    reads, weights = tuple(map(numbered, point.reads)), tuple(map(numbered, point.weights))
+    return replace(point, name=numbered(point.name), reads=reads, weights=weights)
+
+
+def _in_model(point, config):
+    reads = tuple(name.replace("{last}", str(config.n_layer - 1)) for name in point.reads)
+    head = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
+    return replace(point, reads=reads, weights=tuple(head if w == "lm_head.weight" else w for w in point.weights))

@@ -167,7 +167,7 @@ def test_a_dry_run_shows_every_shape_of_gpt2_and_claims_no_answer(capsys):
         names = ("hook_resid_pre", "attn.hook_q", "attn.hook_pattern", "attn.hook_z", "mlp.hook_pre", "hook_resid_post")
         where = [rows.index((f"blocks.{i}.{name}", shape)) for name, shape in zip(names, block, strict=True)]
         assert where == sorted(where)
-    assert rows[0] == ("hook_tokens", "[5]") and rows[1] == ("hook_embed", "[5, 768]")
+    assert rows[0] == ("hook_tokens", "[5]") and rows[2] == ("hook_embed", "[5, 768]")
     assert ("hook_last_row", "[768]") in rows[-4:] and ("hook_next_logits", "[50257]") in rows[-4:]
     assert len(rows) == len(points.table(published("gpt2"), points.NEXT_TOKEN))
     assert "no next token" in lines[-1]
@@ -177,7 +177,7 @@ def test_json_of_a_dry_run_has_the_ids_and_the_trace(capsys):
     assert main(["generate", "--dry-run", "distilgpt2", PROMPT, "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)
     assert whole["prompt_ids"] == IDS
-    assert whole["trace"][1]["weights"] == {"wte.weight": [50257, 768]}
+    assert whole["trace"][2]["weights"] == {"wte.weight": [50257, 768]}
 
 
 def test_generation_stops_at_the_end_of_the_context_and_says_so(run):

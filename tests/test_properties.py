@@ -463,7 +463,10 @@ def test_what_a_trace_gives_back_at_any_point_is_what_the_model_goes_on_with(whe
     def bent(x):
         return x * (1.5 + abs(x))  # not only shifted and scaled: softmax ignores a shift, LayerNorm both
 
-    change = other_ids if where == "hook_tokens" else bent
+    def backwards(x):
+        return x[::-1]
+
+    change = {"hook_tokens": other_ids, "hook_positions": backwards}.get(where, bent)
     changed = MODEL(PROMPT, trace=lambda name, x: change(x) if name == where else x)
     assert np.abs(changed - MODEL(PROMPT)).max() > 1e-2
     if where == "hook_tokens":
@@ -517,7 +520,7 @@ def test_every_point_has_the_dtype_of_the_parameters(dtype, changes):
     cache = KVCache(model.config)
     for part in (PROMPT[:3], PROMPT[3:]):
         assert model(part, cache=cache, trace=log).dtype == dtype
-    assert {name for name, _, kind in log if kind != dtype} == {"hook_tokens"}
+    assert {name for name, _, kind in log if kind != dtype} == {"hook_tokens", "hook_positions"}
 
 
 def test_float32_differs_from_float64_by_rounding_only():
