@@ -1,0 +1,228 @@
+"""Derive any one number of a pass from those before it, in float64, down to weights and token ids.
+
+`explain` takes one number of a recorded pass apart into the terms that make it: the products of a
+dot product, the exponentials of a softmax, the two parts of a sum. The terms are read from the
+recording and the weights, not from the model's code, so this is also a second way to compute
+every step: each explanation says to how many digits the two agree. `trail` goes on from the largest
+term to the number that it was read from, and so on, until nothing is left but weights and token ids.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import points
+from .cli import Parser, command, read_prompt, say
+from .config import nearest
+from .derivations import KINDS, Run
+from .trace import Recorder
+
+SHOWN = 5  # terms that are written out, largest first
+DISAGREE = 1e-3  # as a part of the terms: rounding stays below 1e-5, other numbers are nowhere near
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One number and the terms that make it."""
+
+    point: points.Point
+    index: tuple[int, ...]
+    recorded: float  # what the pass had there
+    value: float  # the same in float64, from what the point reads
+    how: str  # how it follows from the terms
+    amounts: np.ndarray  # (n,) float64
+    label: Callable[[int], str]  # a term's number -> its text: names, indices and values of what it reads
+    source: Callable[[int], tuple | None]  # a term's number -> (name, index) of the activation in it, if there is one
+    follow: int | None = None  # the term in which a trail goes on; None means the largest
+    size: float | None = None  # what rounding errors are parts of; None means the sizes of the terms added up
+
+    @property
+    def name(self):
+        """The number's own name: ``blocks.3.attn.hook_attn_scores[5, 4, 2]``."""
+        return self.point.name + (str(list(self.index)) if self.index else "")
+
+    @property
+    def error(self):
+        """How far recorded and derived number are apart, as a part of the derived one."""
+        return self._apart(abs(self.value))
+
+    @property
+    def rounding(self):
+        """The same as a part of the terms' sizes: of terms that cancel, float32 keeps no more digits than that."""
+        return self._apart(float(np.abs(self.amounts).sum()) if self.size is None else self.size)
+
+    def _apart(self, size):
+        if self.recorded == self.value:  # -inf too
+            return 0.0
+        return abs(self.recorded - self.value) / size if size else math.inf
+
+    @property
+    def agreement(self):
+        """To how many digits recorded and derived number agree, in words."""
+        if self.error == 0:
+            return "they are equal"
+        whole = self.point.name in points.WHOLE_NUMBERS
+        if whole or not self.rounding < DISAGREE:
+            return "they DISAGREE: not this equation made it, but a patch, a draw, or other weights"
+        words = f"they agree to {max(0, -math.log10(self.error)):.1f} digits"
+        if self.rounding < 0.1 * self.error:
+            words += f", {-math.log10(self.rounding):.1f} of the terms, which cancel"
+        return words
+
+    @property
+    def order(self):
+        """The numbers of the terms, largest first."""
+        return np.argsort(-np.abs(self.amounts), kind="stable")
+
+    @property
+    def leading(self):
+        """The number of the term in which a trail goes on, or None where it ends."""
+        if self.follow is not None:
+            return self.follow
+        return next((j for j in self.order if self.source(j)), None)
+
+    def __str__(self):
+        axes = ", ".join(f"{axis} {i}" for axis, i in zip(self.point.axis_names, self.index, strict=True))
+        shown = self.order[:SHOWN]
+        rows = [(self.label(j), self.amounts[j]) for j in shown]
+        if len(self.amounts) > len(shown):
+            rows.append((f"{len(self.amounts) - len(shown)} smaller ones", np.delete(self.amounts, shown).sum()))
+        wide = max((len(text) for text, _ in rows), default=0)
+        return "\n".join(
+            [
+                f"{self.name} = {self.recorded:.7g}" + (f"   ({axes})" if axes else ""),
+                f"  {self.point.equation}",
+                f"  {self.how}",
+                *(f"    {text:{wide}}  {amount:+.6g}" for text, amount in rows),
+                f"  in float64 {self.value:.10g}, recorded {self.recorded:.10g}: {self.agreement}",
+            ]
+        )
+
+
+def explain(acts, model, name, index=None, /, **axes):
+    """Return the `Explanation` of one number.
+
+    acts : the `Recorder` of one prompt, without a batch axis.
+    index : a tuple, or keywords by what the axes count: ``head=5, query=4, key=2``. Negative ones count from the end.
+
+    Raises ValueError for names and indices that do not exist, and where the recording lacks what the
+    number is made of: a part that was not recorded, or keys and values that a KV cache held.
+    """
+    run = Run(acts, model)
+    point = points.get(name, model.config)
+    index = _checked_index(point, run.array(name), index, axes)
+    kind = KINDS[points.BLOCK_NUMBER.sub("", name, count=1)]
+    return Explanation(point, index, float(run.array(name)[index]), **kind(run, point, *index))
+
+
+def trail(acts, model, name, index=None, /, **axes):
+    """Yield the explanation of a number, then that of the number in its largest term, and so on to the start."""
+    while True:
+        found = explain(acts, model, name, index, **axes)
+        yield found
+        if found.leading is None:
+            return
+        (name, index), axes = found.source(found.leading), {}
+
+
+def _checked_index(point, array, index, axes):
+    names = point.axis_names
+    optional = {"one"}  # an axis of length 1 needs no number
+    if index is not None and axes:
+        raise ValueError(f"{point.name}: give the index as a tuple or by keywords, not both")
+    if index is None:
+        for axis in axes:
+            if axis not in names:
+                raise ValueError(f"{point.name} has no axis {axis!r}{nearest(axis, names)}: {_wants(names)}")
+        index = [axes.get(axis, 0 if axis in optional else None) for axis in names]
+    index = list(index) if isinstance(index, tuple | list) else [index]
+    index += [0] * (len(index) == len(names) - 1 and names[-1] in optional)
+    if len(index) != len(names) or None in index:
+        raise ValueError(f"{point.name}: {_wants(names)}, not {tuple(i for i in index if i is not None)}")
+    for position, (i, axis, size) in enumerate(zip(index, names, array.shape, strict=True)):
+        if not isinstance(i, int | np.integer) or not -size <= i < size:
+            raise ValueError(f"{point.name}: {axis} must be a whole number from 0 to {size - 1}, not {i!r}")
+        index[position] = int(i) % size
+    return tuple(index)
+
+
+def _wants(names):
+    return f"an index counts ({', '.join(names)})" if names else "it is a single number and has no index"
+
+
+def _parser():
+    parser = Parser(
+        "explain",
+        "Derive one number of the pass for a prompt from the numbers before it, checked in float64.",
+        epilog='example: python -m nanogpt_np explain "The capital of France is" "blocks.2.attn.hook_pattern[5, 4, 3]"',
+    )
+    add = parser.add_argument
+    add("prompt", help="the text; - reads standard input (less one final newline)")
+    add("number", help='a trace point and an index, such as "hook_next_logits[6342]" (the names: the glossary command)')
+    add("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and safetensors "
+        "(default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
+    add("--trail", action="store_true", help="go on from the largest term, and so on, to weights and token ids")
+    add("--json", action="store_true", help="print one JSON list")
+    return parser
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code."""
+    from .generate import generate
+    from .home import default_model
+    from .show import load_with_provenance, provenance_line
+    from .tokenizer import Tokenizer
+
+    args = _parser().parse_args(argv)
+    name, index = _number(args.number)
+    model, provenance = load_with_provenance(default_model() if args.model is None else args.model)
+    ids = Tokenizer().encode(read_prompt(args.prompt), special=args.special)
+    acts = Recorder()
+    list(generate(model, ids, 1, stop=(), trace=acts))
+    first = explain(acts, model, name, index)
+    found = list(trail(acts, model, name, index)) if args.trail else [first]
+    say(provenance_line(provenance | {"decoding": "greedy"}, model.config))
+    if args.json:
+        print(json.dumps([_row(e) for e in found], indent=1))
+        return 0
+    print(found[0])
+    for e in found[1:]:
+        print(f"{e.name} = {e.recorded:.7g}\n  {e.how}")
+        if e.leading is not None:
+            print(f"    {e.label(e.leading)}  {e.amounts[e.leading]:+.6g}")
+    return 0
+
+
+def _number(text):
+    """Return (name, index) of ``name[5, 4, 2]``."""
+    found = re.fullmatch(r"([^\[\]]+)(?:\[([-\d, ]*)\])?", text.strip())
+    try:
+        return found[1], tuple(int(i) for i in (found[2] or "").split(",") if i.strip())
+    except (TypeError, ValueError):
+        raise ValueError(f"{text!r} is no number of a pass: expected a name and an index, name[5, 4, 2]") from None
+
+
+def _row(e):
+    leading = [{"term": e.label(j), "amount": float(e.amounts[j])} for j in e.order[:SHOWN]]
+    return {
+        "name": e.point.name,
+        "index": dict(zip(e.point.axis_names, e.index, strict=True)),
+        "recorded": e.recorded if math.isfinite(e.recorded) else str(e.recorded),
+        "float64": e.value if math.isfinite(e.value) else str(e.value),
+        "agreement": e.agreement,
+        "equation": e.point.equation,
+        "how": e.how,
+        "terms": len(e.amounts),
+        "largest": leading,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
