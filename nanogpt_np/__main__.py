@@ -6,13 +6,19 @@ from importlib import import_module
 from .cli import command, say
 from .config import nearest
 
-COMMANDS = {  # each is also a module, python -m nanogpt_np.COMMAND
+COMMANDS = {  # each runs as python -m nanogpt_np.COMMAND too
     "generate": "continue a text; show the likeliest next tokens, or every shape on the way",
+    "trace": "the whole pass step by step: shapes, equations, values, cost; save it, walk through it",
+    "explain": "derive any one number of the pass from those before it",
+    "lens": "why this token, or why not: its rank after every half-block, its logit part by part",
+    "diff": "where two saved passes part, and by how much",
+    "glossary": "what every tensor is called, here and elsewhere",
     "train": "learn from text files, from scratch or from a checkpoint",
     "facts": "ask a checkpoint every fact that the bundled one learned",
     "benchmark": "time a training step, beside PyTorch where it is installed",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }
+MODULES = {"trace": "walk", "lens": "lens_report"}  # where a module of that name holds something else
 
 
 @command
@@ -34,7 +40,7 @@ def main(argv=None):
     if name not in COMMANDS:
         say(f"error: no command {name!r}{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}")
         return 2
-    return import_module(f".{name}", __package__).main(rest)
+    return import_module(f".{MODULES.get(name, name)}", __package__).main(rest)
 
 
 if __name__ == "__main__":

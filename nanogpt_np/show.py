@@ -158,18 +158,18 @@ def print_top(rows):
         print(f"{row['rank']:4}  {row['id']:5}  {quoted(row['token']):{wide}}  {row['logit']:9.4f}  {row['p']:11.4%}")
 
 
-def watched_token(tokenizer, text, config):
-    """Return the id of the one token that `text` is, or None without a text."""
+def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
+    """Return the id of the one token that `text` is, or None without a text; `flag` is where it was asked for."""
     if text is None:
         return None
-    ids = tokenizer.encode(text)
+    ids = tokenizer.encode(text, special=special)
     if len(ids) != 1:
         parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids) or "no token"
         spaced = f" {text.strip()}"
         hint = f'; did you mean "{spaced}"?' if len(tokenizer.encode(spaced)) == 1 else ""
-        raise ValueError(f"--watch follows one token, but {text!r} is {len(ids)}: {parts}{hint}")
+        raise ValueError(f"{flag} follows one token, but {text!r} is {len(ids)}: {parts}{hint}")
     if ids[0] >= config.vocab_size:
-        raise ValueError(f"--watch: token id {ids[0]} is out of range: this model knows 0 to {config.vocab_size - 1}")
+        raise ValueError(f"{flag}: token id {ids[0]} is out of range: this model knows 0 to {config.vocab_size - 1}")
     return ids[0]
 
 

@@ -51,3 +51,9 @@ def chain(*traces):
         return x
 
     return chained
+
+
+if __name__ == "__main__":  # python -m nanogpt_np.trace is the command of that name
+    from .walk import main
+
+    raise SystemExit(main())

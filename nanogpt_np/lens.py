@@ -1,0 +1,180 @@
+"""Why this token, or why not: its rank after every half-block, and its logit split part by part.
+
+The split is exact: the residual stream is a sum, and with its scale held the final LayerNorm is linear, so a logit
+is a sum of one amount for each embedding, head, MLP and bias. A logit alone means little (a constant added to all
+changes no probability, and a part pushes all tokens at once): compare two, ``split(..., against=rival)``. The
+amounts are direct effects, not what ablation would do: what a part does through later ones counts there.
+Sources: nostalgebraist 2020, "interpreting GPT: the logit lens"; Elhage et al. 2021, "A Mathematical Framework for
+Transformer Circuits". Read next: `lens_report.py`, the command.
+"""
+
+import math
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import points, show
+from .attention import softmax
+
+LAST_KINDS = {"MLPs": 1, "biases": 2}  # where the summary shows them: under the embeddings and the heads
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one component adds to a logit, or to the difference of two."""
+
+    name: str  # "token embedding", "head 3.7" (block 3, head 7), "mlp 2", "bias of attn 2"
+    kind: str  # "embeddings", "heads of block 3", "MLPs" or "biases"
+    amount: float
+    block: int | None = None
+    head: int | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A logit, or the difference of two, as the sum of its parts."""
+
+    token: int
+    against: int | None  # None: the parts are those of the token's logit itself
+    position: int  # of the token that was read last, counted from the start of the text
+    recorded: float  # what the model said
+    parts: tuple[Part, ...]
+
+    @property
+    def total(self):
+        """The sum of all parts."""
+        return math.fsum(part.amount for part in self.parts)
+
+    @property
+    def remainder(self):
+        """What the parts leave of the recorded number: float32 rounding, or what a patch put in their place."""
+        return self.recorded - self.total
+
+
+def logit_lens(acts, model, token, position=-1):
+    """Return what would be said of `token` if the model stopped early: a row for each half-block, in order.
+
+    acts : the `Recorder` that traced one prompt through `model`.
+    token : its id.
+    position : which row of that pass; negative counts from the end.
+
+    Each residual vector goes through the final LayerNorm, which measures that vector anew (the scale of the
+    last one would shrink all earlier ones), and the LM head. A row holds the trace point that was read
+    ("point"), what comes before it ("after": "embeddings", "attn 0", "mlp 0" ...), "rank" (1 is the
+    likeliest; of equal logits the lower id comes first), "logit" and "p" of the token, and the id of the
+    likeliest one ("best"). The last row is the model's own answer. Raises ValueError for a token or position
+    out of range, a batch, or a recording that lacks what is needed.
+    """
+    token = _token_id(model, token, "token")
+    stops = [("embeddings", "blocks.0.hook_resid_pre")]
+    for i in range(model.config.n_layer):
+        stops += [(f"attn {i}", f"blocks.{i}.hook_resid_mid"), (f"mlp {i}", f"blocks.{i}.hook_resid_post")]
+    rows = []
+    for after, point in stops:
+        logits = model.lm_head(model.ln_f(_row(acts, model, point, position)))  # (V,)
+        row = show.watch_row(logits, softmax(logits), token)
+        rows.append({"point": point, "after": after, **row, "best": int(logits.argmax())})
+    return rows
+
+
+def split(acts, model, token, position=-1, against=None):
+    """Return the `Split` of a token's logit, or of how far it is ahead of the token `against`.
+
+    Arguments and errors are those of `logit_lens`; of a recorded generation only the last position has logits.
+    Computed in float64. With x the final residual vector, g and b the gain and bias of the final LayerNorm and w
+    the token's row of the LM head (or the difference of two rows), the logit is w @ ((x - mean(x)) / scale * g + b).
+    Since (x - mean(x)) @ u = x @ (u - mean(u)), that is x @ direction + w @ b, and x is a sum of parts.
+    """
+    token = _token_id(model, token, "token")
+    scale = _row(acts, model, "ln_final.hook_scale", position)
+    logits = _logits(acts, model, position)
+    recorded = float(logits[token])
+    w = model.lm_head.weight[token].astype(np.float64)  # (C,); float64 from here on, since it spreads
+    if against is not None:
+        against = _token_id(model, against, "against")
+        recorded -= float(logits[against])
+        w = w - model.lm_head.weight[against]
+    u = w * model.ln_f.weight
+    direction = (u - u.mean()) / scale  # (C,)
+
+    parts = []
+
+    def add(name, kind, amount, block=None, head=None):
+        parts.append(Part(name, kind, float(amount), block, head))
+
+    add("token embedding", "embeddings", _row(acts, model, "hook_embed", position) @ direction)
+    add("position embedding", "embeddings", _row(acts, model, "hook_pos_embed", position) @ direction)
+    for i, block in enumerate(model.h):
+        z = _row(acts, model, f"blocks.{i}.attn.hook_z", position)  # (H, D)
+        # What each column of z would write in this direction; each head has D of the C rows.
+        writes = (block.attn.c_proj_weight @ direction).reshape(z.shape)
+        for head, amount in enumerate((z * writes).sum(axis=-1)):
+            add(f"head {i}.{head}", f"heads of block {i}", amount, i, head)
+        add(f"bias of attn {i}", "biases", block.attn.c_proj_bias @ direction, i)
+        post = _row(acts, model, f"blocks.{i}.mlp.hook_post", position)  # (F,)
+        add(f"mlp {i}", "MLPs", post @ (block.mlp.c_proj_weight @ direction), i)
+        add(f"bias of mlp {i}", "biases", block.mlp.c_proj_bias @ direction, i)
+    add("bias of ln_f", "biases", model.ln_f.bias @ w)
+    return Split(token, against, int(_row(acts, model, "hook_positions", position)), recorded, tuple(parts))
+
+
+def by_kind(split):
+    """Return the same sum in fewer parts: ``{"embeddings", "heads of block 0" ..., "MLPs", "biases": amount}``."""
+    amounts = {}
+    for part in sorted(split.parts, key=lambda part: LAST_KINDS.get(part.kind, 0)):
+        amounts.setdefault(part.kind, []).append(part.amount)
+    return {kind: math.fsum(of_kind) for kind, of_kind in amounts.items()}
+
+
+def deciding(split):
+    """Return the fewest parts, largest first, without whose amounts the difference would not have its sign."""
+    side = math.copysign(1, split.recorded)
+    left, found = abs(split.recorded), []
+    for part in sorted(split.parts, key=lambda part: -side * part.amount):
+        if left <= 0 or side * part.amount <= 0:
+            break
+        found.append(part)
+        left -= side * part.amount
+    return found
+
+
+def _token_id(model, token, name):
+    V = model.config.vocab_size
+    try:
+        token = operator.index(token)
+    except TypeError:
+        raise ValueError(f"{name} must be a token's id, not {token!r}: Tokenizer().encode(...) gives ids") from None
+    if not 0 <= token < V:
+        raise ValueError(f"{name} {token} is out of range: this model knows ids 0 to {V - 1}")
+    return token
+
+
+def _row(acts, model, name, position):
+    """Return what was recorded under `name` for one row of the pass: (C,) of (T, C)."""
+    if name not in acts:
+        raise ValueError(f"the recording has no {name}: trace the whole pass, with a Recorder that keeps every point")
+    x = acts[name]
+    expected = points.get(name, model.config).shape(model.config, T=len(x))
+    if x.shape != expected:
+        shape = ", ".join(map(str, ("T", *expected[1:])))
+        raise ValueError(f"{name} has shape {x.shape}, not ({shape}): record one prompt, not a batch, with this model")
+    if not -len(x) <= operator.index(position) < len(x):
+        raise ValueError(f"position {position} is out of range: this pass has rows {-len(x)} to {len(x) - 1}")
+    return x[position]
+
+
+def _logits(acts, model, position):
+    """Return the recorded logits (V,) of one row of the pass, of ``model(ids)`` or of generation."""
+    if "hook_logits" in acts or "hook_next_logits" not in acts:
+        return _row(acts, model, "hook_logits", position)
+    T = len(acts["ln_final.hook_scale"])
+    if position not in (-1, T - 1):
+        raise ValueError(f"position {position} has no logits: generation scores the last row only, {T - 1} or -1")
+    return acts["hook_next_logits"]
+
+
+if __name__ == "__main__":  # python -m nanogpt_np.lens is the command of that name
+    from .lens_report import main
+
+    raise SystemExit(main())
