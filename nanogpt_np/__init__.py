@@ -5,8 +5,9 @@
     logits = model(tokenizer.encode("The capital of France is"))  # (5, 50257)
 
 Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
-cache, sampling, generate; then points and parameters (the tables), checkpoint, weights, home; for
-training loss, adamw, vocabulary, corpus, trainer, train, facts.
+cache, sampling, generate; then points, parameters, names and glossary (the tables),
+checkpoint, weights, home. For looking inside: walk, stepper, ledger, recording, patch, explain,
+derivations, lens, diff. For training: loss, adamw, vocabulary, corpus, trainer, train, facts.
 """
 
 from importlib import import_module

@@ -5,7 +5,7 @@ the documents and the tests are made from it. The names are TransformerLens's (H
 versions 1 to 3); the points that it has no name for are marked `extra` and follow its style.
 Three things to know: `hook_normalized` is before gain and bias; `hook_attn_scores` is after the scale
 (1/sqrt(D), unless config.json changes it) and the causal mask; there is no batch axis unless the ids
-have one, and then it comes first. What others call these tensors: `glossary.py`.
+have one, and then it comes first. What others call these tensors: `names.py`, `glossary.py`.
 """
 
 import re
