@@ -184,7 +184,7 @@ BLOCK = (
         "blocks.{i}.attn.hook_q",
         "T H D",
         "columns 0 to C of qkv, D for each of H heads",
-        "[T 3C] -> [T H D]",
+        "[T 3C] -> [T C] -> [T H D]",
         "What each token asks for, in each head; cutting moves no number.",
         "attention.Attention",
         reads=("blocks.{i}.attn.hook_qkv",),
@@ -194,7 +194,7 @@ BLOCK = (
         "blocks.{i}.attn.hook_k",
         "T H D",
         "columns C to 2C of qkv",
-        "[T 3C] -> [T H D]",
+        "[T 3C] -> [T C] -> [T H D]",
         "What each token offers to be found by; a KV cache keeps it.",
         "attention.Attention",
         reads=("blocks.{i}.attn.hook_qkv",),
@@ -204,7 +204,7 @@ BLOCK = (
         "blocks.{i}.attn.hook_v",
         "T H D",
         "columns 2C to 3C of qkv",
-        "[T 3C] -> [T H D]",
+        "[T 3C] -> [T C] -> [T H D]",
         "What each token hands over when it is found; a KV cache keeps it.",
         "attention.Attention",
         reads=("blocks.{i}.attn.hook_qkv",),
@@ -247,7 +247,6 @@ BLOCK = (
         "H times D columns are C columns again; no number changes.",
         "attention.Attention",
         reads=("blocks.{i}.attn.hook_z",),
-        view=True,
         extra=True,
     ),
     Point(
@@ -400,6 +399,8 @@ def table(config, end=LOGITS):
 def get(name, config=None):
     """Return the Point called `name`; of any block there could be, or of those that `config` has.
 
+    ``blocks.{i}.hook_resid_pre``, with the braces, is that point of no block in particular.
+
     Raises ValueError with the nearest names.
     """
     i = block_of(name)
@@ -420,9 +421,10 @@ def select(pattern, names):
     """
     names = list(names)
     found = [name for name in names if name == pattern] or [name for name in names if fnmatchcase(name, pattern)]
-    found = found or [name for name in names if pattern in name]
+    found = found or [name for name in names if pattern and pattern in name]
     if not found:
-        raise ValueError(f"no trace point {pattern!r}{nearest(pattern, names, n=3)}")
+        ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
+        raise ValueError(f"no trace point {pattern!r}{nearest(pattern, [*names, *ends], n=3)}")
     return found
 
 

@@ -80,7 +80,41 @@ def test_gpt2_says_what_the_readme_shows():
     assert tok.decode(generate(model, tok.encode("The capital of France is"), 20)) == text
 
 
-def test_the_python_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch):
+def test_the_commands_that_look_inside_print_what_the_readme_shows(tmp_path):
+    """Lines are compared as words and numbers; ``...`` stands for any lines."""
+    commands = [
+        (c, lines) for c, lines in transcripts() if re.match("python -m nanogpt_np (trace|explain|lens|gloss)", c)
+    ]
+    assert len(commands) == 4
+    without_gpt2 = {**os.environ, "NANOGPT_NP_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
+    for command, lines in commands:
+        arguments = [sys.executable, *shlex.split(command)[1:]]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True, env=without_gpt2)
+        printed = [line.rstrip() for line in done.stdout.splitlines()]
+        at, skipping = 0, False
+        for line in lines:
+            if line == "...":
+                skipping = True
+                continue
+            while skipping and at < len(printed) and not alike(line, printed[at]):
+                at += 1
+            assert at < len(printed) and alike(line, printed[at]), (command, line, printed[at : at + 1])
+            at, skipping = at + 1, False
+        assert skipping or at == len(printed), command
+
+
+def alike(shown, printed):
+    """Compare two lines: words exactly, numbers up to the rounding of another processor."""
+    if "they agree to" in shown:
+        shown, printed = (re.sub(r"they agree to [\d.]+ digits", "", line) for line in (shown, printed))
+    number = r"-?\d+\.\d+(?:e-?\d+)?"
+    if re.sub(number, "#", shown).split() != re.sub(number, "#", printed).split():
+        return False
+    pairs = zip(re.findall(number, shown), re.findall(number, printed), strict=True)
+    return all(abs(float(a) - float(b)) <= 1e-4 * abs(float(a)) + 2e-4 for a, b in pairs)
+
+
+def test_the_python_examples_run_and_their_shapes_are_true(tmp_path, monkeypatch):
     # Stands in for gpt2: its vocabulary, context and 12 heads, other widths. The widths in the comments
     # (768, 2304) are held to the table of parameters below.
     config = Config(n_embd=24, n_layer=2)
@@ -89,10 +123,10 @@ def test_the_python_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch):
     nanogpt_np.save(assemble(config, params), tmp_path / "gpt2")
     monkeypatch.setenv("NANOGPT_NP_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    using, changing = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(example, names)
+        exec(using, names)
     assert printed.getvalue()
     assert names["ids"] == [464, 3139, 286, 4881, 318]
     assert names["logits"].shape == (5, 50257) and names["logits"].dtype == np.float32
@@ -100,6 +134,12 @@ def test_the_python_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch):
     assert table(Config())["h.0.attn.c_attn.weight"].shape(Config()) == (768, 2304)
     again = nanogpt_np.load(tmp_path / "copy-of-gpt2")
     np.testing.assert_array_equal(again(names["ids"]), names["logits"])
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(changing, names)
+    assert "The runs part at blocks.2.hook_resid_pre" in printed.getvalue()
+    best = names["patched"]["hook_logits"][-1].argmax()
+    (said,) = re.findall(r"argmax\(\)\]\)  # \"(.*)\"", changing)
+    assert names["tok"].decode([best]) == said == " Tokyo"
 
 
 def test_every_module_of_the_model_is_in_the_reading_order():
@@ -116,8 +156,10 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_flag_that_the_readme_names_exists():
-    from nanogpt_np.generate import _parser
+    from nanogpt_np import generate, walk
+    from nanogpt_np.explain import _parser as explain_parser
 
-    known = _parser().format_help() + train._parser().format_help()
+    parsers = (generate._parser, train._parser, walk._parser, explain_parser)
+    known = "".join(parser().format_help() for parser in parsers)
     for flag in re.findall(r"`(--[a-z-]+)", README):
         assert flag in known, flag

@@ -1,0 +1,353 @@
+"""``python -m nanogpt_np trace PROMPT``: the whole pass to the next token, step by step.
+
+Each step is one trace point (`points.py`): its shape, and its equation with the sizes of this run; on request
+what is in it, what to look at, and what it costs (`ledger.py`). A pass can be saved and replayed without
+weights (`recording.py`), or walked through in the terminal (`stepper.py`).
+"""
+
+import contextlib
+import json
+import re
+import sys
+from dataclasses import replace
+from itertools import groupby
+
+from . import parameters, points, show
+from .cli import Parser, command, one_line, read_prompt, say
+from .config import published
+from .generate import generate
+from .home import default_model
+from .ledger import COSTS, by_part, ledger, totals
+from .recording import Recording, read, save
+from .stepper import WIDTH, lengths, stats, stats_line, step, wrapped
+from .tokenizer import Tokenizer
+from .trace import Recorder, ShapeLog
+
+CLASHES = {  # flag: (flags that it does not go with, why)
+    "load": (("prompt", "model", "special", "save", "dry_run"), "it replays what was saved"),
+    "dry_run": (("model", "save", "step", "stats", "values", "top"), "it has no weights and no values"),
+    "step": (
+        ("json", "stats", "values", "notice", "bytes", "block", "head", "only", "top"),
+        "the walk is through all steps and shows everything",
+    ),
+    "head": (("bytes",), "the ledger counts whole steps"),
+}
+NOTES = (
+    "FLOPs are those of matrix products, 2 for each pair of numbers that meet; elementwise work is not counted. "
+    "Bytes read are those of weights; bytes written are those of the arrays listed here, none for a view."
+)
+ESTIMATE = (
+    "The estimate multiplies by every parameter for every token; here the embeddings are looked up, the LM head "
+    "scores the last token only, and attention multiplies activations too."
+)
+ROOM = 30  # columns below which an equation in words gets a line of its own
+
+
+def select(config, only=None, blocks=None, head=None):
+    """Return the names of the wanted steps, in order.
+
+    only : patterns of `points.select`, of which one is enough. blocks : numbers of blocks.
+    head : leaves the steps that have an axis of heads.
+
+    Raises ValueError for patterns, blocks and heads that do not exist, and where no step is left.
+    """
+    for kind, numbers, end in (("block", blocks or [], config.n_layer), ("head", [head or 0], config.n_head)):
+        for i in numbers:
+            if not 0 <= i < end:
+                raise ValueError(f"--{kind} {i} is out of range: this model has {kind}s 0 to {end - 1}")
+    table = points.table(config, points.NEXT_TOKEN)
+    meant = {name for pattern in only or ["*"] for name in points.select(pattern, table)}
+    names = [
+        name
+        for name, point in table.items()
+        if name in meant
+        and (blocks is None or points.block_of(name) in blocks)
+        and (head is None or "H" in point.axes.split())
+    ]
+    if not names:
+        raise ValueError("no step is left: what --only means is in no such block, or has no axis of heads")
+    return names
+
+
+def step_rows(config, shapes, names, head=None):
+    """Return a dict for each of the steps `names`: all that can be said of it without its values.
+
+    shapes : ``{name: (shape, dtype)}`` of the whole pass.
+    head : cuts each step to that head, and leaves out the costs, which are those of whole steps.
+    """
+    _, T, S = shapes["blocks.0.attn.hook_pattern"][0]
+    stored = parameters.table(config)
+    costs = {row["name"]: row for row in ledger(config, T, S, shapes["hook_embed"][1].itemsize)[0]}
+    rows = []
+    for name in names:
+        point, (shape, dtype) = points.get(name, config), shapes[name]
+        row = costs[name]
+        if head is not None:
+            row = {"name": f"{name}[head {head}]", "part": row["part"]}
+            shape = [size for letter, size in zip(point.axes.split(), shape, strict=True) if letter != "H"]
+            point = replace(point, shapes=re.sub(r"\bH ", "", point.shapes))
+        rows.append(
+            row
+            | {
+                "shape": list(shape),
+                "dtype": dtype.name,
+                "equation": point.equation,
+                "in_numbers": point.shapes_of(config, T, S),
+                "reads": list(point.reads),
+                "weights": {w: list(stored[w].shape(config)) for w in point.weights},
+                "view": point.view,
+                "where": point.where,
+                "notice": point.notice,
+            }
+        )
+    return rows
+
+
+def first_values(x, point, n, head=None):
+    """Return the first `n` numbers in the last token's row, of `head` or else of head 0, and where in `x` they are."""
+    last_token_and_head = {"T": -1, "H": head or 0}
+    index = [last_token_and_head[letter] % size for letter, size in zip(point.axes.split()[:-1], x.shape, strict=False)]
+    row = x[tuple(index)].reshape(-1)[:n]
+    slices = [f":{len(row)}"] if x.ndim else []
+    return {"index": f"[{', '.join([*map(str, index), *slices])}]", "numbers": row.tolist()}
+
+
+def _parser():
+    parser = Parser(
+        "trace",
+        "Show the whole pass from a prompt to the next token, step by step: shapes, equations, values, cost.",
+        epilog='example: python -m nanogpt_np trace "The capital of France is" --block 0 --stats --values 6',
+    )
+    add = parser.add_argument
+    add("prompt", nargs="?", help="the text; - reads standard input (less one final newline)")
+    add("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and safetensors "
+        "(default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
+    add("--block", type=int, action="append", metavar="I", help="only the steps of block I (may be repeated)")
+    add("--head", type=int, metavar="I", help="only the steps that have heads, cut to head I")
+    add("--only", action="append", metavar="PATTERN", help="only the steps whose name PATTERN is, is a part of, "
+        "or matches with * ? [] (may be repeated)")  # fmt: skip
+    add("--stats", action="store_true", help="mean, RMS, min and max; masked scores are left out and counted")
+    add("--values", type=int, metavar="N", help="the first N numbers of the last token's row")
+    add("--notice", action="store_true", help="what to look at")
+    add("--bytes", action="store_true", help="in place of equations, what each step costs: FLOPs, bytes read, written")
+    add("--top", type=int, metavar="K", help="end with the K likeliest next tokens (default: 5)")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--save", metavar="FILE.npz", help="keep the pass in a file")
+    add("--load", metavar="FILE.npz", help="replay a pass from a file, in place of a prompt; needs no weights")
+    add("--step", action="store_true", help="walk through the pass, one step at a time")
+    add("--dry-run", metavar="SIZE", help="the steps of gpt2 ... gpt2-xl on zero-filled weights: no values")
+    return parser
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.prompt is None and args.load is None:
+        parser.error("a PROMPT is required, or --load FILE.npz")
+    _check(args)
+    tokenizer = Tokenizer()
+    if args.dry_run is not None:
+        result = _dry_run(args, tokenizer)
+    else:
+        recording, model = _run(args, tokenizer) if args.load is None else _replay(args)
+        names = select(recording.config, args.only, args.block, args.head)
+        if args.save is not None:
+            save(args.save, recording)
+        if args.step:
+            return _walk(recording, model, tokenizer)
+        result = _report(args, recording, names, tokenizer)
+
+    if args.json:
+        print(json.dumps(result, indent=1))
+        return 0
+    if args.dry_run is not None:
+        print(result["dry_run"])
+    _print_tokens(result["tokens"])
+    if args.values:
+        head = "head 0 where there are heads" if args.head is None else f"head {args.head}"
+        print(f"\nvalues: up to {args.values} numbers from the start of the last token's row, in {head}")
+    if args.bytes:
+        _print_ledger(result, args)
+    else:
+        _print_equations(result["points"], args)
+    print()
+    if args.dry_run is not None:
+        print("no next token: with zero-filled weights every logit is 0")
+    else:
+        show.print_top(result["top"])
+    return 0
+
+
+def _check(args):
+    """Raise ValueError for flags that make no sense together, or with their value."""
+    given = {flag: value for flag, value in vars(args).items() if value is not None and value is not False}
+    for flag, (others, why) in CLASHES.items():
+        clashing = [_shown(other) for other in others if other in given]
+        if flag in given and clashing:
+            raise ValueError(f"{_shown(flag)} does not go with {' or '.join(clashing)}: {why}")
+    for flag in ("values", "top"):
+        if given.get(flag, 1) < 1:
+            raise ValueError(f"--{flag} must be 1 or more, not {given[flag]}")
+    if args.step and (args.prompt == "-" or sys.stdin is None):
+        why = "there is none" if sys.stdin is None else "the prompt cannot come from there"
+        raise ValueError(f"--step reads what you type from standard input: {why}")
+
+
+def _shown(flag):
+    return "a PROMPT" if flag == "prompt" else "--" + flag.replace("_", "-")
+
+
+def _run(args, tokenizer):
+    """Return (the recorded pass of the prompt, the model)."""
+    prompt = read_prompt(args.prompt)
+    model, provenance = show.load_with_provenance(default_model() if args.model is None else args.model)
+    select(model.config, args.only, args.block, args.head)  # what is wrong with these is said before the work
+    ids = tokenizer.encode(prompt, special=args.special)
+    acts = Recorder()
+    list(generate(model, ids, 1, stop=(), trace=acts))
+    provenance["decoding"] = "greedy"
+    say(show.provenance_line(provenance, model.config))
+    return Recording(acts, model.config, {"prompt": prompt, "prompt_ids": ids, "model": provenance}), model
+
+
+def _replay(args):
+    """Return (the recorded pass in a file, None for the model that is not there)."""
+    recording = read(args.load)
+    last = f"blocks.{recording.config.n_layer - 1}.hook_resid_post"  # first: a forged config can claim any number
+    expected = points.table(recording.config, points.NEXT_TOKEN) if last in recording.acts else [last]
+    missing = [name for name in expected if name not in recording.acts]
+    if missing:
+        raise ValueError(f"{args.load} holds no whole pass to the next token, as --save makes it: no {missing[0]}")
+    say(f"replayed from {args.load}; {one_line(show.provenance_line(recording.about['model'], recording.config))}")
+    return recording, None
+
+
+def _walk(recording, model, tokenizer):
+    """Walk through a pass with what is typed on standard input."""
+    if sys.stdin.isatty():  # of a pipe nothing is edited
+        with contextlib.suppress(ImportError):  # Windows has none, and edits lines itself
+            import readline  # noqa: F401  with it, input() knows the arrow keys and what was typed before
+    _print_tokens(_tokens(recording.acts, tokenizer))
+    print()
+    step(recording, _ask, print, model)
+    return 0
+
+
+def _ask(prompt):
+    line = input(prompt)
+    if not sys.stdin.isatty():
+        print(line)  # as a terminal shows what was typed
+    return line
+
+
+def _report(args, recording, names, tokenizer):
+    """Return all that is shown of a recorded pass: what --json prints."""
+    acts, config, about = recording.acts, recording.config, recording.about
+    rows = step_rows(config, {name: (x.shape, x.dtype) for name, x in acts.items()}, names, args.head)
+    for name, row in zip(names, rows, strict=True):
+        point, x = points.get(name, config), acts[name]
+        if args.values is not None:
+            row["values"] = first_values(x, point, args.values, args.head)
+        if name not in points.WHOLE_NUMBERS and (args.stats or args.json):
+            row["stats"] = stats(x if args.head is None else x.take(args.head, axis=point.axes.split().index("H")))
+    return {
+        **{key: about[key] for key in ("model", "prompt", "prompt_ids")},
+        "tokens": _tokens(acts, tokenizer),
+        "points": rows,
+        "ledger": _sums(rows, config, lengths(acts)[0]),
+        "top": show.top_rows(acts["hook_next_logits"], acts["hook_probabilities"], args.top or 5, tokenizer),
+    }
+
+
+def _dry_run(args, tokenizer):
+    """Return the same for zero-filled weights of a published size: all shapes and costs, no values."""
+    config = published(args.dry_run)
+    names = select(config, args.only, args.block, args.head)
+    prompt = read_prompt(args.prompt)
+    ids = tokenizer.encode(prompt, special=args.special)
+    log = ShapeLog()
+    list(generate(parameters.zeros(config), ids, 1, stop=(), trace=log))
+    rows = step_rows(config, {name: (shape, dtype) for name, shape, dtype in log}, names, args.head)
+    note = f"DRY RUN: the shapes of {args.dry_run} on zero-filled weights; nothing here is what {args.dry_run} says"
+    say(note)
+    tokens = _tokens({"hook_tokens": ids, "hook_positions": range(len(ids))}, tokenizer)
+    about = {"dry_run": note, "prompt": prompt, "prompt_ids": ids}
+    return about | {"tokens": tokens, "points": rows, "ledger": _sums(rows, config, len(ids))}
+
+
+def _sums(rows, config, T):
+    """Return the sums of the ledger over the steps that are shown, or None where they have no costs."""
+    if COSTS[0] not in rows[0]:
+        return None
+    whole = len(rows) == len(points.table(config, points.NEXT_TOKEN))
+    estimate = {"two_per_parameter_and_token": 2 * parameters.count(config) * T} if whole else {}
+    return {"by_part": by_part(rows), "total": totals(rows)} | estimate
+
+
+def _tokens(acts, tokenizer):
+    places = zip(acts["hook_positions"], acts["hook_tokens"], strict=True)
+    return [{"position": int(p), "id": int(i), "token": show.text_of(tokenizer, int(i))} for p, i in places]
+
+
+def _print_tokens(rows):
+    print(f"{'position':>8}  {'id':>5}  token")
+    for row in rows:
+        print(f"{row['position']:8}  {row['id']:5}  {show.quoted(row['token'])}")
+
+
+def _print_equations(rows, args):
+    """Print each step: name, shape, equation in numbers and in words; under it what was asked for."""
+    wide, shape_wide, numbers_wide = _widths(rows, "name", "shape", "in_numbers")
+    for _, part in groupby(rows, key=lambda row: row["part"]):
+        print()
+        for row in part:
+            lead = f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = {row['in_numbers']:{numbers_wide}}  "
+            if len(lead) > WIDTH - ROOM:
+                print(lead.rstrip())
+                lead = " " * (wide + shape_wide + 6)
+            print(wrapped(lead, row["equation"]))
+            _print_more(row, args)
+
+
+def _print_ledger(result, args):
+    """Print what each step costs, with sums by part and in all."""
+    wide, shape_wide = _widths(result["points"], "name", "shape")
+    titles = ("FLOPs", "weight bytes read", "bytes written")
+
+    def line(name, shape, costs, end=""):
+        numbers = "".join(f"  {costs[cost]:17,}" for cost in COSTS)
+        return f"{name:{wide}}  {shape:{shape_wide}}{numbers}{end}"
+
+    print("\n" + " " * (wide + shape_wide + 2) + "".join(f"  {title:>17}" for title in titles))
+    for part, rows in groupby(result["points"], key=lambda row: row["part"]):
+        for row in rows:
+            print(line(row["name"], str(row["shape"]), row, "  view" if row["view"] else ""))
+            _print_more(row, args)
+        print(line(f"= {part}", "", result["ledger"]["by_part"][part]) + "\n")
+    total, estimate = result["ledger"]["total"], result["ledger"].get("two_per_parameter_and_token")
+    print(line(f"= {len(result['points'])} steps", "", total) + "\n")
+    print(wrapped("", NOTES))
+    if estimate:
+        share = f"{total['flops'] / estimate:.3f} of 2 x parameters x tokens = {estimate:,} FLOPs, the usual estimate."
+        print(wrapped("", f"This pass takes {share} {ESTIMATE}"))
+
+
+def _print_more(row, args):
+    if args.stats and "stats" in row:
+        print(wrapped("    ", stats_line(row["stats"])))
+    if args.values:
+        shown = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row["values"]["numbers"])
+        print(wrapped(f"    {row['values']['index']}  ", "  ".join(shown)))
+    if args.notice:
+        print(wrapped("    ", row["notice"]))
+
+
+def _widths(rows, *keys):
+    return [max(len(str(row[key])) for row in rows) for key in keys]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
