@@ -10,7 +10,9 @@ import math
 import numpy as np
 
 from . import points
-from .config import nearest
+from .recording import recorded
+
+SMALLEST = 1e4 * float(np.finfo(np.float32).tiny)  # about 1e-34
 
 
 class Run:
@@ -20,12 +22,7 @@ class Run:
         self.acts, self.config, self._params = acts, model.config, model.params
 
     def array(self, name):
-        if name not in self.acts:
-            raise ValueError(f"{name} was not recorded{nearest(name, self.acts)}: an explanation reads it")
-        array, axes = np.asarray(self.acts[name]), points.get(name).axes.split()
-        if array.ndim != len(axes):
-            raise ValueError(f"{name} has shape {list(array.shape)}, expected [{', '.join(axes)}]: explain one prompt")
-        return array
+        return recorded(self.acts, name, self.config)
 
     def read(self, name, *index):
         return self.array(name)[index].astype(np.float64)
@@ -99,7 +96,7 @@ def _scale(run, point, t, one):
         "value": math.sqrt(amounts.sum()),
         "how": f"root of a sum: {C} squared distances from the mean {x.mean():.5g}, each divided by {C}, and eps",
         "amounts": amounts,
-        "label": lambda j: "eps" if j == C else f"({_text(stream, t, j)} {x[j]:.5g} - mean)^2 / {C}",
+        "label": lambda j: "eps" if j == C else f"({_text(stream, t, j)} = {x[j]:.5g}, less the mean)^2 / {C}",
         "source": lambda j: None if j == C else (stream, (t, j)),
         "size": math.sqrt(amounts.sum()),
     }
@@ -113,7 +110,9 @@ def _normalized(run, point, t, c):
         "value": amounts.sum(),
         "how": f"difference of two numbers, each divided by {_text(scale_name, t, 0)} {scale:.5g}",
         "amounts": amounts,
-        "label": lambda j: f"{_text(stream, t, c)} {x[c]:.5g} / scale" if j == 0 else f"-mean {-x.mean():.5g} / scale",
+        "label": lambda j: (
+            f"{_text(stream, t, c)} = {x[c]:.5g} / scale" if j == 0 else f"-mean = {-x.mean():.5g} / scale"
+        ),
         "source": lambda j: (stream, (t, c)) if j == 0 else None,
         "follow": 0,
     }
@@ -210,12 +209,13 @@ def _softmax(run, point, *index):
     value = float(amounts[own] / amounts.sum())
     return {
         "value": value,
-        "how": f"exp({_text(name, *index)} {x[own]:.5g} - {x.max():.5g}) / {amounts.sum():.6g}: its share of the sum",
+        "how": f"its share of the sum: exp({x[own]:.5g} less the largest, {x.max():.5g}) / {amounts.sum():.6g}",
         "amounts": amounts,
-        "label": lambda j: f"exp({_text(name, *row, j)} {x[j]:.5g} - {x.max():.5g})",
+        "label": lambda j: f"exp of {_text(name, *row, j)} = {x[j]:.5g}, less the largest",
         "source": lambda j: (name, (*row, j)),
         "follow": own,
-        "size": value,
+        # Shares below the smallest normal number keep fewer digits, down to none.
+        "size": max(value, SMALLEST),
     }
 
 

@@ -26,7 +26,7 @@ SHOWN = 5  # terms that are written out, largest first
 DISAGREE = 1e-3  # as a part of the terms: rounding stays below 1e-5, other numbers are nowhere near
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """One number and the terms that make it."""
 
@@ -66,6 +66,8 @@ class Explanation:
         """To how many digits recorded and derived number agree, in words."""
         if self.error == 0:
             return "they are equal"
+        if math.isnan(self.value) and math.isnan(self.recorded):
+            return "both are NaN: it came in with what this reads"
         whole = self.point.name in points.WHOLE_NUMBERS
         if whole or not self.rounding < DISAGREE:
             return "they DISAGREE: not this equation made it, but a patch, a draw, or other weights"
@@ -131,23 +133,24 @@ def trail(acts, model, name, index=None, /, **axes):
 
 
 def _checked_index(point, array, index, axes):
+    """Return an index as a tuple of numbers from 0 on; an axis of length 1 ("one") needs none."""
     names = point.axis_names
-    optional = {"one"}  # an axis of length 1 needs no number
     if index is not None and axes:
         raise ValueError(f"{point.name}: give the index as a tuple or by keywords, not both")
     if index is None:
         for axis in axes:
             if axis not in names:
                 raise ValueError(f"{point.name} has no axis {axis!r}{nearest(axis, names)}: {_wants(names)}")
-        index = [axes.get(axis, 0 if axis in optional else None) for axis in names]
+        index = [axes[axis] for axis in names if axis in axes]
     index = list(index) if isinstance(index, tuple | list) else [index]
-    index += [0] * (len(index) == len(names) - 1 and names[-1] in optional)
-    if len(index) != len(names) or None in index:
-        raise ValueError(f"{point.name}: {_wants(names)}, not {tuple(i for i in index if i is not None)}")
-    for position, (i, axis, size) in enumerate(zip(index, names, array.shape, strict=True)):
-        if not isinstance(i, int | np.integer) or not -size <= i < size:
+    if names and names[-1] == "one" and len(index) == len(names) - 1:
+        index.append(0)
+    if len(index) != len(names):
+        raise ValueError(f"{point.name}: {_wants(names)}, not {tuple(index)}")
+    for place, (i, axis, size) in enumerate(zip(index, names, array.shape, strict=True)):
+        if not isinstance(i, int | np.integer) or isinstance(i, bool) or not -size <= i < size:
             raise ValueError(f"{point.name}: {axis} must be a whole number from 0 to {size - 1}, not {i!r}")
-        index[position] = int(i) % size
+        index[place] = int(i) % size
     return tuple(index)
 
 
@@ -159,7 +162,7 @@ def _parser():
     parser = Parser(
         "explain",
         "Derive one number of the pass for a prompt from the numbers before it, checked in float64.",
-        epilog='example: python -m nanogpt_np explain "The capital of France is" "blocks.2.attn.hook_pattern[5, 4, 3]"',
+        epilog='example: python -m nanogpt_np explain "The capital of France is" "blocks.2.attn.hook_pattern[3, 4, 3]"',
     )
     add = parser.add_argument
     add("prompt", help="the text; - reads standard input (less one final newline)")
@@ -181,13 +184,15 @@ def main(argv=None):
     from .tokenizer import Tokenizer
 
     args = _parser().parse_args(argv)
-    name, index = _number(args.number)
+    prompt, (name, words) = read_prompt(args.prompt), _number(args.number)
     model, provenance = load_with_provenance(default_model() if args.model is None else args.model)
-    ids = Tokenizer().encode(read_prompt(args.prompt), special=args.special)
+    name, tokenizer = _full_name(name, model.config), Tokenizer()
+    index, axes = _index(name, words, tokenizer)
     acts = Recorder()
-    list(generate(model, ids, 1, stop=(), trace=acts))
-    first = explain(acts, model, name, index)
-    found = list(trail(acts, model, name, index)) if args.trail else [first]
+    list(generate(model, tokenizer.encode(prompt, special=args.special), 1, stop=(), trace=acts))
+    if name == "hook_logits":  # which generation leaves out, but for the last row
+        acts[name] = model.lm_head(acts["ln_final.hook_output"])
+    found = list(trail(acts, model, name, index, **axes)) if args.trail else [explain(acts, model, name, index, **axes)]
     say(provenance_line(provenance | {"decoding": "greedy"}, model.config))
     if args.json:
         print(json.dumps([_row(e) for e in found], indent=1))
@@ -201,12 +206,41 @@ def main(argv=None):
 
 
 def _number(text):
-    """Return (name, index) of ``name[5, 4, 2]``."""
-    found = re.fullmatch(r"([^\[\]]+)(?:\[([-\d, ]*)\])?", text.strip())
-    try:
-        return found[1], tuple(int(i) for i in (found[2] or "").split(",") if i.strip())
-    except (TypeError, ValueError):
-        raise ValueError(f"{text!r} is no number of a pass: expected a name and an index, name[5, 4, 2]") from None
+    """Return (name, the parts of its index) of ``name[5, 4, 2]`` or ``name[head=5, query=4, key=2]``."""
+    found = re.fullmatch(r"\s*([^\[\]]*[^\[\]\s])\s*(?:\[(.*)\])?\s*", text)
+    if not found:
+        raise ValueError(f"{text!r} is no number of a pass: expected a name and an index, name[5, 4, 2]")
+    return found[1], [part for part in (found[2] or "").split(",") if part.strip()]
+
+
+def _full_name(name, config):
+    """Return the trace point that is meant by a name, also without ``hook_``, as derivations write it."""
+    known = {**points.table(config), **points.table(config, points.NEXT_TOKEN)}
+    short = [full for full in known if full.replace("hook_", "") == name]
+    return short[0] if short else points.get(name, config).name
+
+
+def _index(name, words, tokenizer):
+    """Return an index as (tuple, {}) or (None, {axis: number}); a token may be given by its text."""
+    names, places, axes = points.get(name).axis_names, [], {}
+    for axis, word in zip([*names, *[None] * len(words)], words, strict=False):
+        axis, _, value = word.strip(" ").rpartition("=") if "=" in word else (axis, "", word)
+        try:
+            i = int(value)
+        except ValueError:
+            if axis != "token":
+                raise ValueError(f"{value.strip()!r} is not a whole number: {_wants(names)}") from None
+            ids = tokenizer.encode(value)
+            if len(ids) != 1:
+                raise ValueError(f"{value!r} is {len(ids)} tokens, not one") from None
+            i = ids[0]
+        if "=" in word:
+            axes[axis] = i
+        else:
+            places.append(i)
+    if axes and places:
+        raise ValueError(f"{name}: give the whole index with names, or all of it without")
+    return (None, axes) if axes else (tuple(places), {})
 
 
 def _row(e):

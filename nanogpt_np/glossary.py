@@ -56,7 +56,7 @@ def names_of(name):
     known = {entry.name: entry.names for entry in entries(int(numbered[1]) if numbered else None)}
     if name not in known:
         raise ValueError(f"no trace point or parameter {name!r}{nearest(name, known, n=3)}")
-    return known[name]
+    return dict(known[name])
 
 
 def _all_names(entry):

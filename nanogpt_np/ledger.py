@@ -1,8 +1,9 @@
 """What each step of a pass costs: multiplications, bytes of weights read, bytes written.
 
 FLOPs are those of the matrix products, which are nearly all there are: 2 for each pair of numbers that meet.
-Elementwise work (norms, softmax, GELU, sums) is not counted, nor are arrays that live within a step
-only. For a few tokens the weights are most of what moves: each is read once, whether for 1 token or for 100.
+Elementwise work (norms, softmax, GELU, sums) is not counted, nor are arrays that live within a step only,
+activations that are read, and a KV cache. For a few tokens the weights are most of what moves: each is
+read once, whether for 1 token or for 100.
 """
 
 import math

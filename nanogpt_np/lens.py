@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import points, show
 from .attention import softmax
+from .recording import recorded
+from .sampling import standing
 
 LAST_KINDS = {"MLPs": 1, "biases": 2}  # where the summary shows them: under the embeddings and the heads
 
@@ -51,6 +52,26 @@ class Split:
         """What the parts leave of the recorded number: float32 rounding, or what a patch put in their place."""
         return self.recorded - self.total
 
+    @property
+    def by_kind(self):
+        """The same sum in fewer parts: ``{"embeddings", "heads of block 0" ..., "MLPs", "biases": amount}``."""
+        amounts = {}
+        for part in sorted(self.parts, key=lambda part: LAST_KINDS.get(part.kind, 0)):
+            amounts.setdefault(part.kind, []).append(part.amount)
+        return {kind: math.fsum(of_kind) for kind, of_kind in amounts.items()}
+
+    @property
+    def deciding(self):
+        """The fewest parts, largest first, without whose amounts the difference would not have its sign."""
+        side = math.copysign(1, self.recorded)
+        left, found = abs(self.recorded), []
+        for part in sorted(self.parts, key=lambda part: -side * part.amount):
+            if left <= 0 or side * part.amount <= 0:
+                break
+            found.append(part)
+            left -= side * part.amount
+        return found
+
 
 def logit_lens(acts, model, token, position=-1):
     """Return what would be said of `token` if the model stopped early: a row for each half-block, in order.
@@ -73,7 +94,7 @@ def logit_lens(acts, model, token, position=-1):
     rows = []
     for after, point in stops:
         logits = model.lm_head(model.ln_f(_row(acts, model, point, position)))  # (V,)
-        row = show.watch_row(logits, softmax(logits), token)
+        row = standing(logits, softmax(logits), token)
         rows.append({"point": point, "after": after, **row, "best": int(logits.argmax())})
     return rows
 
@@ -119,26 +140,6 @@ def split(acts, model, token, position=-1, against=None):
     return Split(token, against, int(_row(acts, model, "hook_positions", position)), recorded, tuple(parts))
 
 
-def by_kind(split):
-    """Return the same sum in fewer parts: ``{"embeddings", "heads of block 0" ..., "MLPs", "biases": amount}``."""
-    amounts = {}
-    for part in sorted(split.parts, key=lambda part: LAST_KINDS.get(part.kind, 0)):
-        amounts.setdefault(part.kind, []).append(part.amount)
-    return {kind: math.fsum(of_kind) for kind, of_kind in amounts.items()}
-
-
-def deciding(split):
-    """Return the fewest parts, largest first, without whose amounts the difference would not have its sign."""
-    side = math.copysign(1, split.recorded)
-    left, found = abs(split.recorded), []
-    for part in sorted(split.parts, key=lambda part: -side * part.amount):
-        if left <= 0 or side * part.amount <= 0:
-            break
-        found.append(part)
-        left -= side * part.amount
-    return found
-
-
 def _token_id(model, token, name):
     V = model.config.vocab_size
     try:
@@ -152,14 +153,8 @@ def _token_id(model, token, name):
 
 def _row(acts, model, name, position):
     """Return what was recorded under `name` for one row of the pass: (C,) of (T, C)."""
-    if name not in acts:
-        raise ValueError(f"the recording has no {name}: trace the whole pass, with a Recorder that keeps every point")
-    x = acts[name]
-    expected = points.get(name, model.config).shape(model.config, T=len(x))
-    if x.shape != expected:
-        shape = ", ".join(map(str, ("T", *expected[1:])))
-        raise ValueError(f"{name} has shape {x.shape}, not ({shape}): record one prompt, not a batch, with this model")
-    if not -len(x) <= operator.index(position) < len(x):
+    x = recorded(acts, name, model.config)
+    if not isinstance(position, int | np.integer) or not -len(x) <= position < len(x):
         raise ValueError(f"position {position} is out of range: this pass has rows {-len(x)} to {len(x) - 1}")
     return x[position]
 

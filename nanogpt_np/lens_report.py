@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import sys
+import textwrap
 from dataclasses import asdict
 
 import numpy as np
@@ -16,7 +17,8 @@ from . import points, show
 from .attention import softmax
 from .cli import Parser, command, read_prompt, say
 from .generate import next_logits
-from .lens import by_kind, deciding, logit_lens, split
+from .lens import logit_lens, split
+from .sampling import standing
 from .tokenizer import Tokenizer
 from .trace import Recorder
 
@@ -46,7 +48,7 @@ def report(model, tokenizer, ids, token, *, against=None, rivals=3):
     compared = list(dict.fromkeys(others if against is None else [against, *others]))
 
     def row(i):
-        return {"id": i, "token": show.text_of(tokenizer, i), **show.watch_row(logits, p, i)}
+        return {"id": i, "token": show.text_of(tokenizer, i), **standing(logits, p, i)}
 
     def part_row(part):
         if part.head is None:
@@ -62,10 +64,10 @@ def report(model, tokenizer, ids, token, *, against=None, rivals=3):
             "against": row(rival),
             "difference": found.recorded,
             "parts": [part_row(part) for part in found.parts],
-            "by_kind": by_kind(found),
+            "by_kind": found.by_kind,
             "total": found.total,
             "remainder": found.remainder,
-            "decided_by": [part.name for part in deciding(found)],
+            "decided_by": [part.name for part in found.deciding],
         }
 
     lens = logit_lens(acts, model, token)
@@ -94,11 +96,9 @@ def deciding_line(result, row):
         winner, loser = loser, winner
     if not names:
         return f"Nothing decides: {winner} and {loser} are level."
-    if len(names) > 4:
-        names = [*names[:3], f"{len(names) - 3} more parts"]
     *rest, last = names
-    listed, them = (f"{', '.join(rest)} and {last}", "them") if rest else (last, "it")
-    return f"Decided by {listed}: without {them} {loser} would beat {winner}."
+    listed = f"{', '.join(rest)} and {last}" if rest else last
+    return f"Decided by {listed}: the other parts alone would put {loser} ahead of {winner}."
 
 
 def print_lens(result):
@@ -226,7 +226,7 @@ def main(argv=None):
     print()
     print_by_kind(result)
     print()
-    print(deciding_line(result, result["splits"][0]))
+    print(textwrap.fill(deciding_line(result, result["splits"][0]), 100, break_on_hyphens=False))
     return 0
 
 

@@ -82,6 +82,8 @@ class GPT2:
         """ids (..., T) -> (..., T, C): all but the LM head, which generation needs for one row only."""
         cache = NoCache() if cache is None else cache
         ids = trace("hook_tokens", check_ids(ids, self.config, cache.length))
+        if ids is None:
+            raise ValueError("the trace gave back None: it must return the array that the model goes on with")
         ids = check_ids(ids, self.config, cache.length)  # again: a trace may change them
         x = self.embedding(ids, cache.length, trace)
         for i, block in enumerate(self.h):
@@ -102,7 +104,7 @@ class GPT2:
         for i, block in reversed(list(enumerate(self.h))):
             d_x, grads = block.backward(d_x, under(read, f"blocks.{i}."), scoped(trace, f"blocks.{i}."))
             blocks |= {f"h.{i}.{name}": d for name, d in grads.items()}
-        ends = self.embedding.backward(d_x, tape["hook_tokens"], trace=trace)
+        ends = self.embedding.backward(d_x, tape["hook_tokens"], tape["hook_positions"], trace)
         return ends | blocks | {f"ln_f.{name}": d for name, d in final.items()}
 
     def __repr__(self):

@@ -14,6 +14,10 @@ from . import points
 from .trace import chain
 
 TO_COME = [point.name for point in (*points.FINAL, *points.LOGITS, *points.NEXT_TOKEN)]  # when the blocks are done
+ENDS = {  # announced first of these two: (the other end of a pass, which then never comes; what to patch instead)
+    "hook_last_row": ("hook_logits", "generation scores the last row only: patch hook_next_logits"),
+    "hook_logits": ("hook_last_row", "a pass without generation scores every row: patch hook_logits"),
+}
 
 
 class Patch:
@@ -29,25 +33,38 @@ class Patch:
 
     def __init__(self, edits):
         self.edits = dict(edits)
-        self._met = set()  # edits that had their turn in this pass
+        self._met = None  # edits that had their turn in this pass; None: no whole pass is under way
         for name, edit in self.edits.items():
             if not any(c in name for c in "*?["):
                 points.get(name)
+            if name == "hook_probabilities":
+                raise ValueError("hook_probabilities are only to look at: patch hook_next_logits")
             if not callable(edit) and not isinstance(edit, np.ndarray):
                 raise ValueError(f"{name}: an edit is an array, or a function from array to array, not {edit!r}")
 
     def __call__(self, name, x):
         if name == "hook_tokens":
-            self._met.clear()
+            self._met = set()
         for key, edit in self.edits.items():
             if fnmatchcase(name, key):
-                self._met.add(key)
+                if self._met is not None:
+                    self._met.add(key)
                 x = _edited(name, x, edit)
-        if name == TO_COME[0]:
+        if self._met is not None:
+            self._check_met(name)
+        return x
+
+    def _check_met(self, name):
+        """Raise ValueError, as early as it is known, for edits whose point this pass does not have."""
+        if name in ENDS:
+            other, instead = ENDS[name]
+            if other in self.edits or (name == "hook_logits" and "hook_next_logits" in self.edits):
+                raise ValueError(f"nothing to patch: {instead}")
+            self._met = None
+        elif name == TO_COME[0]:
             for key in self.edits.keys() - self._met:
                 if not any(fnmatchcase(later, key) for later in TO_COME):
                     raise ValueError(f"nothing to patch: this model has no trace point {key!r}")
-        return x
 
 
 def _edited(name, x, edit):
@@ -61,38 +78,58 @@ def _edited(name, x, edit):
     return new
 
 
-def ablate_head(block, head, value=0.0):
-    """Return a patch that puts `value` (a number, or (D,) such as a mean) for one head's output at every position."""
+def ablate_head(block, head, value=0.0, *, position=None):
+    """Return a trace that puts `value` for one head's output: a number, or a vector (D,) such as a mean.
+
+    position : only at this place in the text; else at every one.
+    """
     name = f"blocks.{block}.attn.hook_z"
+    where = _Positions(position)
 
     def edit(z):  # (..., T, H, D)
-        z[..., _head(name, head, z.shape[-2]), :] = value
+        if np.shape(value) not in ((), z.shape[-1:]):
+            raise ValueError(
+                f"{name}: the value has shape {list(np.shape(value))}, expected a number or {[z.shape[-1]]}"
+            )
+        z[..., where.rows(), _head(name, head, z.shape[-2]), :] = value
         return z
 
-    return Patch({name: edit})
+    return chain(where, Patch({name: edit}))
 
 
-def ablate_attention(block):
-    """Return a patch after which the attention of a block adds nothing to the residual stream."""
-    return Patch({f"blocks.{block}.hook_attn_out": np.zeros_like})
+def ablate_attention(block, *, position=None):
+    """Return a trace after which the attention of a block adds nothing to the residual stream."""
+    return _nothing(f"blocks.{block}.hook_attn_out", position)
 
 
-def ablate_mlp(block):
-    """Return a patch after which the MLP of a block adds nothing to the residual stream."""
-    return Patch({f"blocks.{block}.hook_mlp_out": np.zeros_like})
+def ablate_mlp(block, *, position=None):
+    """Return a trace after which the MLP of a block adds nothing to the residual stream."""
+    return _nothing(f"blocks.{block}.hook_mlp_out", position)
 
 
-def steer(name, vector, position=None):
+def _nothing(name, position):
+    where = _Positions(position)
+
+    def edit(x):  # (..., T, C)
+        x[..., where.rows(), :] = 0
+        return x
+
+    return chain(where, Patch({name: edit}))
+
+
+def steer(name, vector, *, position=None):
     """Return a trace that adds `vector` (C,) to `name` (..., T, C) at one position, or at every one."""
     if points.get(name).axes != "T C":
         raise ValueError(f"{name} has axes {points.get(name).axes}: a vector can be added where they are T C")
-    where = _Positions()
+    where, vector = _Positions(position), np.array(vector)
 
     def edit(x):
-        if np.shape(vector) != x.shape[-1:]:
-            raise ValueError(f"{name}: the vector has shape {list(np.shape(vector))}, expected {list(x.shape[-1:])}")
-        rows = slice(None) if position is None else where.now == position
-        x[..., rows, :] += vector
+        if vector.shape != x.shape[-1:] or not np.can_cast(vector.dtype, x.dtype, "same_kind"):
+            raise ValueError(
+                f"{name}: the vector is {vector.dtype} of shape {list(vector.shape)}, "
+                f"expected {x.dtype} of {list(x.shape[-1:])}"
+            )
+        x[..., where.rows(), :] += vector
         return x
 
     return chain(where, Patch({name: edit}))
@@ -113,61 +150,74 @@ def transplant(name, acts, *, position=None, head=None):
     for needed in (name, "hook_positions"):
         if needed not in acts:
             raise ValueError(f"the other run has not recorded {needed}")
-    source = acts[name]
+    where, source, there = _Positions(position), acts[name], acts["hook_positions"]
     if source.ndim != len(axes):
         raise ValueError(f"{name}: the other run has shape {list(source.shape)}, expected one prompt, without a batch")
-    if position is not None and position not in acts["hook_positions"]:
-        raise ValueError(f"the other run has no position {position}: its last is {acts['hook_positions'][-1]}")
-    where = _Positions()
+    if position is not None and position not in there:
+        raise ValueError(f"the other run has no position {position}: its last is {there[-1]}")
 
     def edit(x):
-        here, there = x.shape[-len(axes) :], source.shape
-        if x.dtype != source.dtype or any(
-            a != b for a, b, letter in zip(here, there, axes, strict=True) if letter != "T"
-        ):
+        sizes, others = (dict(zip(axes, shape, strict=True)) for shape in (x.shape[-len(axes) :], source.shape))
+        if x.dtype != source.dtype or any(sizes[a] != others[a] for a in axes if a not in "TS"):
             raise ValueError(
-                f"{name}: the other run has {source.dtype} of shape {list(there)}, this one {x.dtype} of {list(here)}"
+                f"{name}: the other run has {source.dtype} of shape {list(source.shape)}, "
+                f"this one {x.dtype} of {list(x.shape)}"
             )
         if head is not None:
-            _head(name, head, here[axes.index("H")])
-        both = [p for p in where.now if p in acts["hook_positions"] and position in (None, p)]
-        x[rows(where.now, both)] = source[rows(acts["hook_positions"], both)]
+            _head(name, head, sizes["H"])
+        _, here, rows = np.intersect1d(where.now, there, return_indices=True)
+        wanted = np.isin(where.now[here], where.now[where.rows()])
+        # A row sees no key after its own position, so where one run has more keys than the other they are masked.
+        keys = slice(min(sizes["S"], others["S"])) if "S" in axes else None
+        x[_index(axes, here[wanted], head, keys)] = source[_index(axes, rows[wanted], head, keys)]
         return x
-
-    def rows(positions, wanted):
-        """Return the index of the rows of the `wanted` positions."""
-        index = [slice(None)] * len(axes)
-        index[axes.index("T")] = np.searchsorted(positions, wanted)
-        if head is not None:
-            index[axes.index("H")] = head
-        return (..., *index)
 
     return chain(where, Patch({name: edit}))
 
 
-def sweep(model, ids, acts, names, measure):
+def _index(axes, rows, head, keys):
+    """Return the index of some rows, of one head or all, and of the first keys."""
+    along = {"T": rows, "H": slice(None) if head is None else head, "S": keys}
+    return (..., *(along.get(axis, slice(None)) for axis in axes))
+
+
+def sweep(model, ids, acts, names, measure, *, head=None):
     """Transplant every single position of every point in turn: where does the other run's answer come from?
 
     ids (T,) is the prompt that is changed, `acts` the other run's, with the same number of tokens;
     `measure` makes a number of the logits (V,) after the last token. Returns (len(names), T).
     """
-    runs = ((name, position) for name in names for position in range(len(ids)))
-    found = [measure(model(ids, trace=transplant(name, acts, position=p))[-1]) for name, p in runs]
-    return np.array(found).reshape(len(names), len(ids))
+    names = [names] if isinstance(names, str) else list(names)
+    T = len(acts["hook_positions"]) if "hook_positions" in acts else None
+    if np.shape(ids) != (T,):
+        raise ValueError(f"ids have shape {list(np.shape(ids))}, but the other run has {T} tokens: give as many")
+    runs = [(name, position) for name in names for position in range(T)]
+    traces = (transplant(name, acts, position=position, head=head) for name, position in runs)
+    found = [float(measure(model(ids, trace=trace)[-1])) for trace in traces]
+    return np.array(found).reshape(len(names), T)
 
 
 class _Positions:
-    """A trace that remembers the places in the text of this pass's tokens."""
+    """A trace that remembers where in the text this pass's tokens stand."""
 
-    now = None  # (T,)
+    def __init__(self, wanted):
+        if wanted is not None and (not isinstance(wanted, int | np.integer) or wanted < 0):
+            raise ValueError(f"position must be a whole number, 0 at the start of the text, not {wanted!r}")
+        self.wanted = wanted
+        self.now = None  # (T,)
 
     def __call__(self, name, x):
         if name == "hook_positions":
-            self.now = x.reshape(-1, x.shape[-1])[0]  # the same in every row of a batch
+            self.now = x.reshape(-1, x.shape[-1])[0].copy()  # the same in every row of a batch
         return x
+
+    def rows(self):
+        """Return the rows of this pass that are wanted."""
+        every = np.arange(len(self.now))
+        return every if self.wanted is None else every[self.now == self.wanted]
 
 
 def _head(name, head, H):
-    if not 0 <= head < H:
+    if not isinstance(head, int | np.integer) or not 0 <= head < H:
         raise ValueError(f"{name}: no head {head}, there are 0 to {H - 1}")
     return head

@@ -8,6 +8,7 @@ Three things to know: `hook_normalized` is before gain and bias; `hook_attn_scor
 have one, and then it comes first. What others call these tensors: `names.py`, `glossary.py`.
 """
 
+import functools
 import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -40,7 +41,7 @@ class Point:
     where: str  # module and definition that announce it: "attention.Attention"
     reads: tuple[str, ...] = ()  # trace points that it is made of
     weights: tuple[str, ...] = ()  # checkpoint names of what it reads
-    product: str = ""  # axes of its matrix product, one multiplication and addition for each index: "T C 3C"
+    product: str = ""  # axes of its matrix product, an addition and a multiplication for each index; "" has none
     view: bool = False  # True where no number is new: the same memory as what it reads, cut or named otherwise
     extra: bool = False  # True where TransformerLens has no such name
 
@@ -117,7 +118,7 @@ START = (
         "T",
         "the ids of the prompt",
         "[T]",
-        "Whole numbers that name pieces of text; their order and size mean nothing.",
+        "Names of pieces of text: the model never calculates with them, it looks their rows up.",
         "model.GPT2",
         extra=True,
     ),
@@ -126,7 +127,7 @@ START = (
         "T",
         "0, 1, 2 ...; after a cache, from its length on",
         "[T]",
-        "The only place where the order of the tokens comes in; with a cache it does not start at 0.",
+        "Where each token stands, as a number; the causal mask is the other place where order counts.",
         "embedding.Embedding",
         extra=True,
     ),
@@ -291,7 +292,7 @@ BLOCK = (
         "T F",
         "gelu(pre)",
         "gelu([T F])",
-        "Never below -0.17: most neurons fall nearly silent, and those that answered are left.",
+        "What was positive passes, what was negative is held back: nothing is left below -0.1701.",
         "mlp.MLP",
         reads=("blocks.{i}.mlp.hook_pre",),
     ),
@@ -396,6 +397,7 @@ def table(config, end=LOGITS):
     return {p.name: p for p in (_in_model(p, config) for p in (*START, *blocks, *FINAL, *end))}
 
 
+@functools.cache
 def get(name, config=None):
     """Return the Point called `name`; of any block there could be, or of those that `config` has.
 

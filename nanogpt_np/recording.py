@@ -24,13 +24,34 @@ MODEL_FIELDS = {"origin": str, "dtype": str, "parameters": int, "decoding": str}
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-@dataclass
+@dataclass(eq=False)
 class Recording:
     """One pass of a model over one prompt."""
 
     acts: Recorder  # what `generate(model, ids, 1, trace=acts)` announced, or some of it
     config: Config
     about: dict  # "prompt", "prompt_ids", "model" (as `show.load_with_provenance` gives it, and its "decoding")
+
+
+def recorded(acts, name, config):
+    """Return ``acts[name]``, or raise ValueError unless it is there and of one prompt through a model of `config`."""
+    point = points.get(name, config)
+    if name not in acts:
+        raise ValueError(f"the recording has no {name}: trace the whole pass, with a Recorder that keeps every point")
+    x = np.asarray(acts[name])
+    letters = point.axes.split()
+    free = [a in "TS" for a in letters]  # lengths of the run, not of the model
+    expected = point.shape(config, T=1)
+    if x.ndim != len(letters) or any(
+        a != b for a, b, any_size in zip(x.shape, expected, free, strict=True) if not any_size
+    ):
+        wanted = ", ".join(
+            a if any_size else str(size) for a, size, any_size in zip(letters, expected, free, strict=True)
+        )
+        raise ValueError(
+            f"{name} has shape {list(x.shape)}, expected [{wanted}]: record one prompt, not a batch, with this model"
+        )
+    return x
 
 
 def save(path, recording):

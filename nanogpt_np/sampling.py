@@ -56,3 +56,10 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
 def draw(p, rng):
     """Return an id drawn with the probabilities `p` (V,)."""
     return int(rng.choice(len(p), p=p))
+
+
+def standing(logits, p, token):
+    """Return rank (1 is the likeliest), logit and probability of `token`; logits and p are (V,)."""
+    # Of equal logits the lower id comes first, as in the table of the likeliest.
+    rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
+    return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}

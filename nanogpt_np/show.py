@@ -10,6 +10,7 @@ import numpy as np
 
 from . import parameters, points
 from .home import find, origin
+from .sampling import standing
 from .tokenizer import END_OF_TEXT_ID
 from .trace import ShapeLog
 from .weights import load_directory, stored_parameters
@@ -43,7 +44,7 @@ class StepLog:
                 self.first_token = int(x)
             if self.watched is not None:
                 chosen = text_of(self.tokenizer, int(x))
-                row = watch_row(self._logits, self._probabilities, self.watched)
+                row = standing(self._logits, self._probabilities, self.watched)
                 self.watch.append({"step": self.steps, "chosen": chosen, **row})
         return x
 
@@ -162,6 +163,10 @@ def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
     """Return the id of the one token that `text` is, or None without a text; `flag` is where it was asked for."""
     if text is None:
         return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{flag} is not valid Unicode: {error}") from None
     ids = tokenizer.encode(text, special=special)
     if len(ids) != 1:
         parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids) or "no token"
@@ -171,13 +176,6 @@ def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
     if ids[0] >= config.vocab_size:
         raise ValueError(f"{flag}: token id {ids[0]} is out of range: this model knows 0 to {config.vocab_size - 1}")
     return ids[0]
-
-
-def watch_row(logits, p, token):
-    """Return rank (1 is the likeliest), logit and probability of `token`."""
-    # Of equal logits the lower id comes first, as in the table of the likeliest.
-    rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
-    return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}
 
 
 def print_watch(rows, text):

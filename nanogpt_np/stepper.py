@@ -36,6 +36,8 @@ def step(recording, ask, tell, model=None):
     ask, tell : as ``input`` and ``print``. model : the model that was recorded; deriving a number needs its weights.
     """
     names, at = list(recording.acts), 0
+    if "hook_next_token" not in recording.acts:
+        raise ValueError("to walk through, record a whole pass to the next token: generate(model, ids, 1, trace=acts)")
     tell(f"{len(names)} steps; Enter goes on, b back, ? lists the rest, q quits\n")
     tell(page(recording, names, at))
     while True:

@@ -12,9 +12,11 @@ def no_trace(name, x):
 
 
 class Recorder(dict):
-    """Keep every array under its name: ``acts["blocks.0.attn.hook_pattern"]``."""
+    """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts anew."""
 
     def __call__(self, name, x):
+        if name == "hook_tokens":
+            self.clear()
         self[name] = x
         return x
 

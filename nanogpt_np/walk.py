@@ -11,6 +11,7 @@ import re
 import sys
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 from . import parameters, points, show
 from .cli import Parser, command, one_line, read_prompt, say
@@ -191,6 +192,8 @@ def _check(args):
     for flag in ("values", "top"):
         if given.get(flag, 1) < 1:
             raise ValueError(f"--{flag} must be 1 or more, not {given[flag]}")
+    if args.save is not None and (Path(args.save).is_dir() or not Path(args.save).absolute().parent.is_dir()):
+        raise ValueError(f"--save {args.save}: that is a folder, or stands in none")
     if args.step and (args.prompt == "-" or sys.stdin is None):
         why = "there is none" if sys.stdin is None else "the prompt cannot come from there"
         raise ValueError(f"--step reads what you type from standard input: {why}")
@@ -210,6 +213,7 @@ def _run(args, tokenizer):
     list(generate(model, ids, 1, stop=(), trace=acts))
     provenance["decoding"] = "greedy"
     say(show.provenance_line(provenance, model.config))
+    del provenance["directory"]  # a file that is passed on tells nothing of the machine
     return Recording(acts, model.config, {"prompt": prompt, "prompt_ids": ids, "model": provenance}), model
 
 
@@ -328,7 +332,7 @@ def _print_ledger(result, args):
             _print_more(row, args)
         print(line(f"= {part}", "", result["ledger"]["by_part"][part]) + "\n")
     total, estimate = result["ledger"]["total"], result["ledger"].get("two_per_parameter_and_token")
-    print(line(f"= {len(result['points'])} steps", "", total) + "\n")
+    print(line(f"= {len(result['points'])} step{'s' * (len(result['points']) > 1)}", "", total) + "\n")
     print(wrapped("", NOTES))
     if estimate:
         share = f"{total['flops'] / estimate:.3f} of 2 x parameters x tokens = {estimate:,} FLOPs, the usual estimate."

@@ -20,7 +20,7 @@ from nanogpt_np.attention import softmax
 from nanogpt_np.cache import KVCache
 from nanogpt_np.config import Config
 from nanogpt_np.generate import generate
-from nanogpt_np.lens import by_kind, deciding, logit_lens, split
+from nanogpt_np.lens import logit_lens, split
 from nanogpt_np.trace import Recorder, chain
 
 VARIANTS = {
@@ -222,7 +222,7 @@ def test_the_split_of_a_difference_is_the_difference_of_two_splits():
 
 def test_the_kinds_are_the_same_sum_in_fewer_parts():
     found = split(record(MODEL, PROMPT), MODEL, TOKEN, against=RIVAL)
-    kinds = by_kind(found)
+    kinds = found.by_kind
     assert list(kinds) == ["embeddings", *(f"heads of block {i}" for i in range(3)), "MLPs", "biases"]
     np.testing.assert_allclose(sum(kinds.values()), found.total, rtol=0, atol=1e-13)
     heads = sum(part.amount for part in found.parts if part.head is not None and part.block == 1)
@@ -276,7 +276,7 @@ def test_without_the_parts_that_decide_the_sign_turns_and_one_fewer_is_not_enoug
     sizes = set()
     for token in range(1, 60):
         found = split(record(MODEL64, PROMPT), MODEL64, token, against=token - 1)
-        decide = deciding(found)
+        decide = found.deciding
         without = found.total - sum(part.amount for part in decide)
         assert without * found.recorded <= 0
         assert (without + decide[-1].amount) * found.recorded > 0
@@ -286,7 +286,7 @@ def test_without_the_parts_that_decide_the_sign_turns_and_one_fewer_is_not_enoug
             assert part in decide or part.amount * math.copysign(1, found.recorded) <= smallest
         sizes.add(len(decide))
     assert len(sizes) > 3
-    assert deciding(split(record(MODEL64, PROMPT), MODEL64, TOKEN, against=TOKEN)) == []
+    assert split(record(MODEL64, PROMPT), MODEL64, TOKEN, against=TOKEN).deciding == []
 
 
 # --- what cannot be split ------------------------------------------------------------------------
@@ -329,9 +329,13 @@ def test_of_a_generation_only_the_last_position_has_logits():
 @pytest.mark.parametrize("explain", [logit_lens, split])
 def test_a_batch_and_a_recording_of_another_model_are_refused(explain):
     batch = record(MODEL, np.stack([PROMPT, PROMPT]))
-    with pytest.raises(ValueError, match=r"has shape \(2, 7, \d+\), not \(T, \d+\): record one prompt, not a batch"):
+    with pytest.raises(
+        ValueError, match=r"has shape \[2, 7, \d+\], expected \[T, \d+\]: record one prompt, not a batch"
+    ):
         explain(batch, MODEL, TOKEN)
-    with pytest.raises(ValueError, match=r"not \(T, \d+(, \d+)?\): record one prompt, not a batch, with this model"):
+    with pytest.raises(
+        ValueError, match=r"expected \[T, \d+(, \d+)?\]: record one prompt, not a batch, with this model"
+    ):
         explain(record(random_model(n_embd=20, n_inner=11), PROMPT), MODEL, TOKEN)
 
 
@@ -448,8 +452,8 @@ def test_json_holds_the_split_against_every_rival_as_the_library_computes_it(run
         # The report keeps only the last row of each point: the same numbers in the same order.
         assert [part["amount"] for part in row["parts"]] == [part.amount for part in found.parts]
         assert (row["difference"], row["total"], row["remainder"]) == (found.recorded, found.total, found.remainder)
-        assert row["by_kind"] == by_kind(found)
-        assert row["decided_by"] == [part.name for part in deciding(found)]
+        assert row["by_kind"] == found.by_kind
+        assert row["decided_by"] == [part.name for part in found.deciding]
         assert row["difference"] == whole["logit"] - row["against"]["logit"]
         assert abs(row["remainder"]) < REMAINDER["float32"]
     rows = logit_lens(acts, model, rome)
@@ -464,7 +468,9 @@ def test_a_token_that_lost_is_explained_against_the_one_that_won(run):
     assert [line.split()[0] for line in likeliest] == ["rank", "1", "106"]
     assert parts[0].startswith('" Rome" against " Paris"')
     assert re.search(r'" Rome" is exp\(-13\.548\) = 1\.3\de-06 times as likely as " Paris"', parts[-1])
-    assert re.fullmatch(r'Decided by .*: without (it|them) " Rome" would beat " Paris"\.', closing[0])
+    assert re.fullmatch(
+        r'Decided by .*: the other parts alone would put " Rome" ahead of " Paris"\.', " ".join(closing)
+    )
 
 
 def test_against_names_the_rival_that_is_split_and_the_best_one_is_still_told(run):
@@ -472,7 +478,7 @@ def test_against_names_the_rival_that_is_split_and_the_best_one_is_still_told(ru
     assert answer[0].endswith('5.74 ahead of " France", 8.12 ahead of " London"')
     assert parts[0].startswith('" Paris" against " London"')
     assert re.findall(r'" \w+"', kinds[0]) == ['" Paris"', '" London"', '" France"', '" Vienna"', '" Dublin"']
-    assert closing[0].endswith('" London" would beat " Paris".')
+    assert " ".join(closing).endswith('the other parts alone would put " London" ahead of " Paris".')
 
 
 def test_tokens_that_share_one_row_are_level_and_nothing_decides(run):

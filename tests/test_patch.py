@@ -7,6 +7,7 @@ from helpers import random_model
 from nanogpt_np import points
 from nanogpt_np.cache import KVCache
 from nanogpt_np.generate import generate
+from nanogpt_np.loss import loss_and_grads
 from nanogpt_np.patch import Patch, ablate_attention, ablate_head, ablate_mlp, steer, sweep, transplant
 from nanogpt_np.trace import Recorder, chain
 
@@ -115,13 +116,15 @@ def test_the_order_in_a_chain_decides_what_is_recorded():
     [
         lambda: transplant("blocks.1.hook_resid_mid", ACTS_B, position=4),
         lambda: transplant("blocks.2.attn.hook_v", ACTS_B),
+        lambda: transplant("blocks.1.attn.hook_pattern", ACTS_B, position=5),
+        lambda: transplant("blocks.1.attn.hook_attn_scores", record(B[:5]), head=1),
         lambda: transplant("blocks.0.attn.hook_k", ACTS_B, head=4, position=0),
         lambda: steer("blocks.1.hook_resid_pre", VECTOR, position=9),
         lambda: steer("blocks.1.hook_resid_pre", VECTOR),
         lambda: ablate_head(2, 0),
         lambda: Patch({"blocks.*.attn.hook_q": lambda q: -q}),
     ],
-    ids=["row", "values", "key of a head", "steer one", "steer all", "head", "pattern"],
+    ids=["row", "values", "pattern", "scores", "key of a head", "steer one", "steer all", "head", "all queries"],
 )
 def test_a_patch_means_the_same_with_and_without_the_cache(make):
     options = {"stop": (), "temperature": 0.0}
@@ -143,8 +146,7 @@ def test_a_patch_goes_through_a_batch():
 
 
 def test_an_edit_that_writes_into_its_array_changes_no_other_run():
-    cache = KVCache(CONFIG)
-    before = Recorder()
+    cache, before = KVCache(CONFIG), Recorder()
 
     def zeroed(x):
         x[:] = 0
@@ -152,6 +154,10 @@ def test_an_edit_that_writes_into_its_array_changes_no_other_run():
 
     MODEL(A, cache=cache, trace=chain(before, Patch({"blocks.0.attn.hook_pattern": zeroed})))
     np.testing.assert_array_equal(before["blocks.0.attn.hook_pattern"], record(A)["blocks.0.attn.hook_pattern"])
+
+
+OTHER_MODEL = Recorder()
+random_model(dtype=np.float64)(B, trace=OTHER_MODEL)
 
 
 def none(x):
@@ -177,6 +183,10 @@ def none(x):
         ({"blocks.1.hook_resid_pre": lambda x: x * np.float64(2)}, ["float64", "expected float32"]),
         ({"hook_tokens": lambda x: x.astype(np.int32)}, ["int32", "expected int64"]),
         ({"hook_tokens": lambda x: x + 90}, ["out of range"]),
+        ({"hook_positions": lambda x: x - 7}, ["positions", "0 to 22"]),
+        ({"hook_positions": lambda x: x + 20}, ["positions", "0 to 22"]),
+        ({"hook_next_logits": np.negative}, ["patch hook_logits"]),
+        ({"hook_probabilities": np.negative}, ["patch hook_next_logits"]),
     ],
 )
 def test_a_patch_that_cannot_be_meant_is_refused_with_what_was_expected(edits, words):
@@ -200,7 +210,12 @@ def test_a_patch_that_cannot_be_meant_is_refused_with_what_was_expected(edits, w
         (lambda: transplant("blocks.0.attn.hook_z", ACTS_B, head=5), ["no head 5"]),
         (lambda: transplant("blocks.0.attn.hook_z", {}), ["not recorded blocks.0.attn.hook_z"]),
         (lambda: transplant("blocks.0.attn.hook_z", ACTS_B, position=7), ["no position 7", "6"]),
-        (lambda: transplant("blocks.0.attn.hook_pattern", record(B[:5])), ["[5, 5, 5]", "[5, 7, 7]"]),
+        (lambda: transplant("blocks.0.attn.hook_z", OTHER_MODEL), ["float64", "[7, 5, 6]", "float32"]),
+        (lambda: steer("blocks.0.hook_attn_out", VECTOR, position=-1), ["position", "-1"]),
+        (lambda: steer("blocks.0.hook_attn_out", VECTOR * 1j), ["complex"]),
+        (lambda: ablate_head(1, 1, np.zeros(7)), ["[7]", "[6]"]),
+        (lambda: ablate_head(1, 1.5), ["no head 1.5"]),
+        (lambda: ablate_mlp(1, position=1.5), ["position", "1.5"]),
         (lambda: transplant("blocks.0.hook_mlp_out", record(np.stack([B, B]))), ["without a batch"]),
     ],
 )
@@ -209,3 +224,59 @@ def test_an_edit_that_cannot_be_meant_is_refused_with_what_was_expected(make, wo
         MODEL(A, trace=make())
     for word in words:
         assert word in str(error.value), (word, str(error.value))
+
+
+def test_an_edit_of_all_logits_is_refused_where_only_the_last_row_is_scored():
+    with pytest.raises(ValueError, match="patch hook_next_logits"):
+        list(generate(MODEL, A, 1, trace=Patch({"hook_logits": np.negative})))
+
+
+def test_a_patch_changes_gradients_as_it_changes_activations():
+    clean, patched = Recorder(), Recorder()
+    name, targets = "blocks.1.hook_resid_post", np.roll(A, -1)
+    loss_and_grads(MODEL, A, targets, grad_trace=clean)
+    _, grads = loss_and_grads(MODEL, A, targets, grad_trace=chain(Patch({name: np.zeros_like}), patched))
+    assert not patched[name].any() and clean[name].any()
+    assert not grads["wpe.weight"].any() and grads["h.2.mlp.c_fc.weight"].any()
+
+
+def test_what_a_patched_position_reads_gets_its_gradient():
+    def shifted(x):
+        return x + 5
+
+    _, grads = loss_and_grads(MODEL, A, np.roll(A, -1), trace=Patch({"hook_positions": shifted}))
+    assert grads["wpe.weight"][5:12].any(axis=-1).all() and not grads["wpe.weight"][:5].any()
+
+
+def test_a_transplant_of_reversed_positions_goes_to_the_place_in_the_text():
+    def backwards(x):
+        return x[::-1].copy()
+
+    name = "blocks.1.hook_resid_pre"
+    acts = Recorder()
+    MODEL(A, trace=chain(Patch({"hook_positions": backwards}), transplant(name, ACTS_B, position=0), acts))
+    np.testing.assert_array_equal(acts[name][6], ACTS_B[name][0])
+
+
+def test_a_transplant_keeps_what_it_was_given_when_the_recorder_goes_on():
+    acts = record(B)
+    moved = transplant("blocks.1.hook_resid_pre", acts)
+    MODEL(A[:3], trace=chain(moved, acts))
+    np.testing.assert_array_equal(acts["blocks.1.hook_resid_pre"], ACTS_B["blocks.1.hook_resid_pre"][:3])
+    assert len(acts["hook_positions"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("ids", "names", "measure"),
+    [(A[:5], RESIDUALS[:1], lambda logits: logits[1]), ([A, B], RESIDUALS[:1], lambda logits: logits[1])],
+)
+def test_a_sweep_wants_as_many_tokens_as_the_other_run_has(ids, names, measure):
+    with pytest.raises(ValueError, match="7 tokens"):
+        sweep(MODEL, ids, ACTS_B, names, measure)
+
+
+def test_an_ablation_of_one_position_leaves_the_others():
+    name = "blocks.1.hook_mlp_out"
+    acts = record(A, ablate_mlp(1, position=2))
+    assert not acts[name][2].any()
+    np.testing.assert_array_equal(np.delete(acts[name], 2, 0), np.delete(record(A)[name], 2, 0))
