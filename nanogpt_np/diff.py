@@ -3,46 +3,59 @@
 For a learner whose own layer is wrong: compare your dict of activations with a `Recorder`'s, and read at
 which step the two part. Just as well for two prompts, two sets of weights, a pass with a cache and one
 without, float32 and float64, or a dump from PyTorch. No weights are needed: what is said of a step comes
-from the table in `points.py`. The words: `diff_report.py`; the files: `recording.py`.
+from the table in `points.py`. Which rows belong together: `align.py`; the words: `diff_report.py`; the files:
+`recording.py`.
 """
 
 import json
 import math
 import sys
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
-from . import points
+from . import glossary, points
+from .align import ALL, NEXT, Run, align, axes, is_point, letters, match_logits
 from .cli import Parser, command, one_line, say
 from .diff_report import as_dict, few, report, table
 from .recording import read_arrays
 
-# Between rounding and mistakes, as a part of the largest number of a tensor. Rounding, measured with and without a
-# cache, in float32 and float64, here and in transformers: up to 2e-6 on the bundled model and on a random gpt2, up to
-# 7e-6 on models of 3 to 48 blocks with sharp attention (scores of 15); scores of 70 make it grow to 1e-2 in 24 blocks,
-# and then the report says that it grew. Mistakes: the exact GELU moves hook_post by 1e-4, epsilon 1e-6 for 1e-5 moves
-# the hook_scale of the bundled model by 3.5e-5, a dropped bias its tensor by 3e-2 and more.
+# Between rounding and mistakes, as a part of the largest number in the row of a token. Rounding, measured with and
+# without a cache, and in float32 and float64: up to 2e-6 on the bundled model, 3e-6 on a random gpt2, 5e-6 on models
+# of 3 to 48 blocks with sharp attention (scores of 15); scores of 40 make it grow to 2e-4 in 24 blocks, and then the
+# report says that it grew. Mistakes: the exact GELU moves hook_post by 1e-4, epsilon 1e-6 for 1e-5 moves the hook_scale
+# of the bundled model by 3.5e-5, a dropped bias its tensor by 3e-2 and more.
 TOLERANCE = 1e-5
+UNITS_OF_HALF = 4  # float16 has a spacing of 1e-3: it cannot be held to TOLERANCE, but to so many units
 MASKED = -1e4  # scores no greater than this are masked: where we write -inf, others write -1e4, -1e10 or -3.4e38
 FEW = 3  # so many heads, positions ... may be listed as the only ones that are off
 
 
 @dataclass(frozen=True)
 class Row:
-    """One trace point of both runs; the figures are those of the two numbers that are farthest apart."""
+    """One trace point of both runs; the figures are those of the two numbers that are farthest apart.
+
+    How far is measured by the row of a token: all its heads and columns, and of a query all its heads and keys.
+    So a token with numbers in the thousands, as the first one has in GPT-2, hides nothing at the others.
+    """
 
     name: str
     shape_a: tuple[int, ...]  # of what was compared
     shape_b: tuple[int, ...]
+    given_a: tuple[int, ...]  # of the whole array, as it was given
+    given_b: tuple[int, ...]
     differs: bool  # in any number at all; 0 and -0 are the same number
     parts: bool  # by more than the tolerance, or in shape
+    tolerance: float = 0.0  # 0 for whole numbers, and never less than float16 can hold
     absolute: float | None = None  # infinite where one is NaN or they are not the same infinity; None if shapes differ
-    relative: float | None = None  # that as a part of the largest finite number in a's tensor
+    relative: float | None = None  # that as a part of the largest finite number in a's row
     ulps: float | None = None  # that in units in the last place, see `spacing`; None for whole numbers, NaN, infinity
     unit: str | None = None  # the dtype that they are the last place of: the coarser of the two
+    by_mean: float | None = None  # at most, of any number: as a part of its own size or of the mean size in a's row
     at: dict[str, int] = field(default_factory=dict)  # by the axes: {"head": 3, "query": 4, "key": 2}
-    index_a: tuple[int, ...] = ()  # acts_a[name][index_a] is `a`
+    at_b: dict[str, int] = field(default_factory=dict)  # other than `at` only in positions, see `Diff.cut`
+    index_a: tuple[int, ...] = ()  # acts_a[name][index_a] is `a`, or of the name that `note` says is meant
     index_b: tuple[int, ...] = ()
     a: float | None = None
     b: float | None = None
@@ -79,40 +92,47 @@ def diff(acts_a, acts_b, *, tolerance=TOLERANCE):
 
     acts_a : the run to measure by: a `Recorder`, a dict, or what `numpy.load` makes of an .npz.
     acts_b : the other run. Names that only one of them has are listed, not compared.
-    tolerance : by how much of the largest number in a's tensor the two may differ. Whole numbers (tokens,
-        positions) must be equal. -inf equals -inf; NaN, also on both sides, is a difference.
+    tolerance : by how much of the largest number in a's row the two may differ; a row is what one token has in
+        a tensor, see `Row`. Whole numbers (tokens, positions) must be equal. -inf equals -inf; NaN, also on both
+        sides, is a difference. For float16 it is at least 4 units in the last place, unless it is 0.
 
-    A leading batch axis of 1 is taken off. Runs of equally many rows are compared as they are. Of others (a pass
+    A leading batch axis of 1 is taken off. Runs of equally many rows are compared row by row. Of others (a pass
     after a cache and a whole one, or two prompts of different length) the rows of those positions are compared that
     both have: by hook_positions or, where a run has none, by its T rows being the last of its S keys. Of
     the keys, those are compared that both have; for these rows the others are masked. What follows
     the last token is then compared only if both runs end at the same position.
 
-    Two other ways to write the same are noted and not counted as parting: masking scores with -1e4 or less in the
-    place of -inf, and calling the output after gain and bias hook_normalized, as TransformerLens does with raw weights.
+    Other ways to write the same are noted and not counted as parting: masking scores with -1e4 or less in the place
+    of -inf; calling the output after gain and bias hook_normalized, as TransformerLens does with raw weights; queries,
+    keys, values and z with the axis of heads before that of tokens, as Hugging Face has them. And where one run has
+    hook_logits and the other hook_next_logits, the last row of the one is compared with the other.
 
     Raises ValueError where there is nothing to compare, and for what is not an array of real numbers.
     """
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance must be a number from 0 on, not {tolerance}")
-    common = [name for name in acts_a if name in acts_b and _is_point(name)]
+    a, b = Run(acts_a), Run(acts_b)
+    whose = match_logits(a, b)
+    common = [name for name in a.arrays if name in b.arrays]
     if not common:
-        raise ValueError(f"no trace point is in both: a has {few(acts_a)}; b has {few(acts_b)}")
-    a, b = _Run(acts_a), _Run(acts_b)
-    cut, elsewhere = _align(a, b), []
-    if cut and a.positions[-1] != b.positions[-1]:
+        raise ValueError(f"no trace point is in both: a has {few(acts_a)}; b has {few(acts_b)}{_meant(acts_a, acts_b)}")
+    cut, elsewhere = align(a, b), []
+    if not (a.ends() and b.ends()):
         ends = {point.name for point in points.NEXT_TOKEN}
         elsewhere = [name for name in common if name in ends]
     names = sorted((name for name in common if name not in elsewhere), key=_moment)
     if not names:
         raise ValueError(f"the two end at different positions, and have nothing else in common: {few(elsewhere)}")
+    matched = () if whose is None else (ALL, NEXT)
     skipped = {
-        "only a has": [name for name in acts_a if name not in acts_b],
-        "only b has": [name for name in acts_b if name not in acts_a],
-        "no trace points are": [name for name in acts_a if name in acts_b and not _is_point(name)],
+        "only a has": [name for name in acts_a if name not in acts_b and name not in matched],
+        "only b has": [name for name in acts_b if name not in acts_a and name not in matched],
+        "no trace points are": [name for name in acts_a if name in acts_b and not is_point(name)],
         "of another position are": elsewhere,
     }
     rows = {name: _row(name, a, b, tolerance) for name in names}
+    if whose is not None and NEXT in rows:
+        rows[NEXT] = _noted(rows[NEXT], f"the last row of {whose}'s hook_logits is the other's hook_next_logits")
     return Diff(rows, {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
 
 
@@ -127,100 +147,20 @@ def spacing(x, dtype):
     return math.ldexp(1.0, max(exponent, int(info.minexp)) - int(info.nmant))
 
 
-# ---- One run, and which part of it is compared ----
+# ---- The comparison ----
 
 
-class _Run:
-    """The arrays of a run without batch axes of 1, and which of their rows and keys are compared."""
-
-    def __init__(self, acts):
-        self.arrays, self.dropped = {}, {}  # by name; the second says how many axes were taken off
-        for name in filter(_is_point, acts):
-            x = _numbers(name, acts[name])
-            surplus = x.shape[: max(0, x.ndim - len(_letters(name)))]
-            ones = next((axis for axis, size in enumerate(surplus) if size != 1), len(surplus))
-            self.arrays[name], self.dropped[name] = x.reshape(x.shape[ones:]), ones
-        self.positions = _positions(self.arrays)
-        self.rows, self.keys = np.arange(len(self.positions)), None  # all of them
-
-    def axis_of_rows(self, name):
-        """Return the axis of an array that has the rows of this run, counted from the last; None without one."""
-        x, letters = self.arrays[name], _letters(name)
-        axis = letters.index("T") - len(letters) if "T" in letters and x.ndim >= len(letters) else None
-        return None if axis is None or x.shape[axis] != len(self.positions) else axis
-
-    def compared(self, name):
-        """Return the part of an array that is compared."""
-        x, axis = self.arrays[name], self.axis_of_rows(name)
-        if "S" in _letters(name):
-            x = x[..., : self.keys]
-        return x if axis is None or len(self.rows) == len(self.positions) else x.take(self.rows, axis)
-
-    def index(self, name, index):
-        """Return where a number of what is compared stands in the array as it was given."""
-        rows = self.axis_of_rows(name)
-        own = [self.rows[i] if axis == rows else i for axis, i in enumerate(index, -len(index))]
-        return (0,) * self.dropped[name] + tuple(map(int, own))
-
-    def called(self, name, axis, i):
-        """Return what the `i`-th along an axis of what is compared is called: of rows, the position in the text."""
-        return int(self.positions[self.rows[i]] if axis == self.axis_of_rows(name) else i)
-
-
-def _is_point(name):
-    try:
-        points.get(name)
-    except (ValueError, TypeError):  # TypeError: a name that is no text
-        return False
-    return True
-
-
-def _letters(name):
-    return points.get(name).axes.split()
-
-
-def _axes(name, ndim):
-    """Return (axis counted from the last, what an index along it counts) for an array of `ndim` axes."""
-    names = list(points.get(name).axis_names)
-    batch = ndim - len(names)
-    names = [*(["prompt"] if batch == 1 else [f"batch axis {k}" for k in range(batch)]), *names][-ndim or len(names) :]
-    return list(enumerate(names, -ndim))
-
-
-def _numbers(name, x):
-    try:
-        x = np.asarray(x)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a PyTorch tensor that wants .detach()
-        raise ValueError(f"{name} is no array of numbers: {error}") from None
-    if x.dtype.kind not in "iuf" or not x.size:
-        raise ValueError(f"{name} must hold real numbers, not {x.dtype} of shape {list(x.shape)}")
-    return x.astype(np.float64) if x.dtype.itemsize > 8 else x
-
-
-def _positions(arrays):
-    """Return the positions of a run's rows in the text, (T,)."""
-    given = arrays.get("hook_positions")
-    if given is not None and given.ndim and (np.diff(given) == 1).all():
-        return given.reshape(-1, given.shape[-1])[0].astype(int)  # the same for every prompt of a batch
-    sizes = {}
-    for name, x in arrays.items():
-        for letter, size in zip(reversed(_letters(name)), reversed(x.shape), strict=False):
-            sizes.setdefault(letter, size)
-    T = sizes.get("T", 0)
-    S = max(T, sizes.get("S", T))
-    return np.arange(S - T, S)
-
-
-def _align(a, b):
-    """Keep the rows and keys that both runs have, and say which; say nothing where they have equally many rows."""
-    if len(a.positions) == len(b.positions) or not (len(a.positions) and len(b.positions)):
-        return ""
-    shared, a.rows, b.rows = np.intersect1d(a.positions, b.positions, return_indices=True)
-    has = " and ".join(f"{s.positions[0]} to {s.positions[-1]} in {n}" for n, s in (("a", a), ("b", b)))
-    if not len(shared):
-        raise ValueError(f"the two runs have no position in common: {has}")
-    a.keys = b.keys = 1 + min(a.positions[-1], b.positions[-1])
-    return f"compared at positions {shared[0]} to {shared[-1]}, of {has}"
+def _meant(acts_a, acts_b):
+    """Return what the first names that are of another vocabulary would be here, in words."""
+    found = []
+    for name in [*islice(acts_b, 10), *islice(acts_a, 10)]:
+        if isinstance(name, str) and not is_point(name):
+            try:
+                meant = next((entry.name for entry in glossary.find(name) if entry.is_point), None)
+            except ValueError:  # nobody calls anything so
+                continue
+            found += [f"{one_line(name)} is {meant} here"] if meant else []
+    return "".join(f"; {words}" for words in found[:3])
 
 
 def _moment(name):
@@ -230,11 +170,8 @@ def _moment(name):
     return (-1 if place < len(points.START) else math.inf) if i is None else i, place
 
 
-# ---- The comparison ----
-
-
 def _row(name, a, b, tolerance):
-    """Compare one trace point; where it parts for its name only, compare what is meant."""
+    """Compare one trace point; where it parts for its name or its layout only, compare what is meant."""
     row = _compare(name, a, name, b, name, tolerance)
     if row.parts and name.endswith("hook_normalized"):
         output = name.replace("hook_normalized", "hook_output")
@@ -242,52 +179,93 @@ def _row(name, a, b, tolerance):
             if name_a in a.arrays and name_b in b.arrays:
                 meant = _compare(name, a, name_a, b, name_b, tolerance)
                 if not meant.parts:
-                    return replace(meant, note=f"the hook_normalized of {whose} is the hook_output of {other}")
+                    return _noted(meant, f"the hook_normalized of {whose} is the hook_output of {other}")
+    if row.parts and letters(name) == ["T", "H", "D"] and min(run.arrays[name].ndim for run in (a, b)) > 2:
+        # First the one that is not of as many rows as its run; b if that is both or neither.
+        for run in sorted((b, a), key=lambda run: run.axis_of_rows(name) is not None):
+            run.swap_heads(name)
+            meant = _compare(name, a, name, b, name, tolerance)
+            if not meant.parts or (row.absolute is None and meant.absolute is not None):
+                return _noted(meant, "tokens before heads in one run, heads before tokens in the other")
+            run.swap_heads(name)
     return row
+
+
+def _noted(row, note):
+    return replace(row, note=" and ".join(filter(None, (note, row.note))))
 
 
 def _compare(name, run_a, name_a, run_b, name_b, tolerance):
     a, b = run_a.compared(name_a), run_b.compared(name_b)
+    shapes = {"given_a": run_a.given[name_a], "given_b": run_b.given[name_b]}
     if a.shape != b.shape:
-        return Row(name, a.shape, b.shape, differs=True, parts=True)
+        return Row(name, a.shape, b.shape, **shapes, differs=True, parts=True)
     whole = name in points.WHOLE_NUMBERS
     floats = [] if whole else [x.dtype for x in (a, b) if x.dtype.kind == "f"]
     unit = max(floats, key=lambda dtype: np.finfo(dtype).eps, default=None)
     (x, note_a), (y, note_b) = (_values(name, array, run) for array, run in ((a, "a"), (b, "b")))
+    named = axes(name, a.ndim)
 
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(x - y)
     apart = np.where(x == y, 0, np.where(np.isnan(apart), math.inf, apart))  # x == y: inf - inf is NaN
-    largest = float(np.abs(x[np.isfinite(x)]).max(initial=0))
-    off = apart > (0 if whole else tolerance * largest)
-    index = tuple(map(int, np.unravel_index(apart.argmax(), apart.shape)))
+    finite = np.isfinite(x)
+    size = np.where(finite, np.abs(x), 0)
+    in_row = tuple(
+        axis for axis, counts in named if counts not in ("position", "query") and axis >= -len(letters(name))
+    )
+    largest = size.max(axis=in_row, keepdims=True)
+    mean = size.sum(axis=in_row, keepdims=True) / np.maximum(finite.sum(axis=in_row, keepdims=True), 1)
+    relative, by_mean = _part(apart, largest), _part(apart, np.maximum(size, mean))
+
+    asked = 0 if whole else tolerance
+    # Nobody can ask of float16 what it cannot hold; 0 still asks for the same numbers.
+    allowed = max(asked, UNITS_OF_HALF * float(np.finfo(unit).eps)) if asked and unit == np.float16 else asked
+    off = apart > allowed * largest
+    notes = [note_a or note_b]
+    if ((apart > asked * largest) & ~off).any():
+        notes.append(f"float16 is off by up to {allowed:.2g} of the largest number in a's row")
+    index = tuple(map(int, np.unravel_index(relative.argmax(), apart.shape)))
     absolute = float(apart[index])
     row = Row(
         name,
         a.shape,
         b.shape,
+        **shapes,
         differs=absolute > 0,
         parts=bool(off.any()),
+        tolerance=allowed,
         absolute=absolute,
-        relative=absolute / largest if largest else (math.inf if absolute else 0.0),
+        relative=float(relative[index]),
+        by_mean=float(by_mean.max()),
         unit=None if unit is None else unit.name,
         off=int(off.sum()),
-        note=note_a or note_b,
+        note=" and ".join(filter(None, notes)),
     )
     if not row.differs:
         return row
-    axes = _axes(name, a.ndim)
     biggest = max(abs(float(x[index])), abs(float(y[index])))
+    at, at_b = (
+        {counts: run.called(own, axis, index[axis]) for axis, counts in named if counts != "one"}
+        for run, own in ((run_a, name_a), (run_b, name_b))
+    )
     return replace(
         row,
         ulps=absolute / spacing(biggest, unit) if unit is not None and math.isfinite(absolute) else None,
-        at={counts: run_a.called(name_a, axis, index[axis]) for axis, counts in axes if counts != "one"},
+        at=at,
+        at_b=at_b,
         index_a=run_a.index(name_a, index),
         index_b=run_b.index(name_b, index),
         a=a[index].item(),
         b=b[index].item(),
-        only={counts: found for axis, counts in axes if (found := _few_along(axis, off, run_a, name_a))},
+        only={counts: found for axis, counts in named if (found := _few_along(axis, off, run_a, name_a))},
     )
+
+
+def _part(x, whole):
+    """Return `x` as a part of something; of nothing, any number but 0 is an infinite part."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.where(x == 0, 0, x / whole)
 
 
 def _values(name, x, whose):
@@ -323,7 +301,7 @@ def main(argv=None):
     add("a", metavar="A.npz", help="the pass to measure by")
     add("b", metavar="B.npz", help="the other pass")
     add("--tolerance", type=float, default=TOLERANCE, metavar="X", help="by how much of the largest number in A's "
-        f"tensor the two may differ (default: {TOLERANCE:g})")  # fmt: skip
+        f"row of a token the two may differ (default: {TOLERANCE:g})")  # fmt: skip
     add("--all", action="store_true", help="print a line for each point that was compared")
     add("--json", action="store_true", help="print one JSON object, with all points")
     args = parser.parse_args(argv)

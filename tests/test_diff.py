@@ -253,7 +253,10 @@ def test_a_swap_of_two_heads_is_said_to_be_in_these_two():
     row = result.rows[where]
     assert row.only == {"head": [1, 3]}
     assert row.off == 2 * 7 * 6
-    assert "84 of 210 numbers are off by more than 1e-05 of that, all of them at head 1 and 3." in report(result)
+    assert (
+        "84 of 210 numbers are off by more than 1e-05 of the largest number in a's row, all of them at head 1 and 3."
+        in report(result)
+    )
 
 
 class NewestFirst(KVCache):
@@ -345,6 +348,76 @@ def test_what_softmax_makes_of_rounded_scores_is_not_blamed_on_softmax():
     assert "So the difference comes from this one step." in report(diff(a, b))
 
 
+LARGE = np.float32(3000)
+
+
+@pytest.mark.parametrize("where", ["blocks.0.hook_resid_mid", "blocks.1.hook_resid_pre", "blocks.1.attn.hook_z"])
+def test_a_token_with_large_numbers_hides_nothing_at_the_others(where):
+    """As in GPT-2, the first token has a number in the thousands."""
+    right, wrong = Recorder(), Recorder()
+
+    def outlier(name, x):
+        if name == where:
+            x = x.copy()
+            x.reshape(7, -1)[0, 5] = LARGE
+        return x
+
+    def bent(name, x):
+        x = outlier(name, x)
+        if name == where:
+            x.reshape(7, -1)[3, 7] += 0.02
+            x.reshape(7, -1)[0, 5] += 0.025  # the larger difference, but rounding for numbers of this size
+        return x
+
+    MODEL(PROMPT, trace=chain(outlier, right))
+    MODEL(PROMPT, trace=chain(bent, wrong))
+    result = diff(right, wrong)
+    assert 0.02 < TOLERANCE * LARGE
+    assert_parts_at(result, where)
+    row = result.rows[where]
+    assert (row.off, row.at["position"]) == (1, 3)
+    assert row.relative == row.absolute / np.abs(right[where][3]).max()
+    assert f"1 of {right[where].size} numbers are off by more than 1e-05 of the largest number in a's row" in str(
+        result
+    )
+
+
+def test_what_a_large_number_of_the_same_row_hides_is_not_blamed_on_the_next_step():
+    """LayerNorm's gain holds the large column back, and what was hidden behind it shows."""
+    row = np.random.default_rng(4).standard_normal((1, 30))
+    row[0, 5] = LARGE
+    gain = np.where(np.arange(30) == 5, 1e-4, 1)
+
+    def run(row):
+        norm = "blocks.0.ln1.hook_"
+        scale = np.sqrt(row.var(-1, keepdims=True))
+        normalized = (row - row.mean()) / scale
+        acts = {"blocks.0.hook_resid_pre": row, norm + "scale": scale}
+        acts |= {norm + "normalized": normalized, norm + "output": normalized * gain}
+        return {name: x.astype(np.float32) for name, x in acts.items()}
+
+    hidden = row.copy()
+    hidden[0, 7] += 0.02
+    result = diff(run(row), run(hidden))
+    assert result.first == "blocks.0.ln1.hook_output"
+    words = report(result)
+    assert "comes from this step, or from blocks.0.ln1.hook_normalized, where small numbers already differ, or" in words
+    assert "this one step" not in words
+    off = run(row)
+    off["blocks.0.ln1.hook_output"] = off["blocks.0.ln1.hook_output"] * np.float32(1.01)
+    off["blocks.0.ln1.hook_normalized"] = off["blocks.0.ln1.hook_normalized"] * np.float32(1 + 2**-22)
+    words = report(diff(run(row), off))
+    assert "So the difference comes from this one step, or from the weights" in words and "already" not in words
+    doubles = {name: x.astype(np.float64) for name, x in off.items()}
+    again = {name: x.astype(np.float64) for name, x in run(row).items()}
+    assert "where small numbers already differ" in report(diff(again, doubles))  # 2e-7 is no rounding in float64
+
+
+def test_of_the_head_it_is_said_that_it_may_be_tied():
+    result = diff(ACTS, record(MODEL, PROMPT, lambda name, x: x * 2 if name == "hook_logits" else x))
+    assert "or from the weights (lm_head.weight, which is wte.weight where the head is tied)." in report(result)
+
+
 # ---- The figures ----
 
 
@@ -415,13 +488,13 @@ def test_the_largest_difference_is_found_with_its_place_and_both_numbers():
     name = "blocks.1.attn.hook_pattern"
     acts[name] = acts[name].copy()
     acts[name][3, 4, 2] += 0.25
-    acts[name][1, 6, 0] -= 0.125
+    acts[name][1, 6, 0] -= 0.0625
     row = diff(ACTS, acts).rows[name]
     assert row.at == {"head": 3, "query": 4, "key": 2}
     assert row.index_a == row.index_b == (3, 4, 2)
     assert (row.a, row.b) == (ACTS[name][3, 4, 2], acts[name][3, 4, 2])
     assert row.absolute == abs(row.a - row.b)
-    assert row.relative == row.absolute / ACTS[name].max()
+    assert row.relative == row.absolute / float(ACTS[name][:, 4].max())  # of all heads and keys of that query
     assert (row.off, row.only) == (2, {"head": [1, 3], "query": [4, 6], "key": [0, 2]})
     assert f"at head 3, query 4, key 2: {row.a:.9g} in a, {row.b:.9g} in b." in report(diff(ACTS, acts))
 
@@ -454,13 +527,24 @@ def test_equal_infinities_are_equal_and_others_are_infinitely_far_apart():
         assert (row.parts, row.absolute, row.ulps, row.at) == (True, math.inf, None, {"position": 0, "token": 1})
 
 
-@pytest.mark.parametrize(("a", "b"), [(math.nan, 1.0), (1.0, math.nan), (math.nan, math.nan)])
-def test_nan_is_a_difference_and_is_said(a, b):
+NAN = [
+    (math.nan, 1.0, "NaN in a, 1 in b", "NaN in a"),
+    (1.0, math.nan, "1 in a, NaN in b", "NaN in b"),
+    (math.nan, math.nan, "NaN in both", "NaN in both"),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "words", "where"), NAN)
+def test_nan_is_a_difference_and_is_said(a, b, words, where):
     acts = {"hook_logits": np.array([[1, 2, a]], np.float32)}
     result = diff(acts, {"hook_logits": np.array([[1, 2, b]], np.float32)}, tolerance=1e9)
     row = result.rows["hook_logits"]
     assert (row.parts, row.off, row.absolute, row.at["token"]) == (True, 1, math.inf, 2)
-    assert f"at position 0, token 2: {a:g} in a, {b:g} in b" in report(result)
+    assert f"at position 0, token 2: {words}." in report(result)
+    assert "nan" not in report(result) + str(table(result)) and " inf" not in report(result) + str(table(result))
+    first = {"hook_embed": np.ones((1, 2))}
+    later = report(diff(first | acts, {"hook_embed": np.zeros((1, 2)), "hook_logits": np.array([[1, 2, b]])}))
+    assert f"hook_logits, is {where}." in later
 
 
 def test_whole_numbers_must_be_equal_whatever_the_tolerance_and_dtype():
@@ -474,12 +558,20 @@ def test_whole_numbers_must_be_equal_whatever_the_tolerance_and_dtype():
     assert "at position 5: 26 in a, 27 in b." in report(result)
 
 
-def test_another_shape_is_where_the_runs_part_and_both_are_said():
-    acts = ACTS | {"blocks.0.attn.hook_q": np.swapaxes(ACTS["blocks.0.attn.hook_q"], 0, 1)}
-    result = diff(ACTS, acts)
-    assert_parts_at(result, "blocks.0.attn.hook_q")
-    assert "Its shape is [7, 5, 6] in a and [5, 7, 6] in b; the axes are [position, head, column]." in report(result)
-    assert "After it, 0 of 61 points part; the last of them all, hook_logits, is equal." in report(result)
+@pytest.mark.parametrize("make", [np.transpose, lambda x: x[:, :4], lambda x: x[None, :5, None]])
+def test_another_shape_is_where_the_runs_part_and_both_are_said_as_they_were_given(make):
+    """Also where a cache has fewer rows: the shapes in the message are those of the arrays."""
+    for whole in (ACTS, cached(PROMPT, 3)):
+        x = make(whole["hook_embed"])
+        for acts in (whole | {"hook_embed": x}, {"hook_embed": x}):
+            result = diff(ACTS, acts)
+            assert result.first == "hook_embed", str(result)
+            assert f"Its shape is [7, 30] in a and {list(x.shape)} in b" in report(result)
+            assert "the axes are [position, column]." in report(result)
+            if make is np.transpose:
+                assert "29 in b" not in report(result)  # 30 columns are no 30 positions
+    words = report(diff(ACTS, ACTS | {"hook_embed": ACTS["hook_embed"].T}))
+    assert "After it, 0 of 68 points part; the last of them all, hook_logits, is equal." in words
 
 
 def test_arrays_with_fewer_axes_than_the_table_has_are_compared_all_the_same():
@@ -511,8 +603,8 @@ def test_agreement_is_told_with_the_largest_difference_and_the_digits_it_leaves(
     assert report(result).splitlines() == [
         "The runs agree in all 2 points that were compared, to 7 digits.",  # 2e-7 of 4 is 5e-8
         "They are farthest apart in hook_pos_embed.",
-        "  The largest difference, 2e-07, is at position 0, column 0: 3 in a, 3.0000002000000001 in b.",
-        "  That is 5.0e-08 of the largest number in a, 450,359,963 units in the last place of float64.",
+        "  The largest difference for its row, 2e-07, is at position 0, column 0: 3 in a, 3.0000002000000001 in b.",
+        "  That is 5.0e-08 of the largest number in a's row, 450,359,963 units in the last place of float64.",
         "The first to differ at all is hook_embed.",
     ]
 
@@ -524,7 +616,7 @@ def assert_indices_are_true(result, acts_a, acts_b):
     """What a row says of its place can be looked up in the arrays as they were given."""
     found = 0
     for name, row in result.rows.items():
-        if row.differs:
+        if row.differs and row.absolute is not None:
             assert acts_a[name][row.index_a] == row.a, name
             assert acts_b[name][row.index_b] == row.b, name
             found += 1
@@ -595,9 +687,32 @@ def test_what_follows_the_last_token_is_compared_only_where_both_end():
 def test_positions_that_are_wrong_are_where_the_runs_part_and_move_no_row():
     wrong = record(MODEL, PROMPT, traced("hook_positions", lambda x, _: x + 1))
     result = diff(ACTS, wrong)
-    assert result.first == "hook_positions"
-    assert result.cut == ""
+    assert_parts_at(result, "hook_positions")
+    assert result.cut == "compared row by row: positions 0 to 6 of a with 1 to 7 of b"
     assert not result.rows["hook_embed"].differs
+
+
+def test_equally_many_rows_of_other_positions_are_compared_row_by_row_and_named_by_both():
+    a, b = cached(PROMPT, 4), cached(OTHER[:5], 2)  # rows 4 to 6, and 2 to 4
+    for x, y, first, second in ((a, b, "4 to 6", "2 to 4"), (b, a, "2 to 4", "4 to 6")):
+        result = diff(x, y)
+        assert_parts_at(result, "hook_tokens")
+        assert f"The runs were compared row by row: positions {first} of a with {second} of b." in report(result)
+        assert assert_indices_are_true(result, x, y)
+        row = result.rows["blocks.0.ln1.hook_output"]
+        assert row.at["column"] == row.at_b["column"]
+        assert row.at_b["position"] - row.at["position"] == y["hook_positions"][0] - x["hook_positions"][0]
+    only = dict(b)
+    only["hook_tokens"] = a["hook_tokens"] + np.array([0, 1, 0])
+    words = report(diff(a, only))
+    assert "at position 5 of a and 3 of b: 26 in a, 27 in b." in words
+    assert "all of them at position 5 of a." in words
+    del only["hook_positions"]  # the keys still tell
+    assert "row by row" in report(diff(a, only))
+    nothing_says = {"hook_tokens": only["hook_tokens"]}
+    for x, y in ((a, nothing_says), (nothing_says, a)):
+        assert diff(x, y).cut == ""
+        assert diff(x, y).rows["hook_tokens"].at == diff(x, y).rows["hook_tokens"].at_b == {"position": 5}
 
 
 def test_positions_tell_where_rows_stand_that_have_no_pattern():
@@ -607,6 +722,31 @@ def test_positions_tell_where_rows_stand_that_have_no_pattern():
     assert diff(some(ACTS), some(cached(PROMPT, 4))).first is None
     part = {name: x for name, x in some(cached(PROMPT, 4)).items() if name != "hook_positions"}
     assert diff(some(ACTS), part).first == "hook_tokens"  # nothing says that it does not begin at 0
+
+
+def test_logits_of_all_tokens_are_compared_with_those_of_the_last_one():
+    """A saved trace has hook_next_logits, a dump has hook_logits."""
+    step = generated(PROMPT)
+    for factor in (1, 1.5):
+        dump = {"hook_logits": ACTS["hook_logits"] * np.float32(factor)}
+        for form in (dump["hook_logits"], dump["hook_logits"][None], dump["hook_logits"][-1]):
+            dump = {"hook_logits": form}
+            for a, b, whose in ((step, dump, "b"), (dump, step, "a")):
+                result = diff(a, b)
+                assert list(result.rows) == ["hook_next_logits"]
+                assert result.first == (None if factor == 1 else "hook_next_logits")
+                assert f"the last row of {whose}'s hook_logits is the other's hook_next_logits" in report(result)
+                row = result.rows["hook_next_logits"]
+                kept = "hook_logits" if whose == "a" else "hook_next_logits"
+                assert not row.differs or a[kept][row.index_a] == row.a
+                assert all("hook_logits" not in names for names in result.skipped.values())
+    whole = diff(step, ACTS)
+    assert whole.first is None and list(whole.rows) == [*[*TABLE][:-1], "hook_next_logits"]
+    elsewhere = diff(generated(PROMPT[:5]), ACTS)
+    assert "hook_next_logits" not in elsewhere.rows
+    assert elsewhere.skipped["of another position are"] == ["hook_next_logits"]
+    both = ACTS | {"hook_next_logits": step["hook_next_logits"] + 1}
+    assert diff(step, both).rows["hook_next_logits"].parts
 
 
 def test_positions_that_do_not_count_up_are_not_gone_by():
@@ -628,7 +768,8 @@ def test_an_array_that_has_not_the_rows_of_its_run_is_compared_as_it_is():
     assert result.first is None and result.rows["hook_logits"].shape_a == (2, 97)
     b["hook_logits"] = b["hook_logits"] + np.eye(2, 97, dtype=np.float32)
     assert assert_indices_are_true(diff(a, b), a, b)
-    assert diff(a, b).rows["hook_logits"].at == {"position": 0, "token": 0}
+    row = diff(a, b).rows["hook_logits"]
+    assert row.at["position"] == row.index_a[0] < 2
 
 
 def test_runs_without_a_position_in_common_are_refused():
@@ -730,6 +871,63 @@ def test_another_mask_than_minus_infinity_is_noted_and_hides_nothing(mask):
     assert (row.parts, row.at, row.a, row.b) == (True, {"head": 2, "query": 3, "key": 5}, -math.inf, 0)
 
 
+HEADS_FIRST = [f"blocks.{i}.attn.hook_{x}" for i in range(3) for x in "qkvz"]
+
+
+@pytest.mark.parametrize("T", [7, 5])  # 5 is the number of heads, too
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("cut", [0, 2])
+def test_heads_before_tokens_are_noted_and_hide_nothing(T, batch, cut):
+    ids = PROMPT[:T]
+    ours = record(MODEL, ids)
+    theirs = cached(ids, cut) if cut else record(MODEL, ids)
+    theirs = {n: np.swapaxes(x, 0, 1) if n in HEADS_FIRST else x for n, x in theirs.items()}
+    theirs = {n: x[None] for n, x in theirs.items()} if batch else theirs
+    for order in (sorted, lambda names: sorted(names, key=lambda n: n not in HEADS_FIRST)):
+        shuffled = {name: theirs[name] for name in order(theirs)}
+        for a, b in ((ours, shuffled), (shuffled, ours)):
+            result = diff(a, b)
+            assert result.first is None, str(result)
+            noted = [name for name, row in result.rows.items() if row.note]
+            assert noted == HEADS_FIRST
+            assert "Taken as the same: tokens before heads in one run, heads before tokens in the o" in report(result)
+            assert assert_indices_are_true(result, a, b) or not cut
+    name = "blocks.1.attn.hook_v"
+    wrong = theirs | {name: theirs[name] * 1.01}
+    for a, b in ((ours, wrong), (wrong, ours)):
+        result = diff(a, b)
+        assert result.first == name
+        if T == 7 and not cut:
+            assert assert_indices_are_true(result, a, b)
+            row = result.rows[name]
+            in_ours = row.index_a if a is ours else row.index_b
+            assert (row.at["position"], row.at["head"]) == in_ours[:2]  # no head is called a position
+
+
+def test_heads_before_tokens_are_known_where_nothing_else_is_given():
+    ours = {name: ACTS[name] for name in HEADS_FIRST}
+    theirs = {name: np.swapaxes(x, 0, 1) for name, x in ours.items()}
+    for a in (ACTS, ours):
+        assert diff(a, theirs).first is None
+        assert diff(theirs, a).first is None
+    three = {"blocks.0.attn.hook_q": theirs["blocks.0.attn.hook_q"][:3]}
+    assert "Its shape is [7, 5, 6] in a and [3, 7, 6] in b; the axes are [pos" in report(diff(ACTS, three))
+
+
+def test_float16_is_not_held_to_more_than_it_can_hold():
+    half = {n: x if n in points.WHOLE_NUMBERS else x.astype(np.float16) for n, x in ACTS.items()}
+    for a, b in ((ACTS, half), (half, ACTS), (half, half)):
+        result = diff(a, b)
+        assert result.first is None, str(result)
+        assert ("float16 is off by up to 0.0039 of the largest number in a's row" in report(result)) is (a is not b)
+    assert diff(ACTS, half, tolerance=0).first == "hook_embed"
+    wrong = half | {"hook_embed": half["hook_embed"] * np.float16(1.02)}
+    assert_parts_at(diff(half, wrong), "hook_embed")
+    assert "off by more than 0.00391 of the largest number" in report(diff(half, wrong))
+    looser = diff(half, wrong, tolerance=0.1)
+    assert looser.first is None and not any(row.note for row in looser.rows.values())
+
+
 def test_names_of_one_run_only_and_names_of_no_point_are_listed():
     mine = {"hook_embed": ACTS["hook_embed"] + 1, "hook_q": np.ones(3), "\x1b[2J": 1, "extra": np.ones(2), 5: 6}
     result = diff(ACTS | {"extra": np.ones(2)}, mine)
@@ -782,6 +980,15 @@ BAD = [
         {},
         "hook_embed must hold real numbers, not complex",
     ),
+    (
+        "names of Hugging Face",
+        {"transformer.h.0.ln_1": 1, "h.1.mlp.act": 1},
+        {},
+        r"ln_1 is blocks\.0\.ln1\.hook_output here; h\.1\.mlp\.act is blocks\.1\.mlp\.hook_post here$",
+    ),
+    ("names that nobody knows", {"foo": 1, 5: 1}, {}, "b has foo, 5$"),
+    ("None", None, {}, r"expected a mapping of trace points to arrays, not None; recording.read_arrays reads a file"),
+    ("a path", "p.npz", {}, r"expected a mapping .*, not 'p\.npz'; "),
     ("truth values", {"hook_embed": np.ones((7, 30), bool)}, {}, "hook_embed must hold real numbers, not bool"),
     ("words", {"hook_embed": "words"}, {}, "hook_embed must hold real numbers, not <U5"),
     ("no numbers at all", {"hook_embed": np.ones((0, 30))}, {}, r"real numbers, not float64 of shape \[0, 30\]"),
@@ -885,9 +1092,9 @@ def test_json_holds_all_points_and_is_json_also_where_there_is_nan(run):
     assert whole["tolerance"] == TOLERANCE
     assert whole["a"]["about"]["prompt"] == "seven \x1b tokens" and whole["b"]["about"] is None
     rows = {row["name"]: row for row in whole["points"]}
-    assert list(rows) == [name for name in TABLE if name != "hook_logits"]
+    assert list(rows) == [name for name in TABLE if name != "hook_logits"] + ["hook_next_logits"]
     assert (rows["hook_embed"]["absolute"], rows["hook_embed"]["b"], rows["hook_embed"]["off"]) == ("inf", "nan", 210)
-    assert whole["skipped"]["only b has"] == ["hook_logits", "\x1b[2J"]
+    assert whole["skipped"]["only b has"] == ["\x1b[2J"]
     assert strict(run("right.npz", "right.npz", "--json", code=0)[0])["agree"] is True
 
 
