@@ -13,6 +13,11 @@ import numpy as np
 
 from .trace import no_trace
 
+# Prompts of more tokens go through in pieces, of so many queries of one head: their scores stay in the processor's
+# cache, and keys that come after the last of them are not even multiplied. For 1023 tokens that saves a fifth of
+# all time; up to 512, where it saves less than a tenth, a run takes the same way whether it is watched or not.
+LONG, QUERIES = 512, 192
+
 
 def no_memory(k, v):
     """Return the keys and values of this pass as all there are: the default, without a cache."""
@@ -25,6 +30,31 @@ def softmax(x):
     np.exp(e, out=e)
     e /= e.sum(axis=-1, keepdims=True)
     return e
+
+
+def attend(q, keys, values, trace=no_trace):
+    """Queries (..., T, D), already scaled, keys and values (..., S, D) -> (..., T, D): what each query finds
+
+    The T queries are those of the last T of the S tokens.
+    """
+    T, S = q.shape[-2], keys.shape[-2]
+    scores = q @ np.swapaxes(keys, -1, -2)  # (..., T, S)
+    later = ~np.tri(T, dtype=bool)
+    np.copyto(scores[..., S - T :], -math.inf, where=later)
+    pattern = trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))
+    return pattern @ values
+
+
+def in_pieces(q, keys, values, trace=no_trace):
+    """The same as `attend`, for `QUERIES` queries of one head at a time."""
+    T, S = q.shape[-2], keys.shape[-2]
+    z = np.empty_like(q)
+    for head in np.ndindex(q.shape[:-2]):
+        for start in range(0, T, QUERIES):
+            stop = min(start + QUERIES, T)
+            seen = S - T + stop
+            z[head][start:stop] = attend(q[head][start:stop], keys[head][:seen], values[head][:seen])
+    return z
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,23 +74,22 @@ class Attention:
         `remember(k, v)` takes this pass's keys and values (..., H, T, D) and gives back those of
         all S tokens so far, oldest first: a layer of a `KVCache`, or nothing but what came in.
         """
-        qkv = trace("hook_qkv", x @ self.c_attn_weight + self.c_attn_bias)  # (..., T, 3C)
-        heads = qkv.reshape(*x.shape[:-1], 3, self.n_head, -1)  # (..., T, 3, H, D)
+        qkv = x @ self.c_attn_weight  # (..., T, 3C)
+        qkv += self.c_attn_bias
+        heads = trace("hook_qkv", qkv).reshape(*x.shape[:-1], 3, self.n_head, -1)  # (..., T, 3, H, D)
         q = trace("hook_q", heads[..., 0, :, :])  # (..., T, H, D)
         k = trace("hook_k", heads[..., 1, :, :])
         v = trace("hook_v", heads[..., 2, :, :])
 
+        T = x.shape[-2]
         q, k, v = (np.swapaxes(a, -2, -3) for a in (q, k, v))  # (..., H, T, D): one matrix per head
         keys, values = remember(k, v)  # (..., H, S, D)
-        scores = (q * self.scale) @ np.swapaxes(keys, -1, -2)  # (..., H, T, S)
-        T, S = scores.shape[-2:]
-        later = ~np.tri(T, S, S - T, dtype=bool)  # the T queries are the last T of the S tokens
-        np.copyto(scores, -math.inf, where=later)
-        pattern = trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))
-
-        z = trace("hook_z", np.swapaxes(pattern @ values, -2, -3))  # (..., T, H, D)
-        merged = trace("hook_merged", z.reshape(x.shape))  # (..., T, C)
-        return merged @ self.c_proj_weight + self.c_proj_bias
+        attended = in_pieces if T > LONG and trace is no_trace else attend  # whoever watches gets whole tables
+        z = np.swapaxes(attended(q * self.scale, keys, values, trace), -2, -3)
+        merged = trace("hook_merged", trace("hook_z", z).reshape(x.shape))  # (..., T, C)
+        out = merged @ self.c_proj_weight
+        out += self.c_proj_bias
+        return out
 
     def backward(self, d_out, x, tape, trace=no_trace):
         """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name

@@ -25,7 +25,9 @@ class LayerNorm:
         variance = (centred * centred).mean(axis=-1, keepdims=True)  # (..., T, 1)
         scale = trace("hook_scale", np.sqrt(variance + self.eps))
         normalized = trace("hook_normalized", centred / scale)
-        return trace("hook_output", normalized * self.weight + self.bias)
+        output = normalized * self.weight
+        output += self.bias
+        return trace("hook_output", output)
 
     def backward(self, d_out, tape, trace=no_trace):
         """d_out (..., T, C) -> d_x (..., T, C), {"weight": (C,), "bias": (C,)}

@@ -27,9 +27,13 @@ def in_blocks(formula, x):
 
 
 def gelu(x):
-    """Let large values through, hold small ones back, and bend smoothly between; same shape."""
-    # x * x * x: NumPy's x**3 calls the general power function, some 30 times slower.
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    """Let large values through, hold small ones back, and bend smoothly between; same shape.
+
+    0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as what it equals: x / (1 + exp(-2u)).
+    """
+    # x * x, not x**3: NumPy's power function takes some 30 times as long. exp takes half as long as tanh.
+    with np.errstate(over="ignore"):  # exp of much is infinity, and x divided by that is 0
+        return x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * x * (1 + 0.044715 * (x * x))))
 
 
 def gelu_slope(x):
@@ -50,9 +54,12 @@ class MLP:
 
     def __call__(self, x, trace=no_trace):
         """(..., T, C) -> (..., T, C)"""
-        pre = trace("hook_pre", x @ self.c_fc_weight + self.c_fc_bias)  # (..., T, F)
-        post = trace("hook_post", in_blocks(gelu, pre))
-        return post @ self.c_proj_weight + self.c_proj_bias
+        pre = x @ self.c_fc_weight  # (..., T, F)
+        pre += self.c_fc_bias
+        post = trace("hook_post", in_blocks(gelu, trace("hook_pre", pre)))
+        out = post @ self.c_proj_weight  # (..., T, C)
+        out += self.c_proj_bias
+        return out
 
     def backward(self, d_out, x, tape, trace=no_trace):
         """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name

@@ -217,7 +217,7 @@ BLOCK = (
         "q @ k.T * scale in each head; -inf for later tokens",
         "[H T D] @ [H D S] * {scale}",
         "One table per head, a row for each token that asks; what comes later is -inf: nobody sees the future.",
-        "attention.Attention",
+        "attention.attend",
         reads=("blocks.{i}.attn.hook_q", "blocks.{i}.attn.hook_k"),
         product="H T D S",
     ),
@@ -227,7 +227,7 @@ BLOCK = (
         "softmax of each row of attn_scores",
         "softmax([H T S])",
         "Each row sums to 1: how a token shares out its attention. Of a whole prompt the first row is 1, 0, 0 ...",
-        "attention.Attention",
+        "attention.attend",
         reads=("blocks.{i}.attn.hook_attn_scores",),
     ),
     Point(

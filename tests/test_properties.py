@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nanogpt_np
-from nanogpt_np import parameters, points
+from nanogpt_np import attention, parameters, points
 from nanogpt_np.attention import softmax
 from nanogpt_np.cache import KVCache
 from nanogpt_np.config import PUBLISHED, Config
@@ -124,6 +124,34 @@ def test_a_cache_gives_the_logits_of_one_whole_pass_token_by_token(model, batch)
     parts = [model(ids[..., t : t + 1], cache=cache) for t in range(T)]
     tolerance = SAME32 if model is MODEL else SAME
     np.testing.assert_allclose(np.concatenate(parts, axis=-2), model(ids), **tolerance)
+
+
+@pytest.mark.parametrize("queries", [1, 3, 8])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_attention_in_pieces_is_attention_at_once(queries, batch, monkeypatch):
+    """Long prompts go through in pieces, unless somebody watches: the same at every length, and after a cache."""
+    monkeypatch.setattr(attention, "QUERIES", queries)
+    monkeypatch.setattr(attention, "LONG", 2)
+    ids = np.random.default_rng(2).integers(CONFIG.vocab_size, size=(*batch, CONFIG.n_positions))
+    for model, tolerance in ((MODEL64, SAME), (MODEL, SAME32)):
+        for T in range(1, CONFIG.n_positions + 1):
+            np.testing.assert_allclose(model(ids[..., :T]), model(ids[..., :T], trace=Recorder()), **tolerance)
+        for cut in (1, 9, 20):
+            cache = KVCache(CONFIG)
+            parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
+            np.testing.assert_allclose(np.concatenate(parts, axis=-2), model(ids, trace=Recorder()), **tolerance)
+
+
+def test_in_a_long_prompt_nobody_sees_what_comes_later():
+    T = attention.LONG + 40
+    cut = attention.QUERIES + 5
+    model = random_model(n_positions=T)
+    ids = np.random.default_rng(3).integers(CONFIG.vocab_size, size=T)
+    changed = np.concatenate([ids[:cut], ids[cut:][::-1]])
+    whole, other = model(ids), model(changed)
+    np.testing.assert_array_equal(whole[:cut], other[:cut])
+    assert np.abs(whole[cut:] - other[cut:]).max() > 1e-2
+    np.testing.assert_allclose(whole, model(ids, trace=Recorder()), **SAME32)
 
 
 def test_positions_and_keys_go_on_where_the_cache_ends():
@@ -356,7 +384,7 @@ def test_gelu_is_the_tanh_formula_and_its_odd_part_is_half_of_x(x):
 def test_gelu_lets_large_values_through_and_makes_small_ones_0():
     x = np.array([10, 100, 1e4], np.float32)
     np.testing.assert_array_equal(gelu(x), x)
-    np.testing.assert_array_equal(gelu(-x), 0 * x)
+    np.testing.assert_allclose(gelu(-x), 0, rtol=0, atol=1e-30)
     assert gelu(x).dtype == np.float32
 
 
