@@ -1,122 +1,292 @@
-"""``python -m nanogpt_np.benchmark``: how fast this machine trains a GPT-2, beside PyTorch where that is installed.
+"""``python -m nanogpt_np.benchmark``: how fast this package is, beside transformers and beside what the machine allows.
 
-Both train the same model on the same batches with the same optimiser, one step each in turn, so that a
-machine whose speed drifts treats them alike. Medians are shown, with the middle half of all steps.
+Every row times its racers one after another, round by round, so that a machine whose speed drifts
+treats them alike; medians are shown, with the middle half of all rounds. Who is timed, and what the
+floors are: `racers.py`. Speed does not depend on the values of the weights, so without a checkpoint
+a random one is written first, laid out as the published files are.
 """
 
+import contextlib
 import json
+import multiprocessing
+import os
+import platform
+import shutil
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
-from .adamw import AdamW, clip_by_global_norm
+from . import parameters, racers, weights
+from .benchmark_report import lines_of, markdown
 from .cli import Parser, command, say
-from .config import Config
-from .loss import loss_and_grads
-from .parameters import assemble
-from .trainer import initial_params
+from .config import PUBLISHED, published
 
-CONFIG = Config(n_positions=256, n_embd=256, n_head=4, n_layer=4)
-BATCH, CONTEXT = 4, 256
+PROMPTS = (5, 128, 512, 1023)  # tokens
+CONTEXTS = (5, 128, 512, 959)  # tokens in the cache before those that are decoded
+TRACED = 512  # tokens of the prompt that is run with and without a trace
+ROWS = ("prompt", "decode", "cold", "load", "memory", "trace", "train")
+SETTLE = 0.05  # seconds until the threads of the one that was timed before have gone to sleep
 BUSY = 0.2  # a spread (middle half over median) above this says that something else is running
+DTYPES = {"F32": np.float32, "F16": np.float16}
 
 
-def our_step(config, params):
-    """Return a function that takes one training step of this package on a batch and returns the loss."""
-    params = {name: array.copy() for name, array in params.items()}
-    model, optimizer = assemble(config, params), AdamW(params)
+class Lane:
+    """A racer in a process of its own: in one, the waiting threads of one library slow the other down."""
 
-    def step(ids, targets):
-        loss, grads = loss_and_grads(model, ids, targets)
-        clip_by_global_norm(grads, 1.0)
-        optimizer.step(grads, 1e-4)
-        return loss
+    def __init__(self, racer, directory):
+        context = multiprocessing.get_context("spawn")
+        self.name, (self.pipe, end) = racer.name, context.Pipe()
+        self.process = context.Process(target=_race, args=(racer, directory, end), daemon=True)
+        self.process.start()
+        end.close()
+        self._answer()
 
-    return step
+    def prepare(self, method, *arguments):
+        """Make the racer ready for what `time` will run, and run it once to warm up; return what that gave."""
+        self.pipe.send((method, arguments))
+        return self._answer()
 
+    def time(self):
+        """Return the seconds that one run takes."""
+        self.pipe.send(None)
+        return self._answer()
 
-def torch_step(config, params):
-    """Return the same for transformers' GPT2LMHeadModel in PyTorch, eager, on the CPU."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+    def _answer(self):
+        try:
+            answer = self.pipe.recv()
+        except EOFError:
+            raise ValueError(f"the process of {self.name} ended before its time") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    fields = {name: value for name, value in config.to_dict().items() if name not in ("model_type", "architectures")}
-    network = GPT2LMHeadModel(GPT2Config(**fields, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)).train()
-    with torch.no_grad():
-        for name, p in network.named_parameters():
-            p.copy_(torch.from_numpy(params[name.removeprefix("transformer.")]))
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": 0.1},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-4)
-
-    def step(ids, targets):
-        optimizer.zero_grad()
-        logits = network(torch.from_numpy(ids)).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        return loss.item()
-
-    return step
+    def close(self):
+        """End the process."""
+        self.pipe.close()
+        self.process.join()
 
 
-def time_training(steps, against):
-    """Return ``{name: seconds of each step}``; ValueError if the two do not compute the same losses."""
-    rng = np.random.default_rng(0)
-    params = initial_params(CONFIG, rng)
-    runners = {"nanogpt_np": our_step(CONFIG, params)}
-    if against:
-        runners["transformers"] = torch_step(CONFIG, params)
-    seconds = {name: [] for name in runners}
-    for number in range(steps + 2):  # the first two warm up
-        ids, targets = rng.integers(0, CONFIG.vocab_size, (2, BATCH, CONTEXT))
-        losses = []
-        for name, step in runners.items():
-            began = time.perf_counter()
-            losses.append(step(ids, targets))
-            if number >= 2:
-                seconds[name].append(time.perf_counter() - began)
-        if max(losses) - min(losses) > 1e-3:
-            raise ValueError(f"the two do not train the same model: losses {losses} in step {number + 1}")
-        if sys.stderr.isatty():
-            print(f"\rstep {number + 1}/{steps + 2}", end="", file=sys.stderr, flush=True)
+def _race(racer, directory, pipe):
+    """What a lane's process does: make the racer, then prepare and run as it is asked, until nobody asks."""
+    try:
+        racer, run = racer(directory), None
+        pipe.send("ready")
+        while True:
+            question = pipe.recv()
+            if question is None:
+                time.sleep(SETTLE)
+                began = time.perf_counter()
+                run()
+                pipe.send(time.perf_counter() - began)
+            else:
+                method, arguments = question
+                run = getattr(racer, method)(*arguments)
+                pipe.send(run())
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:
+        pipe.send(error)
+
+
+def in_turn(lanes, rounds):
+    """Time every lane once in each round; return ``{name: [seconds]}``."""
+    seconds = {lane.name: [] for lane in lanes}
+    for _ in range(rounds):
+        for lane in lanes:
+            seconds[lane.name].append(lane.time())
     return seconds
+
+
+def summary(seconds, per=1):
+    """Return median, first and last quarter of some timings, each divided by `per`."""
+    low, median, high = statistics.quantiles([s / per for s in seconds], n=4)
+    return {"median": median, "low": low, "high": high}
+
+
+def measure(directory, rows, rounds, against):
+    """Yield a dict for every measured row: what, of how many tokens, in which unit, and each racer's result."""
+    config, rng = weights.stored_parameters(directory)[0], np.random.default_rng(0)
+    ours, *theirs = [racers.Ours, *([racers.Transformers] if against else [])]
+
+    def some_ids(n):
+        return rng.integers(0, config.vocab_size, n).tolist()
+
+    with contextlib.ExitStack() as stack:
+
+        def lanes(*entrants):
+            return [stack.enter_context(contextlib.closing(Lane(racer, directory))) for racer in entrants]
+
+        runners = lanes(ours, *theirs, racers.Products) if {"prompt", "decode", "trace"} & set(rows) else []
+        for T in (n for n in PROMPTS if "prompt" in rows and n <= config.n_positions):
+            ids = some_ids(T)
+            logits = [lane.prepare("prompt", ids) for lane in runners]
+            _check_same(logits[:-1], "their logits")
+            yield _row("prompt", "seconds", in_turn(runners, rounds), T)
+        reading = lanes(racers.Reading) if "decode" in rows else []
+        for n in (n for n in CONTEXTS if "decode" in rows and n + racers.DECODED <= config.n_positions):
+            ids = some_ids(n)
+            for lane in runners + reading:
+                lane.prepare("decode", ids)
+            yield _row("decode", "seconds per token", in_turn(runners + reading, rounds), n, racers.DECODED)
+        if "trace" in rows:
+            ids, traced = some_ids(min(TRACED, config.n_positions)), [runners[0], *lanes(ours, ours)]
+            for lane, kind in zip(traced, racers.TRACES, strict=True):
+                lane.prepare("traced", ids, kind)
+                lane.name = kind
+            yield _row("trace", "seconds", in_turn(traced, rounds), len(ids))
+        if "load" in rows:
+            runners = lanes(racers.Load, *[racers.TheirLoad for _ in theirs])
+            for lane in runners:
+                lane.prepare("run")
+            yield _row("load", "seconds", in_turn(runners, rounds), None)
+        if "train" in rows:
+            runners = lanes(racers.Training, *[racers.TheirTraining for _ in theirs])
+            _check_same([lane.prepare("run") for lane in runners], "their losses")
+            yield _row("train", "seconds", in_turn(runners, rounds), racers.BATCH * racers.CONTEXT)
+    names = [racer.name for racer in (ours, *theirs)]
+    if "cold" in rows:
+        seconds = {name: [] for name in names}
+        for _ in range(max(4, rounds // 2)):
+            for name in names:
+                began = time.perf_counter()
+                _process(racers.COLD[name], directory)
+                seconds[name].append(time.perf_counter() - began)
+        yield _row("cold", "seconds", seconds, len(racers.IDS))
+    fits = len(racers.IDS) + racers.NEW_TOKENS <= config.n_positions
+    if "memory" in rows and fits and sys.platform != "win32":
+        results = {name: {"median": int(_process(racers.MEMORY[name], directory))} for name in names}
+        row = {"row": "memory", "unit": "bytes", "tokens": racers.NEW_TOKENS, "results": results}
+        yield row | {"float32 parameters": 4 * parameters.count(config)}
+
+
+def _process(script, directory):
+    """Run a script in a fresh interpreter and return the last line that it printed."""
+    head = f"DIRECTORY, TEXT = {str(directory)!r}, {racers.TEXT!r}\n"
+    done = subprocess.run([sys.executable, "-c", head + script], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"a measured process failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _row(row, unit, seconds, tokens, per=1):
+    results = {name: summary(times, per) for name, times in seconds.items()}
+    return {"row": row, "unit": unit, "tokens": tokens, "results": results}
+
+
+def _check_same(values, what):
+    apart = float(np.max([np.abs(value - values[0]).max() for value in values]))  # NaN counts as the largest
+    if not apart <= 1e-3:
+        raise ValueError(f"the racers do not run the same model: {what} differ by {apart:.1e}")
+
+
+def write_random(config, directory, dtype="F32"):
+    """Write a checkpoint of random numbers as the published files are laid out.
+
+    Names without prefix, the causal masks stored too, and a header after which no tensor is aligned.
+    """
+    shapes = {name: p.shape(config) for name, p in parameters.table(config).items()}
+    mask = (1, 1, config.n_positions, config.n_positions)
+    shapes |= {f"h.{i}.attn.bias": mask for i in range(config.n_layer)}
+    header, end, kind = {}, 0, DTYPES[dtype]
+    for name, shape in shapes.items():
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * ((3 - len(text)) % 4)
+    rng = np.random.default_rng(0)
+    with open(directory / "model.safetensors", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            if shape == mask:
+                array = np.tri(config.n_positions)
+            else:  # as GPT-2 was initialised: gains of 1, all else normal with a deviation of 0.02
+                array = 0.02 * rng.standard_normal(shape, np.float32) + (".ln_" in f".{name}" and "weight" in name)
+            file.write(array.astype(kind).tobytes())
+    (directory / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
+
+
+def machine():
+    """Return what the figures depend on: processor, cores, versions."""
+    name = platform.processor()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    for package in ("torch", "transformers"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"processor": name, "cores": os.cpu_count(), "blas": f"{blas['name']} {blas['version']}", **versions}
+
+
+def _parser():
+    parser = Parser("benchmark", "Time this package, beside transformers and beside what the machine allows.")
+    add = parser.add_argument
+    add("--model", default="gpt2", metavar="SIZE|NAME|DIR", help="a size (random weights where the model is not on "
+        "this machine), a name, or a directory (default: gpt2)")  # fmt: skip
+    add("--dtype", choices=DTYPES, default="F32", help="of the random weights in their file (default: F32)")
+    add("--against", choices=["transformers"], help="race it too, in turn: needs the extra 'reference'")
+    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"which: {', '.join(ROWS)}")
+    add("--rounds", type=int, default=9, metavar="N", help="timings of each that count (default: 9)")
+    add("--json", action="store_true", help="print one JSON object at the end")
+    add("--table", metavar="FILE.json", help="measure nothing: print what --json printed before, as README.md shows it")
+    return parser
 
 
 @command
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
-    parser = Parser(
-        "benchmark", "Time a training step: 4 layers, width 256, context 256, vocabulary 50257, batch of 4."
-    )
-    parser.add_argument("--steps", type=int, default=15, metavar="N", help="steps that count, of each (default: 15)")
-    parser.add_argument("--against", choices=["transformers"], help="time PyTorch eager beside it, in turn")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args(argv)
-    if args.steps < 4:
-        raise ValueError(f"--steps must be 4 or more, not {args.steps}")
-    result = {}
-    for name, seconds in time_training(args.steps, args.against).items():
-        low, median, high = statistics.quantiles(seconds, n=4)
-        rates = [BATCH * CONTEXT / s for s in (median, high, low)]
-        result[name] = {"tokens_per_second": rates[0], "middle_half": rates[1:], "spread": (high - low) / median}
+    args = _parser().parse_args(argv)
+    if args.rounds < 4:
+        raise ValueError(f"--rounds must be 4 or more, not {args.rounds}")
+    if args.table:
+        print(markdown(json.loads(Path(args.table).read_text(encoding="utf-8"))))
+        return 0
+    result = {"machine": machine(), "model": Path(args.model).name, "rows": []}
+    scratch = None
+    try:
+        directory, result["weights"] = _found(args.model)
+        if directory is None:
+            directory = scratch = Path(tempfile.mkdtemp())
+            say(f"writing random weights of {args.model}'s size")
+            write_random(published(args.model), directory, args.dtype)
+            result["weights"] = f"random, {args.dtype}, laid out as published"
+        say(f"{result['machine']['processor']}, {os.cpu_count()} cores; {args.model}: {result['weights']}")
+        for row in measure(directory, args.rows, args.rounds, args.against):
+            result["rows"].append(row)
+            print("\n".join(lines_of(row)), file=sys.stderr if args.json else sys.stdout, flush=True)
+    finally:
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+    timed = [r for row in result["rows"] for r in row["results"].values() if "high" in r]
+    result["widest spread"] = max(((r["high"] - r["low"]) / r["median"] for r in timed), default=0)
+    if result["widest spread"] > BUSY:
+        say(f"the machine was busy: some times spread by {result['widest spread']:.0%}")
     if args.json:
         print(json.dumps(result, indent=1))
-    else:
-        for name, row in result.items():
-            low, high = row["middle_half"]
-            print(f"{name:13} {row['tokens_per_second']:6.0f} tokens/s   (middle half {low:.0f} to {high:.0f})")
-        if args.against:
-            rates = [row["tokens_per_second"] for row in result.values()]
-            print(f"ratio         {rates[0] / rates[1]:.2f}")
-    if max(row["spread"] for row in result.values()) > BUSY:
-        say("the machine was busy: the times spread by more than 20 %")
     return 0
+
+
+def _found(name):
+    """Return (directory, its origin) of a model, or (None, None) for a size that is not on this machine."""
+    from .home import find, origin
+
+    try:
+        directory = find(name)
+    except ValueError:
+        if name not in PUBLISHED:
+            raise
+        return None, None
+    return directory, origin(name, directory)
 
 
 if __name__ == "__main__":

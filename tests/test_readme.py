@@ -143,7 +143,7 @@ def test_the_python_examples_run_and_their_shapes_are_true(tmp_path, monkeypatch
 
 
 def test_every_module_of_the_model_is_in_the_reading_order():
-    commands_only = {"__init__", "__main__", "cli", "show", "inventory", "benchmark"}
+    commands_only = {"__init__", "__main__", "cli", "show", "inventory", "benchmark", "benchmark_report", "racers"}
     for path in (ROOT / "nanogpt_np").glob("*.py"):
         assert (f"nanogpt_np/{path.name}" in README) == (path.stem not in commands_only), path.name
 

@@ -1,0 +1,131 @@
+"""The benchmark times what it says, on a checkpoint small enough for a test."""
+
+import json
+import multiprocessing
+
+import numpy as np
+import pytest
+
+import nanogpt_np
+from nanogpt_np import benchmark, racers
+from nanogpt_np.__main__ import main
+from nanogpt_np.benchmark_report import lines_of, markdown
+from nanogpt_np.checkpoint import read_header
+from nanogpt_np.config import Config
+from nanogpt_np.parameters import table
+
+
+@pytest.fixture(scope="module", params=["F32", "F16"])
+def directory(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("random")
+    benchmark.write_random(Config(n_positions=40, n_embd=24, n_head=3, n_layer=2), directory, request.param)
+    return directory
+
+
+def test_the_random_checkpoint_is_laid_out_as_the_published_ones_and_loads(directory):
+    stored = read_header(directory / "model.safetensors")
+    config = Config(n_positions=40, n_embd=24, n_head=3, n_layer=2)
+    assert set(stored) == {*table(config), "h.0.attn.bias", "h.1.attn.bias"}
+    assert all(tensor.start % 4 for tensor in stored.values())  # unaligned
+    model = nanogpt_np.load(directory)
+    assert model.config == config
+    params = model.params
+    assert 0.9 < params["h.1.ln_2.weight"].mean() < 1.1 and abs(params["h.1.ln_2.bias"].mean()) < 0.02
+    assert 0.018 < params["wte.weight"].std() < 0.022
+    assert np.isfinite(model([1, 2, 3])).all()
+
+
+def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "PROMPTS", (5, 33, 1023))  # the last is more than this model holds
+    monkeypatch.setattr(benchmark, "CONTEXTS", (5, 959))
+    rows = ["prompt", "decode", "trace", "load"]
+    assert main(["benchmark", "--model", str(directory), "--rounds", "4", "--json", "--rows", *rows]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert [(row["row"], row["tokens"]) for row in result["rows"]] == [
+        ("prompt", 5), ("prompt", 33), ("decode", 5), ("trace", 40), ("load", None),
+    ]  # fmt: skip
+    racing = {row["row"]: list(row["results"]) for row in result["rows"]}
+    assert racing["decode"] == ["nanogpt_np", "products alone", "memory alone"]
+    assert racing["trace"] == ["no trace", "shape log", "recorder"]
+    for row in result["rows"]:
+        for name, times in row["results"].items():
+            assert 0 < times["low"] <= times["median"] <= times["high"]
+            assert f"{1000 * times['median']:.1f} ms" in err, name
+    assert result["machine"]["numpy"] == np.__version__
+    assert multiprocessing.active_children() == []
+
+
+def test_a_racer_that_fails_says_why(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        benchmark.Lane(racers.Ours, tmp_path / "nowhere")
+
+
+def test_racers_that_run_different_models_are_found():
+    benchmark._check_same([np.ones(3), np.ones(3) + 1e-4], "their logits")
+    for other in (np.ones(3) + 2e-3, np.full(3, np.nan)):
+        with pytest.raises(ValueError, match="their logits differ"):
+            benchmark._check_same([np.ones(3), other], "their logits")
+
+
+def test_the_summary_is_median_and_quarters():
+    assert benchmark.summary([1.0, 2.0, 3.0, 4.0, 10.0], per=2) == {"median": 1.5, "low": 0.75, "high": 3.5}
+
+
+ROWS = [
+    {"row": "prompt", "unit": "seconds", "tokens": 1023, "results": {
+        "nanogpt_np": {"median": 2.0, "low": 1.9, "high": 2.1},
+        "transformers": {"median": 3.0, "low": 2.9, "high": 3.1},
+        "products alone": {"median": 1.5, "low": 1.4, "high": 1.6}}},
+    {"row": "decode", "unit": "seconds per token", "tokens": 5, "results": {
+        "nanogpt_np": {"median": 0.04, "low": 0.03, "high": 0.05},
+        "memory alone": {"median": 0.03, "low": 0.03, "high": 0.03}}},
+    {"row": "memory", "unit": "bytes", "tokens": 200, "float32 parameters": 500_000_000, "results": {
+        "nanogpt_np": {"median": 600_000_000}, "transformers": {"median": 1_200_000_000}}},
+]  # fmt: skip
+
+
+def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_a_floor():
+    prompt, decode, memory = map(lines_of, ROWS)
+    assert "2000.0 ms" in prompt[0] and "511.5 tokens/s" in prompt[0]
+    assert "1.50 times as much" in prompt[1] and "0.75 of this floor reached" in prompt[2]
+    assert "25.0 tokens/s" in decode[0] and "0.75 of this floor reached" in decode[1]
+    assert "600 MB" in memory[0] and "2.00 times as much" in memory[1] and "1.20 times this" in memory[2]
+    result = {
+        "machine": {"processor": "P", "cores": 2, "numpy": "2"},
+        "model": "gpt2",
+        "weights": "random",
+        "rows": ROWS,
+    }
+    page = markdown(result)
+    assert page.startswith("P, 2 cores; numpy 2. Weights: gpt2, random.")
+    assert "| prompt of 1023 tokens | 2 s | 3 s | 1.50 | 1.5 s (75% reached) |  |" in page
+    assert "| a token more, after 5 | 25 tokens/s |  |  |  | 33.3 tokens/s (75% reached) |" in page
+    assert "| peak memory, load to 200 new tokens | 600 MB | 1200 MB | 2.00 |  |  |" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rounds", "3"], "4 or more"),
+        (["--model", "gpt3"], "no model 'gpt3'"),
+        (["--table", "nowhere.json"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, words, capsys):
+    assert main(["benchmark", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and words in err and err.count("\n") == 1
+
+
+@pytest.mark.reference
+def test_transformers_is_raced_on_the_same_weights(directory, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "PROMPTS", (5,))
+    monkeypatch.setattr(benchmark, "CONTEXTS", (5,))
+    rows = ["prompt", "decode", "load", "cold"]
+    arguments = ["--against", "transformers", "--model", str(directory), "--rounds", "4", "--json", "--rows", *rows]
+    assert main(["benchmark", *arguments]) == 0
+    measured = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["row"] for row in measured] == rows
+    for row in measured:
+        assert list(row["results"])[:2] == ["nanogpt_np", "transformers"]
