@@ -6,8 +6,9 @@
 
 Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
 cache, sampling, generate; then points, parameters, names and glossary (the tables),
-checkpoint, weights, home. For looking inside: walk, stepper, ledger, recording, patch, explain,
-derivations, lens, diff, align. For training: loss, adamw, vocabulary, corpus, trainer, train, facts.
+checkpoint, weights, home; cores and memory (for speed). For looking inside: walk, stepper, ledger,
+recording, patch, explain, derivations, lens, diff, align. For training: loss, adamw, vocabulary,
+corpus, trainer, train, facts.
 """
 
 from importlib import import_module

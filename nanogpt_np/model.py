@@ -10,18 +10,18 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from .attention import Attention, no_memory
-from .cache import NoCache
+from .attention import LONG, Attention, no_memory
+from .cache import KVCache, NoCache
 from .config import Config
+from .cores import in_parts
 from .embedding import Embedding
 from .layernorm import LayerNorm
 from .lm_head import LMHead
+from .memory import keep_freed_memory
 from .mlp import MLP
 from .trace import no_trace, scoped, under
 
-# Linux's allocator gives freed memory back at once, and every layer would have it cleared for it anew: a tenth of
-# the time of a long prompt. It learns from the largest block that was freed, of up to 32 MiB, to keep twice as much.
-np.empty((32 << 20) - 65536, np.uint8)
+keep_freed_memory()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,11 +84,16 @@ class GPT2:
 
     def hidden(self, ids, *, cache=None, trace=no_trace):
         """ids (..., T) -> (..., T, C): all but the LM head, which generation needs for one row only."""
-        cache = NoCache() if cache is None else cache
-        ids = trace("hook_tokens", check_ids(ids, self.config, cache.length))
+        past = 0 if cache is None else cache.length
+        ids = trace("hook_tokens", check_ids(ids, self.config, past))
         if ids is None:
             raise ValueError("the trace gave back None: it must return the array that the model goes on with")
-        ids = check_ids(ids, self.config, cache.length)  # again: a trace may change them
+        ids = check_ids(ids, self.config, past)  # again: a trace may change them
+        if ids.shape[-1] > LONG and trace is no_trace:  # whoever watches sees all tokens at once
+            return in_parts(self._run, ids, KVCache(self.config) if cache is None else cache)
+        return self._run(ids, NoCache() if cache is None else cache, trace)
+
+    def _run(self, ids, cache, trace=no_trace):
         x = self.embedding(ids, cache.length, trace)
         for i, block in enumerate(self.h):
             x = block(x, cache.layer(i), scoped(trace, f"blocks.{i}."))

@@ -111,7 +111,8 @@ class Products:
         c = self.config
         rows = {n: _noise(T, n) for n in {c.n_embd, c.mlp_width}}
         q, keys = _noise(c.n_head, T, c.head_width), _noise(c.n_head, S, c.head_width)
-        step, heads = (QUERIES, range(c.n_head)) if T > LONG else (T, [slice(None)])  # pieces as in `Attention`
+        pieces = T * S > LONG * LONG  # as in `Attention`
+        step, heads = (QUERIES, range(c.n_head)) if pieces else (T, [slice(None)])
         scores, last = _noise(c.n_head, step, S), _noise(c.n_embd)
         spans = [(start, min(start + step, T)) for start in range(0, T, step)]
 
