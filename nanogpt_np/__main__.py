@@ -15,10 +15,15 @@ COMMANDS = {  # each runs as python -m nanogpt_np.COMMAND too
     "glossary": "what every tensor is called, here and elsewhere",
     "train": "learn from text files, from scratch or from a checkpoint",
     "facts": "ask a checkpoint every fact that the bundled one learned",
+    "course": "write GPT-2 yourself, a layer at a time, and have it graded",
     "benchmark": "how fast it runs, beside transformers and beside what the machine allows",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }
-MODULES = {"trace": "walk", "lens": "lens_report"}  # where a module of that name holds something else
+MODULES = {
+    "trace": "walk",
+    "lens": "lens_report",
+    "course": "course.__main__",
+}  # where a module of that name holds something else
 
 
 @command

@@ -1,0 +1,10 @@
+"""The course: write GPT-2 yourself, a layer at a time, each graded by what it does.
+
+``python -m nanogpt_np course new DIR`` writes the files to fill in, ``grade DIR`` judges them. Nothing here is needed
+to run the model, and ``import nanogpt_np`` loads none of it.
+
+Read the files in this order: `assignment` (what an assignment is), `assignments/a2_layernorm` (one of them, the
+pattern for all), `stubs/` (what a student gets), `seams` (the student's functions in the places of ours), `judge` and
+`compare` (what a check does), `student` (reading a student's file), `worker` and `runner` (in a process of its own),
+`report`, `answers`, `__main__` (the command line).
+"""

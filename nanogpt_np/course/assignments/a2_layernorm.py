@@ -1,0 +1,196 @@
+"""Assignment a2, layer normalisation; and the pattern that the other assignments follow.
+
+An assignment is this module and a stub, `../stubs/a2_layernorm.py`; both are found by their common name. Here stands:
+
+- ``ASSIGNMENT = Assignment(title, functions)``, with three hints for each function, keyed "module:name in the package".
+  A method is named as here; a class that is written as a whole (its own fields, private methods) as "cache:KVCache".
+- checks: ``@ASSIGNMENT.check(function, claim, cases)`` on a function ``run(...)``. `cases(rng)` yields dicts of
+  arguments for `run`, the smallest first and small enough to read, in float64 (each is run in float32 too).
+  `run` calls the package as anyone would and returns what is compared: array, number, ids, text, or tuple, list,
+  dict of those. It is run with the package as it is, which gives what is expected, and with the student's function in
+  its place. Import what you call at the top of the module, by name or by module. With a parameter `trace`, `run` is
+  given a recorder to hand on; the first trace point that differs is told.
+  A claim is a sentence that is true of a right answer. Caught without any check of yours: exceptions, None,
+  wrong kind, shape or dtype, arguments or announced arrays written into (``Assignment(writes=...)`` allows it), state
+  kept between calls, loops without end.
+- known mistakes: ``ASSIGNMENT.mistake(function, words, (old, new), ...)`` edits the package's source; where an edit is
+  not enough, ``@ASSIGNMENT.wrong_version(function, words)`` decorates a whole one. A mistake is named when the
+  student's function agrees with it on every float64 case of all checks of that function, so the cases must tell
+  each mistake from the right answer and from the other mistakes: say the same in tests/test_course_a2.py.
+
+The stub is the student's file: the package's classes and functions, complete but for bodies that raise
+NotImplementedError (docstring with shapes and formula first). It imports numpy, dataclasses and nanogpt_np.trace;
+everything that the package's source uses by import must be imported there, other helpers of its module come along
+with `answers.answer`. To try: ``python -m nanogpt_np course new DIR; ... answer a2 --yes > DIR/a2_layernorm.py; ...
+grade DIR a2``.
+"""
+
+import numpy as np
+
+from ...layernorm import LayerNorm
+from ...trace import Recorder
+from ..assignment import Assignment
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "layer norm: every token's vector brought to one scale",
+    {
+        "layernorm:LayerNorm.__call__": (
+            "Take one token's vector, [1, 3]. What is its mean, how far does each number stray from it, and what "
+            "would you divide by so that they stray by 1? Which of these are there once for each token?",
+            "Three steps: take the mean off; divide by the root of (the mean of the squares of what is left, plus "
+            "eps); then, for each column, times weight plus bias. All means are over the last axis, and keepdims=True "
+            "keeps them in the shape (..., T, 1), which lines up with (..., T, C).",
+            "`variance` is the mean of centred * centred over axis=-1 with keepdims=True. `scale` is one square root, "
+            "and eps is added before it is taken. Announce scale, then centred / scale, then the output, and go on "
+            "each time with what `trace` gives back.",
+        )
+    },
+)
+
+
+def vectors(rng):
+    """Small to large, with what a wrong version gets wrong: a quiet row, gains, biases, another epsilon, a batch."""
+    one, zero = np.ones(2), np.zeros(2)
+    yield {"x": np.array([[1.0, 3.0]]), "weight": one, "bias": zero, "eps": 1e-5}
+    yield {"x": np.array([[1.0, 3.0]]), "weight": np.array([2.0, 0.5]), "bias": zero, "eps": 1e-5}
+    yield {"x": np.array([[1.0, 3.0]]), "weight": one, "bias": np.array([0.5, -1.0]), "eps": 1e-5}
+    yield {"x": np.array([[0.001, 0.005]]), "weight": one, "bias": zero, "eps": 1e-5}
+    yield {"x": np.array([[1.0, 3.0]]), "weight": one, "bias": zero, "eps": 0.5}
+    yield {"x": plain(rng, 2, 3), "weight": 1 + plain(rng, 3), "bias": plain(rng, 3), "eps": 1e-5}
+    yield {"x": plain(rng, 2, 3, 5) * 4 + 1, "weight": plain(rng, 5), "bias": plain(rng, 5), "eps": 1e-3}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "gives (x - mean) / sqrt(variance + eps) * weight + bias for each row", vectors)
+def formula(x, weight, bias, eps, trace):
+    return LayerNorm(weight, bias, eps)(x, trace)
+
+
+def rows(rng):
+    """Rows alone, in a prompt, and in a batch of prompts."""
+    for shape in ((2,), (1, 2), (3, 2), (2, 3, 4)):
+        yield {"x": plain(rng, *shape)}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "without gain and bias every row has mean 0 and variance 1", rows)
+def mean_and_variance(x):
+    y = LayerNorm(np.ones(x.shape[-1], x.dtype), np.zeros(x.shape[-1], x.dtype), 1e-12)(x)
+    return {"mean of each row": y.mean(axis=-1), "variance of each row": y.var(axis=-1)}
+
+
+def two_rows(rng):
+    """A row, and two others that may stand beside it."""
+    yield {"x": np.array([[1.0, 3.0]]), "other": np.array([[10.0, -20.0]])}
+    yield {"x": plain(rng, 1, 4), "other": plain(rng, 3, 4)}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "a row's result does not depend on the rows beside it", two_rows)
+def alone(x, other):
+    C = x.shape[-1]
+    norm = LayerNorm(np.full(C, 1.5, x.dtype), np.full(C, 0.5, x.dtype))
+    return {"the row alone": norm(x)[0], "the row with others": norm(np.concatenate([x, other]))[0]}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "announces hook_scale (..., T, 1), hook_normalized and hook_output", rows)
+def announced(x):
+    acts = Recorder()
+    C = x.shape[-1]
+    LayerNorm(np.full(C, 1.5, x.dtype), np.full(C, 0.5, x.dtype))(x, acts)
+    return dict(acts)
+
+
+def changes(rng):
+    """Each of the announced tensors, to be changed on its way."""
+    for name in ("hook_scale", "hook_normalized", "hook_output"):
+        yield {"x": np.array([[1.0, 3.0]]), "name": name}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "goes on with what trace gives back: x = trace(name, x)", changes)
+def patched(x, name):
+    norm = LayerNorm(np.full(2, 1.5, x.dtype), np.full(2, 0.5, x.dtype))
+    return norm(x, lambda n, a: a * 2 if n == name else a)
+
+
+def prompts(rng):
+    """A small random model and ids for it: one token, a prompt, a batch."""
+    for shape in ((1,), (4,), (2, 5)):
+        model = small_model(rng, layer_norm_epsilon=1e-4)
+        yield {"model": model, "ids": ids(rng, *shape)}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+VARIANCE = "(centred * centred).mean(axis=-1, keepdims=True)"
+ROOT = "np.sqrt(variance + self.eps)"
+
+
+def mistake(words, *edits):
+    ASSIGNMENT.mistake("LayerNorm.__call__", words, *edits)
+
+
+mistake(
+    "the variance divides by C - 1, not by C: np.std and np.var with ddof=1, or torch's default",
+    (VARIANCE, "(centred * centred).sum(axis=-1, keepdims=True) / max(1, x.shape[-1] - 1)"),
+)
+mistake("the epsilon stands outside the root: sqrt(variance) + eps", (ROOT, "np.sqrt(variance) + self.eps"))
+mistake("epsilon is 1e-6, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-6)"))
+mistake("epsilon is 1e-5, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-5)"))
+mistake("epsilon is forgotten: a quiet row is blown up", (ROOT, "np.sqrt(variance)"))
+mistake("epsilon is squared", (ROOT, "np.sqrt(variance + self.eps**2)"))
+mistake("the gain is forgotten: times weight", ("normalized * self.weight", "normalized.copy()"))
+mistake("the bias is forgotten: plus bias", ("    output += self.bias\n", ""))
+mistake("gain and bias are forgotten", ("normalized * self.weight", "normalized"), ("    output += self.bias\n", ""))
+mistake("the gain is weight + 1", ("normalized * self.weight", "normalized * (self.weight + 1)"))
+mistake("the bias is taken off, not added", ("output += self.bias", "output -= self.bias"))
+mistake(
+    "the bias is added before the gain: (normalized + bias) * weight",
+    ("normalized * self.weight", "(normalized + self.bias) * self.weight"),
+    ("    output += self.bias\n", ""),
+)
+mistake(
+    "the mean is taken off for the variance only, not from x itself",
+    ("centred / scale", "x / scale"),
+)
+mistake(
+    "the mean is never taken off (this is RMSNorm, which GPT-2 does not use)",
+    ("x - x.mean(axis=-1, keepdims=True)", "x"),
+)
+mistake(
+    "the mean is taken off, but the squares of x are averaged, not those of x - mean",
+    (VARIANCE, "(x * x).mean(axis=-1, keepdims=True)"),
+)
+mistake("it divides by the variance, not by its root", (ROOT, "variance + self.eps"))
+mistake(
+    "the mean is over all numbers, not over each row",
+    ("x.mean(axis=-1, keepdims=True)", "x.mean()"),
+    (VARIANCE, "(centred * centred).mean() + 0 * x[..., :1]"),
+)
+mistake(
+    "means are over the first axis (the tokens), not over the last (the columns)",
+    ("x.mean(axis=-1, keepdims=True)", "x.mean(axis=0, keepdims=True)"),
+    (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
+)
+mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.replace("mean", "sum")))
+mistake(
+    "the trace gets the output before the bias is added",
+    (
+        "output += self.bias",
+        "",
+    ),
+    ('return trace("hook_output", output)', 'return trace("hook_output", output) + self.bias'),
+)
+mistake(
+    "what trace gives back is not used: x = trace(name, x)",
+    (
+        'scale = trace("hook_scale", np.sqrt(variance + self.eps))',
+        'trace("hook_scale", scale := np.sqrt(variance + self.eps))',
+    ),
+    (
+        'normalized = trace("hook_normalized", centred / scale)',
+        'trace("hook_normalized", normalized := centred / scale)',
+    ),
+    ('return trace("hook_output", output)', 'trace("hook_output", output)\n    return output'),
+)

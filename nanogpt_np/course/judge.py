@@ -1,0 +1,279 @@
+"""Judging: run a check with the student's functions and without, and say what is different.
+
+`judge` runs in the process that it is called in; limits of time and memory are `runner.py`'s. A check is tried on its
+cases from the smallest to the largest, each in float64 and in float32, and ends at the first that fails.
+"""
+
+import contextlib
+import io
+import traceback
+import warnings
+import zlib
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..trace import Recorder
+from . import compare, seams
+from .assignment import takes_trace
+from .seams import Finding
+
+CORRECT, INCORRECT, INCOMPLETE = "CORRECT", "INCORRECT", "INCOMPLETE"
+
+
+@dataclass
+class Result:
+    """What became of a check; all fields but `status` are text for people."""
+
+    status: str
+    problem: str = ""  # what is wrong, in words
+    case: str = ""  # the smallest case that shows it
+    expected: str = ""
+    got: str = ""
+    trace: str = ""  # the first trace point that differs
+    where: str = ""  # the line of the student's file
+    notes: str = ""  # what may explain it
+    mistake: str = ""  # the known mistake that behaves so
+    printed: str = ""  # what the student's code printed
+
+    def as_dict(self):
+        """Return it for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Outcome:
+    """What a run gave: a value or an error, and the arrays that it announced on its way."""
+
+    value: object = None
+    error: BaseException | None = None
+    acts: dict | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Watch(Recorder):
+    """Keep copies of what is announced, to find out whether it was written into afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = {}
+
+    def __call__(self, name, x):
+        if not isinstance(x, np.ndarray):
+            raise Finding(f"trace({name!r}, ...) must be given an array, not {x!r:.60}")
+        super().__call__(name, x.copy())
+        self.given[name] = x
+        return x
+
+    def spoilt(self):
+        """Return the name of an array that was changed after it was announced, or None."""
+        for name, kept in self.items():
+            if kept.tobytes() != self.given[name].tobytes():
+                return name
+        return None
+
+
+def judge(check, load, seed=0, *, writes=(), files=()):
+    """Return the Result of a check.
+
+    load : () -> ``{where: version}``, the student's functions, made anew each time.
+    writes : the functions that may write into their arguments.
+    files : the student's, whose lines are shown of an error.
+    """
+    try:
+        versions = load()
+        cases = list(all_cases(check, seed))
+        for number, (case, dtype) in enumerate([*cases, cases[0]]):
+            again = number == len(cases)
+            expected = run(check, case, {})
+            if expected.error:
+                raise RuntimeError(f"the reference fails in {check.name}") from expected.error
+            got = run(check, case, versions, writes=writes)
+            result = verdict(check, case, dtype, got, expected, files)
+            if result.status == INCORRECT and number and not got_right(check, case, expected, load, files, writes):
+                return result
+            if result.status == INCORRECT and number:  # a fresh copy of the student's file gets it right
+                earlier = "the same call again" if again else "other calls before it"
+                result.problem = f"it is right when it is called first, and wrong after {earlier}: what does it keep?"
+                result.notes = "global variables, class attributes and mutable defaults live on between calls"
+                return result
+            if result.status != CORRECT:
+                return result
+    except Finding as finding:
+        return Result(INCORRECT, str(finding))
+    return Result(CORRECT)
+
+
+def got_right(check, case, expected, load, files, writes):
+    """Return whether the student's code, freshly loaded, does this case right."""
+    got = run(check, case, load(), writes=writes)
+    return verdict(check, case, None, got, expected, files).status == CORRECT
+
+
+def all_cases(check, seed):
+    """Yield (case, dtype): each in float64 and float32, or once with dtype None if it holds no float64 array."""
+    rng = np.random.default_rng([seed, zlib.crc32(check.name.encode())])
+    for case in check.cases(rng):
+        if has_float64(case):
+            yield case, np.dtype(np.float64)
+            yield cast(case, np.float32), np.dtype(np.float32)
+        else:
+            yield case, None
+
+
+def run(check, case, versions, *, writes=()):
+    """Run a check with `versions` in place of the package's functions -> Outcome"""
+    notes = set()
+    guarded = {
+        where: seams.guarded(version, where, writes=where in writes, notes=notes)
+        if where in check.functions
+        else version
+        for where, version in versions.items()
+    }
+    watch, value, error = Watch(), None, None
+    case = cast(case, None)  # copies: whatever becomes of them, the next run gets the same
+    with warnings.catch_warnings(record=True) as caught, seams.installed(guarded):
+        warnings.simplefilter("always")
+        try:
+            value = check.run(**case, trace=watch) if takes_trace(check.run) else check.run(**case)
+        except Exception as problem:
+            error = problem
+        except SystemExit:
+            error = Finding("it calls exit(): a function gives its result back and lets its caller go on")
+    if error is None and (name := watch.spoilt()):
+        error = Finding(f"what was announced as {name} was written into afterwards: who kept it has other numbers now")
+    notes |= {f"NumPy warned: {w.message}" for w in caught if issubclass(w.category, RuntimeWarning)}
+    return Outcome(value, error, dict(watch), tuple(sorted(notes)))
+
+
+def verdict(check, case, dtype, got, expected, files):
+    """Return the Result of one case."""
+    shown = "; ".join(f"{name} = {compare.text(value)}" for name, value in case.items())
+    shown += f" ({dtype})" if dtype else ""
+    notes = "; ".join(got.notes)
+    if got.error is not None:
+        if isinstance(got.error, NotImplementedError) and _place(got.error, files)[1]:
+            return Result(INCOMPLETE)
+        return Result(INCORRECT, error_words(got.error), case=shown, where=_place(got.error, files)[0], notes=notes)
+    different = compare.difference(got.value, expected.value)
+    if different is None:
+        return Result(CORRECT)
+    trace, dtypes = first_difference(got.acts, expected.acts), different.pop("dtypes")
+    if dtypes and dtypes[0] == "float64":
+        notes = "; ".join(filter(None, [notes, FLOAT64]))
+    return Result(INCORRECT, case=shown, trace=trace, notes=notes, **different)
+
+
+FLOAT64 = (
+    "float32 came in, so somewhere a float64 got in between: a NumPy scalar such as np.sqrt(64) (use math.sqrt), "
+    "or an array made without dtype=x.dtype"
+)
+
+
+def first_difference(acts, expected):
+    """Say which of the announced arrays is the first that differs; "" if none does."""
+    for name, x in expected.items():
+        if name in acts and (different := compare.difference(acts[name], x, name)):
+            expected_, got = different["expected"].replace("\n", " "), different["got"].replace("\n", " ")
+            return different["problem"] + (f": expected {expected_}, got {got}" if got else "")
+    return ""
+
+
+def error_words(error):
+    """Say what an exception means."""
+    if isinstance(error, Finding):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "RecursionError: it calls itself without end"
+    if isinstance(error, MemoryError):
+        return f"it asks for more memory than it is given ({str(error) or 'MemoryError'})"
+    if isinstance(error, EOFError):
+        return "it reads from the keyboard (input): the numbers come as arguments"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _place(error, files):
+    """Return (the last line of a student's that an exception went through, whether it was raised there)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename in files]
+    if not own:
+        return "", not files
+    line = f"line {own[-1].lineno} of {Path(own[-1].filename).name}: {own[-1].line}"
+    return line, frames[-1] is own[-1]
+
+
+def name_mistake(check, assignment, load, seed, *, writes=()):
+    """Return in words the known mistakes that behave like the student's function on every case of every check."""
+    known = {m.words: {m.function: m.version()} for m in assignment.mistakes if m.function in check.functions}
+    try:
+        versions, told_apart = load(), set()
+        for other in assignment.checks:
+            if other.functions != check.functions:
+                continue
+            for case, dtype in all_cases(other, seed):
+                if dtype == np.float32:
+                    continue
+                got, right = (run(other, case, v, writes=writes) for v in (versions, {}))
+                for words, mistake in list(known.items()):
+                    wrong = run(other, case, mistake, writes=writes)
+                    if not _alike(got, wrong):
+                        del known[words]
+                    elif not _alike(right, wrong):
+                        told_apart.add(words)
+        return " or ".join(words for words in known if words in told_apart)
+    except Finding:
+        return ""
+
+
+def _alike(a, b):
+    if a.error or b.error:
+        return type(a.error) is type(b.error)
+    return compare.same(a.value, b.value)
+
+
+def has_float64(value):
+    """Return whether a float64 array is anywhere in a case."""
+    if isinstance(value, np.ndarray):
+        return value.dtype == np.float64
+    if isinstance(value, (tuple, list)):
+        return any(map(has_float64, value))
+    if isinstance(value, dict):
+        return any(map(has_float64, value.values()))
+    if is_dataclass(value) and not isinstance(value, type):
+        return any(has_float64(getattr(value, part.name)) for part in fields(value))
+    return False
+
+
+def cast(value, dtype, seen=None):
+    """Copy a case with its float64 arrays as `dtype` (None: as they are); one array in two places stays one."""
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)][1]
+    new = value
+    if isinstance(value, np.ndarray):
+        new = value.astype(dtype) if dtype is not None and value.dtype == np.float64 else value.copy()
+    elif isinstance(value, (tuple, list)):
+        new = type(value)(cast(item, dtype, seen) for item in value)
+    elif isinstance(value, dict):
+        new = {key: cast(item, dtype, seen) for key, item in value.items()}
+    elif is_dataclass(value) and not isinstance(value, type):
+        new = replace(value, **{part.name: cast(getattr(value, part.name), dtype, seen) for part in fields(value)})
+    seen[id(value)] = value, new
+    return new
+
+
+@contextlib.contextmanager
+def kept_quiet(write):
+    """Hand what is printed in the block to `write` instead of showing it."""
+
+    class Stream(io.TextIOBase):
+        def write(self, s):
+            write(s)
+            return len(s)
+
+        def writable(self):
+            return True
+
+    with contextlib.redirect_stdout(Stream()), contextlib.redirect_stderr(Stream()):
+        yield

@@ -1,0 +1,47 @@
+"""Numbers for checks that can tell right from wrong: a small random GPT-2, and arrays with traps in them.
+
+All sizes differ, so that no swapped axis passes; biases are not 0 and gains not 1, so that none can be forgotten;
+one token is so quiet that epsilon counts.
+"""
+
+import math
+
+import numpy as np
+
+from .. import parameters
+from ..config import Config
+
+SIZES = {"vocab_size": 13, "n_positions": 11, "n_embd": 6, "n_head": 2, "n_layer": 2, "n_inner": 10}  # D = 3
+QUIET = 1  # the token whose vector at position 0 has a variance near 1e-5
+
+
+def small_model(rng, **sizes):
+    """Return a random GPT-2 in float64, of `SIZES` or others by the names of `Config`."""
+    config = Config(**{**SIZES, **sizes})
+    table = parameters.table(config)
+    return parameters.assemble(config, {name: _parameter(name, p.shape(config), rng) for name, p in table.items()})
+
+
+def _parameter(name, shape, rng):
+    noise = rng.standard_normal(shape)
+    layer, kind = name.split(".")[-2:]
+    if layer.startswith("ln_"):
+        return 0.3 * noise + (kind == "weight")
+    if kind == "bias":
+        return 0.3 * noise
+    if layer.startswith("w"):
+        noise[QUIET if layer == "wte" else 0] *= 0.002
+        return noise
+    return noise * 1.5 / math.sqrt(shape[0] if layer.startswith("c_") else shape[1])
+
+
+def ids(rng, *shape, config=None):
+    """Return random token ids with a quiet one at the front of each prompt."""
+    found = rng.integers(0, SIZES["vocab_size"] if config is None else config.vocab_size, shape)
+    found[..., 0] = QUIET
+    return found
+
+
+def plain(rng, *shape):
+    """Return normal random numbers rounded to two decimals, which a reader can calculate with."""
+    return np.round(rng.standard_normal(shape), 2)

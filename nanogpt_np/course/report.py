@@ -1,0 +1,93 @@
+"""What became of a grading, as lines for people and as the JSON that Gradescope's autograder reads.
+
+Source of the JSON's shape: https://gradescope-autograders.readthedocs.io/en/latest/specs/
+"""
+
+import textwrap
+
+from .judge import CORRECT, INCOMPLETE, INCORRECT
+
+WIDTH = 110  # columns of a line
+LABELS = {
+    "problem": "",
+    "where": "your code",
+    "case": "smallest case",
+    "expected": "expected",
+    "got": "got",
+    "trace": "first to differ",
+    "notes": "note",
+}
+
+
+def lines(graded):
+    """Yield the lines of an assignment: of each function the first check that fails is told whole."""
+    results = graded.results
+    done = sum(result.status == CORRECT for _, result in results)
+    yield f"{graded.assignment.name}  {graded.assignment.title}: {done} of {len(results)}"
+    told = set()
+    for check, result in results:
+        yield from _wrapped(f"  {result.status:10}  ", f"{check.title}: {check.claim}")
+        first = check.functions not in told and result.problem not in told
+        if result.status != CORRECT and (first or result.printed):
+            for line in details(result) if first else details(result)[-1:]:
+                yield f"              {line}"
+        if result.status == INCORRECT:
+            told |= {check.functions, result.problem}
+
+
+def details(result):
+    """Return the lines that say what is wrong."""
+    found = []
+    for name, label in LABELS.items():
+        if value := getattr(result, name):
+            found += _wrapped(f"{label:15}  " if label else "", value)
+    if result.mistake:
+        found += _wrapped("", f"This is what comes out when {result.mistake}.")
+    if result.printed:
+        found += _wrapped(f"{'printed':15}  ", result.printed.rstrip())
+    return found
+
+
+def summary(all_graded):
+    """Return the last line."""
+    statuses = [result.status for graded in all_graded for _, result in graded.results]
+    counts = ", ".join(f"{statuses.count(s)} {s}" for s in (CORRECT, INCORRECT, INCOMPLETE))
+    return f"{len(statuses)} checks: {counts}"
+
+
+def as_json(all_graded, seconds):
+    """Return a dict for results.json: a point for each check."""
+    tests = []
+    for graded in all_graded:
+        for check, result in graded.results:
+            right = result.status == CORRECT
+            tests.append(
+                {
+                    "name": f"{graded.assignment.name} {check.title}: {check.claim}",
+                    "score": 1.0 if right else 0.0,
+                    "max_score": 1.0,
+                    "status": "passed" if right else "failed",
+                    "output": "\n".join([result.status, *details(result)]),
+                    "tags": [graded.assignment.name, result.status],
+                    "extra_data": {"check": check.name, **result.as_dict()},
+                }
+            )
+    return {
+        "score": sum(test["score"] for test in tests),
+        "output": summary(all_graded),
+        "execution_time": round(seconds, 3),
+        "tests": tests,
+    }
+
+
+def passed(all_graded):
+    """Return whether every check is CORRECT."""
+    return all(result.status == CORRECT for graded in all_graded for _, result in graded.results)
+
+
+def _wrapped(lead, text):
+    """Return `text` as lines, the later ones under the first; line ends in it stay."""
+    found = []
+    for part in text.split("\n"):
+        found += textwrap.wrap(part, WIDTH - len(lead), break_long_words=False, break_on_hyphens=False) or [""]
+    return [(lead if i == 0 else " " * len(lead)) + line for i, line in enumerate(found)]

@@ -1,0 +1,156 @@
+"""Grading a folder: each file in a process of its own, with limits of time and memory.
+
+This keeps a student's mistakes from harming the grader: loops without end, crashes, prints, memory. It is no sandbox
+against malice: the code runs as whoever grades, and can read and write what they can.
+"""
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from .assignment import Assignment, Check, assignments
+from .judge import INCOMPLETE, INCORRECT, Result
+
+SECONDS = 5  # for a check
+START = 30  # seconds that Python and NumPy may take to start
+
+
+@dataclass
+class Graded:
+    """An assignment, and what became of its checks, in their order."""
+
+    assignment: Assignment
+    results: list[tuple[Check, Result]]
+
+
+def grade(folder, names=(), *, seed=0, seconds=SECONDS):
+    """Yield the Graded of each assignment in `names` (all, if there are none), as they are done."""
+    for name, assignment in assignments().items():
+        if not names or name in names:
+            yield Graded(assignment, grade_one(Path(folder).resolve(), assignment, seed, seconds))
+
+
+def grade_one(folder, assignment, seed, seconds):
+    """Return [(check, result)] of an assignment."""
+    checks = assignment.checks
+    missing = [name for name in files_of(assignment) if not (folder / name).is_file()]
+    if missing:
+        return [(c, Result(INCOMPLETE, f"{missing[0]} is not there; `new` writes it")) for c in checks]
+    results, left = {}, list(range(len(checks)))
+    while left:
+        job = {
+            "folder": str(folder),
+            "assignment": assignment.name,
+            "files": files_of(assignment),
+            "checks": left,
+            "seed": seed,
+            "seconds": seconds,
+        }
+        new, died_at, why = work(job, folder)
+        results |= new
+        if died_at is None and why:
+            return [(check, why) for check in checks]
+        if why and died_at not in results:
+            results[died_at] = why
+            for i in left:  # the same function would only use up the time again
+                if i not in results and checks[i].functions == checks[died_at].functions:
+                    results[i] = Result(INCORRECT, f"not tried: {why.problem}")
+        left = [i for i in left if i not in results]
+    return [(check, results[i]) for i, check in enumerate(checks)]
+
+
+def files_of(assignment):
+    """Return the student's files that an assignment judges."""
+    judged = {where for check in assignment.checks for where in check.functions}
+    return [a.file for a in assignments().values() if judged & a.functions.keys()]
+
+
+def work(job, folder):
+    """Run a worker to its end -> ({check: result}, the check it died in or None, the Result that says why)"""
+    results, printed, begun, why = {}, {}, None, None
+    limit = job["seconds"] + START
+    with tempfile.TemporaryFile() as errors:
+        process = start(job, errors)
+        for message in messages(process, limit):
+            if "begin" in message:
+                begun = message["begin"]
+            elif "printed" in message:
+                printed[message["check"]] = printed.get(message["check"], "") + message["printed"]
+            elif "bug" in message:
+                raise RuntimeError(f"the grader itself failed:\n{message['bug']}")
+            elif "all" in message:
+                begun, why = None, Result(**message["all"])
+            else:
+                begun = message["check"]
+                results[begun] = Result(**message["result"])
+        code = process.wait()
+        if code:
+            errors.seek(0)
+            why = Result(INCORRECT, *end_in_words(code, errors.read().decode("utf-8", "replace"), job, folder))
+            if begun is None and not printed and why.problem.startswith("its process"):
+                why.problem += " when the file was read"
+    for index, text in printed.items():
+        for result in [results[index]] if index in results else [why] if why and index == begun else []:
+            result.printed = text
+    return results, begun, why
+
+
+def start(job, errors):
+    """Start a worker, and give it its job."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.worker"],
+        cwd=Path(__file__).parent.parent.parent,  # where this package is found, and no file of the student's
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        encoding="utf-8",
+    )
+    process.stdin.write(json.dumps(job) + "\n")
+    process.stdin.close()
+    return process
+
+
+def messages(process, limit):
+    """Yield what a worker sends until it ends; kill it if it is silent for `limit` seconds."""
+    lines = queue.Queue()
+
+    def read():
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        while (line := lines.get(timeout=limit)) is not None:
+            yield json.loads(line)
+    except queue.Empty:
+        pass
+    finally:
+        process.kill()
+
+
+def end_in_words(code, errors, job, folder):
+    """Return (why a worker ended before its work was done, "", "", "", "", the student's line)."""
+    line = ""
+    for name, number in re.findall(r'File "([^"]+)", line (\d+)', errors):  # most recent call first
+        if Path(name).parent == folder:
+            line = f"line {number} of {Path(name).name}"
+            break
+    if "Timeout (" in errors:
+        words = f"it was not done after {job['seconds']} seconds: is there a loop that never ends?"
+    elif "Fatal Python error" in errors:
+        words = f"it crashed Python: {re.search('Fatal Python error: (.*)', errors)[1]}"
+    elif code < 0:
+        words = f"its process was killed by signal {-code}: did it ask for too much memory?"
+    else:
+        words = f"its process ended in the middle, with exit code {code}: a function gives its result back instead"
+    return words, "", "", "", "", line

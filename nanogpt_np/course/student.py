@@ -1,0 +1,108 @@
+"""A student's file: whether it may be read, and its functions.
+
+The reference is forbidden there: `nanogpt_np` (but for `trace` and `config`, which are no answers), torch and the
+like. That is to catch a shortcut, not a cheat: the file is searched for imports and for their names as text.
+"""
+
+import ast
+import linecache
+import re
+import tokenize
+import traceback
+import types
+from pathlib import Path
+
+from . import seams
+from .assignment import assignments
+from .judge import error_words
+from .seams import Finding
+
+ALLOWED = ("nanogpt_np.trace", "nanogpt_np.config")
+FORBIDDEN = ("nanogpt_np", "torch", "transformers", "tensorflow", "jax", "keras", "tiktoken")
+
+
+def versions(folder, check):
+    """Return ``{where: version}`` of the functions that a check judges, from freshly loaded files in `folder`.
+
+    The other functions of the same file are the package's, so that each is judged on its own; a check of
+    several functions leaves all of them the student's. Raises Finding for what is wrong with the file.
+    """
+    found = {}
+    for assignment in assignments().values():
+        wanted = [where for where in assignment.functions if where in check.functions]
+        if not wanted:
+            continue
+        namespace = load(Path(folder) / assignment.file)
+        for where in wanted:
+            found |= seams.pick(namespace, where, assignment.file)
+        for where in assignment.functions.keys() - set(wanted):
+            replace(namespace, where)
+    return found
+
+
+def replace(namespace, where):
+    """Put the package's own function into a student's module, if there is a place for it."""
+    *outer, name = seams.short(where).split(".")
+    for part in outer:
+        namespace = getattr(namespace, part, None)
+    if namespace is not None:
+        setattr(namespace, name, seams.own(where))
+
+
+def load(path):
+    """Run a student's file and return it as a module. Raises Finding if that cannot be done."""
+    path = Path(path)
+    source = read(path)
+    refuse_the_reference(path)
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
+    linecache.checkcache(str(path))
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))
+    except (Exception, SystemExit) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        place = f", line {lines[-1]}" if lines else ""
+        words = "it calls exit()" if isinstance(error, SystemExit) else error_words(error)
+        raise Finding(f"{path.name} fails when it is read{place}: {words}") from error
+    return module
+
+
+def read(path):
+    """Return the text of a student's file."""
+    try:
+        with tokenize.open(path) as file:
+            source = file.read()
+        ast.parse(source, str(path))
+    except SyntaxError as error:
+        line = f": {error.text.strip()}" if error.text else ""
+        raise Finding(f"{path.name} is no Python: {error.msg}, line {error.lineno}{line}") from None
+    except (OSError, ValueError) as error:
+        raise Finding(f"{path.name} cannot be read: {error}") from None
+    return source
+
+
+def refuse_the_reference(path, seen=()):
+    """Raise Finding if a file, or another file of its folder that it imports, imports the reference."""
+    for name, line in imports(ast.parse(read(path))):
+        allowed = any(name == a or name.startswith(f"{a}.") for a in ALLOWED)
+        if name.partition(".")[0] in FORBIDDEN and not allowed:
+            raise Finding(
+                f"{path.name} uses {name} in line {line}: what is to be written here may not come from there "
+                f"(allowed are {' and '.join(ALLOWED)})"
+            )
+        sibling = path.with_name(f"{name.partition('.')[0]}.py")
+        if sibling not in (path, *seen) and sibling.is_file():
+            refuse_the_reference(sibling, (*seen, path))
+
+
+def imports(tree):
+    """Yield (module, line) of what is imported, also by its name as a text, as importlib wants it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # from nanogpt_np import trace: the module is one of the names
+            bare = node.module in ("nanogpt_np", None)
+            yield from ((f"{node.module}.{a.name}" if bare else node.module, node.lineno) for a in node.names)
+        elif isinstance(node, ast.Constant) and re.fullmatch(rf"({'|'.join(FORBIDDEN)})(\.\w+)*", str(node.value)):
+            yield node.value, node.lineno

@@ -1,0 +1,54 @@
+"""Grading in this process, for the tests of the course: an answer in, its results out."""
+
+import textwrap
+
+from nanogpt_np.course import seams, student
+from nanogpt_np.course.answers import answer
+from nanogpt_np.course.assignment import get
+from nanogpt_np.course.judge import judge, name_mistake
+
+
+def graded(name, folder, source=None, *, seed=0):
+    """Judge a student's file (default: the stub) in every check of an assignment -> {check name: Result}"""
+    assignment = get(name)
+    path = folder / assignment.file
+    path.write_text(assignment.stub.read_text("utf-8") if source is None else source, "utf-8")
+    results = {}
+    for check in assignment.checks:
+        files = (str(path),)
+        load = lambda check=check: student.versions(folder, check)  # noqa: E731
+        results[check.name] = judge(check, load, seed, writes=assignment.writes, files=files)
+    return results
+
+
+def graded_version(assignment, where, version, *, seed=0):
+    """Judge one function in every check of it -> ({check name: Result}, the known mistake that it is called)"""
+    checks = [check for check in assignment.checks if where in check.functions]
+    load, writes = lambda: {where: version}, assignment.writes
+    results = {check.name: judge(check, load, seed, writes=writes) for check in checks}
+    return results, name_mistake(checks[0], assignment, load, seed, writes=writes)
+
+
+def with_body(name, function, body):
+    """Return the answer of an assignment with another body of one function: a solution written in another way."""
+    lines = answer(get(name)).splitlines()
+    node = student_node("\n".join(lines), function)
+    indent = " " * (node.col_offset + 4)
+    lines[node.body[0].lineno - 1 : node.end_lineno] = textwrap.indent(
+        textwrap.dedent(body).strip(), indent
+    ).splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def student_node(source, function):
+    """Return the syntax tree of a function in a source: ``LayerNorm.__call__``."""
+    import ast
+
+    from nanogpt_np.course.answers import definition
+
+    return definition(ast.parse(source), seams.short(function) if ":" in function else function)
+
+
+def statuses(results):
+    """Return the set of all statuses."""
+    return {result.status for result in results.values()}

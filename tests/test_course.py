@@ -1,0 +1,374 @@
+"""The course: the grader is graded here. Every assignment is held to the same rules, wherever it was written."""
+
+import ast
+import functools
+import inspect
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from course_helpers import graded, graded_version, statuses, with_body
+
+from nanogpt_np.course import report, seams, student
+from nanogpt_np.course.__main__ import main
+from nanogpt_np.course.answers import answer, definition
+from nanogpt_np.course.assignment import assignments
+from nanogpt_np.course.runner import grade
+
+WRITTEN = {name: a for name, a in assignments().items() if a.functions}
+MISTAKES = [(name, m) for name, a in WRITTEN.items() for m in a.mistakes]
+CALL = "LayerNorm.__call__"
+
+
+# --- the rules for every assignment ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_packages_own_functions_pass_every_check(name, tmp_path):
+    for seed in (0, 1):
+        results = graded(name, tmp_path, answer(WRITTEN[name]), seed=seed)
+        assert statuses(results) == {"CORRECT"}, {n: r for n, r in results.items() if r.status != "CORRECT"}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_check_of_a_stub_is_incomplete(name, tmp_path):
+    assert statuses(graded(name, tmp_path)) == {"INCOMPLETE"}
+
+
+@functools.cache
+def graded_mistake(mistake, name):
+    return graded_version(WRITTEN[name], mistake.function, mistake.version())
+
+
+@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=[f"{n}: {m.words}" for n, m in MISTAKES])
+def test_every_known_mistake_fails(name, mistake):
+    results, _ = graded_mistake(mistake, name)
+    assert "INCORRECT" in statuses(results)
+    assert all(result.problem or result.got for result in results.values() if result.status == "INCORRECT")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_four_in_five_known_mistakes_are_called_by_their_name(name):
+    mistakes = WRITTEN[name].mistakes
+    called = {m.words: graded_mistake(m, name)[1] for m in mistakes}
+    wrong = {words: name for words, name in called.items() if name != words}
+    assert len(wrong) <= len(mistakes) / 5, wrong
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_function_has_checks_three_hints_and_three_known_mistakes(name):
+    for where, hints in WRITTEN[name].functions.items():
+        assert any(where in check.functions for check in WRITTEN[name].checks), where
+        assert len(hints) == 3 and all(hints), where
+        assert sum(m.function == where for m in WRITTEN[name].mistakes) >= 3, where
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_stub_has_the_packages_signatures_and_classes(name, tmp_path):
+    (tmp_path / WRITTEN[name].file).write_text(WRITTEN[name].stub.read_text("utf-8"), "utf-8")
+    stub = student.load(tmp_path / WRITTEN[name].file)
+    for where in WRITTEN[name].functions:
+        *outer, last = seams.short(where).split(".")
+        ours, theirs = seams.own(where), vars(stub)[outer[0]].__dict__[last] if outer else vars(stub)[last]
+        assert str(inspect.signature(theirs)) == str(inspect.signature(ours)), where
+        if outer:
+            owner = seams.find(where)[0]
+            assert vars(stub)[outer[0]].__annotations__ == owner.__annotations__, where
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_stub_holds_an_answer(name):
+    """What is to be written is a docstring and one line; no line of the answer's code stands in the stub."""
+    source = WRITTEN[name].stub.read_text("utf-8")
+    for where in WRITTEN[name].functions:
+        node = definition(ast.parse(source), seams.short(where))
+        for body in [node] if isinstance(node, ast.FunctionDef) else [f for f in node.body if hasattr(f, "args")]:
+            assert len(body.body) == 2 and ast.get_docstring(body), where
+            assert isinstance(body.body[1], ast.Raise) and ast.unparse(body.body[1]) == "raise NotImplementedError"
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_hint_is_the_answer(name):
+    """Of the longer lines of the answer none stands in a hint."""
+    for where, hints in WRITTEN[name].functions.items():
+        body = definition(ast.parse(inspect.getsource(inspect.getmodule(seams.own(where)))), seams.short(where)).body
+        lines = [ast.unparse(node) for node in body[1:] for node in ast.walk(node) if isinstance(node, ast.stmt)]
+        assert not [line for line in lines if len(line) > 30 and any(line in hint for hint in hints)], where
+
+
+def test_no_notebook_holds_an_answer():
+    from pathlib import Path
+
+    notebooks = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            assert "raise NotImplementedError" not in "".join(cell["source"])
+
+
+# --- what a student's code may do, each caught and said ------------------------------------------------
+
+CAUGHT = {
+    "None": ("self.weight", "gave back None"),
+    "the argument": ("return x", "gave back its argument x itself"),
+    "a list": ("return x.tolist()", "must be an array of shape [1, 2], not a list"),
+    "another shape": ("return x[0]", "has shape [2], not [1, 2]"),
+    "float64": ("return np.float64(1) * x", ""),
+    "an exception": ("return x + np.zeros(17)", "ValueError: operands could not be broadcast"),
+    "recursion": ("return self(x)", "calls itself without end"),
+    "exit": ("raise SystemExit", "it calls exit()"),
+    "written into": ("x -= x.mean()\nreturn x", "writes into its argument x"),
+    "weights written into": ("self.weight[:] = 0\nreturn x", "writes into its argument self.weight"),
+    "memory": ("return np.empty(1 << 60)", "more memory than it is given"),
+    "input": ("return input()", "it reads from the keyboard"),
+}
+
+
+@pytest.mark.parametrize("what", CAUGHT)
+def test_what_goes_wrong_is_said(what, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    body, words = CAUGHT[what]
+    found = graded("a2", tmp_path, with_body("a2", CALL, body))["formula"]
+    assert found.status == "INCORRECT"
+    assert words in found.problem + found.notes
+
+
+def test_an_exception_is_told_with_the_students_line(tmp_path):
+    found = graded("a2", tmp_path, with_body("a2", CALL, "return x + np.zeros(17)"))["formula"]
+    assert "of a2_layernorm.py: return x + np.zeros(17)" in found.where
+
+
+def right(**changed):
+    """Return the answer's body with some of its text changed."""
+    source = answer(assignments()["a2"])
+    for old, new in changed.values():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    return source
+
+
+def test_float64_that_spreads_is_told_with_where_it_began(tmp_path):
+    source = right(a=("variance + self.eps)", "variance + self.eps).astype(np.float64)"))
+    found = graded("a2", tmp_path, source)["formula"]
+    assert found.problem == "the result is float64, not float32"
+    assert found.trace.startswith("hook_scale is float64") and "math.sqrt" in found.notes
+
+
+def test_an_announced_array_that_is_written_into_is_found(tmp_path):
+    source = right(a=("output = normalized * self.weight", "output = normalized; output *= self.weight"))
+    assert "announced as hook_normalized was written into" in graded("a2", tmp_path, source)["formula"].problem
+
+
+@pytest.mark.parametrize("keep", ["if not kept: kept.append(x.mean(axis=-1, keepdims=True))", "kept.append(0)"])
+def test_state_that_is_kept_between_calls_is_found(keep, tmp_path):
+    use = "kept[0]" if "mean" in keep else "x.mean(axis=-1, keepdims=True) - 0.1 * (len(kept) > 8)"
+    source = right(a=("centred = x - x.mean(axis=-1, keepdims=True)", f"{keep}\n        centred = x - {use}"))
+    source = source.replace("@dataclass", "kept = []\n\n\n@dataclass", 1)
+    results = graded("a2", tmp_path, source)
+    assert any("right when it is called first" in result.problem for result in results.values())
+
+
+def test_a_missing_class_a_missing_function_and_other_parameters_are_told(tmp_path):
+    source = answer(assignments()["a2"])
+    for old, new, words in (
+        ("class LayerNorm", "class Norm", "a2_layernorm.py has no class LayerNorm"),
+        ("def __call__", "def call", "a2_layernorm.py has no function LayerNorm.__call__"),
+        ("(self, x, trace=no_trace)", "(self, x)", "the parameters of LayerNorm.__call__ must stay"),
+    ):
+        found = graded("a2", tmp_path, source.replace(old, new))["formula"]
+        assert (found.status, words in found.problem) == ("INCORRECT", True), found.problem
+
+
+def test_helper_methods_and_further_parameters_are_welcome(tmp_path):
+    source = right(
+        a=("x - x.mean(axis=-1, keepdims=True)", "self.without_mean(x)"),
+        b=(
+            "    def __call__",
+            "    def without_mean(self, x):\n        return x - x.mean(-1, keepdims=True)\n\n    def __call__",
+        ),
+        c=("trace=no_trace)", "trace=no_trace, verbose=False)"),
+    )
+    assert statuses(graded("a2", tmp_path, source)) == {"CORRECT"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import nanogpt_np",
+        "from nanogpt_np.layernorm import LayerNorm as Ours",
+        "from nanogpt_np import layernorm",
+        "import torch.nn",
+        "import importlib; ours = importlib.import_module('nanogpt_np.layernorm')",
+        "import helper_of_mine",
+    ],
+)
+def test_a_file_that_uses_the_reference_is_refused(line, tmp_path):
+    (tmp_path / "helper_of_mine.py").write_text("import transformers\n")
+    found = graded("a2", tmp_path, answer(assignments()["a2"]) + line + "\n")["formula"]
+    assert found.status == "INCORRECT"
+    assert " uses " in found.problem and "may not come from there" in found.problem
+
+
+def test_trace_and_config_may_be_imported(tmp_path):
+    source = answer(assignments()["a2"]) + "from nanogpt_np import trace\nfrom nanogpt_np.config import Config\n"
+    assert statuses(graded("a2", tmp_path, source)) == {"CORRECT"}
+
+
+def test_the_package_is_itself_again_after_a_student_stood_in(tmp_path):
+    ours = seams.own("layernorm:LayerNorm.__call__")
+    before = dict(vars(seams.find("layernorm:LayerNorm.__call__")[0]))
+    graded("a2", tmp_path, with_body("a2", CALL, "raise ValueError"))
+    after = vars(seams.find("layernorm:LayerNorm.__call__")[0])
+    assert after["__call__"] is ours and before.keys() == after.keys()
+
+
+# --- in a process of its own ---------------------------------------------------------------------------
+
+
+def course(*arguments, timeout=60):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "nanogpt_np", "course", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, capsys):
+    assert main(["new", str(tmp_path / "work")]) == 0
+    capsys.readouterr()
+    return tmp_path / "work"
+
+
+def test_new_writes_every_stub_and_a_second_time_overwrites_nothing(folder, capsys):
+    assert {p.name for p in folder.iterdir()} == {"README.md", *(a.file for a in WRITTEN.values())}
+    (folder / "a2_layernorm.py").write_text("mine")
+    (folder / "README.md").unlink()
+    assert main(["new", str(folder)]) == 0
+    assert (folder / "a2_layernorm.py").read_text() == "mine"
+    out = capsys.readouterr().out
+    assert f"left  {folder / 'a2_layernorm.py'} as it is" in out and f"wrote {folder / 'README.md'}" in out
+
+
+def test_grading_empty_stubs_takes_seconds_and_everything_is_incomplete(folder):
+    done = course("grade", folder, timeout=30)
+    assert done.returncode == 1 and done.stderr == ""
+    count = sum(len(a.checks) for a in assignments().values())
+    assert done.stdout.endswith(f"{count} checks: 0 CORRECT, 0 INCORRECT, {count} INCOMPLETE\n")
+
+
+def test_grading_the_packages_own_functions_is_all_correct(folder):
+    for assignment in WRITTEN.values():
+        (folder / assignment.file).write_text(answer(assignment), "utf-8")
+    done = course("grade", folder)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "0 INCORRECT, 0 INCOMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("while True: pass", "not done after 1 seconds"),
+        ("import os; os._exit(0)", "its process ended in the middle"),
+        ("import os; os.abort()", "it crashed Python: Aborted"),
+        ("import ctypes; ctypes.string_at(0)", "it crashed Python: Segmentation fault"),
+        ("return np.ones((1 << 32,))", "more memory than it is given"),
+    ],
+)
+def test_what_ends_or_stops_the_process_is_told_and_the_rest_is_graded(body, words, folder):
+    source = with_body("a2", CALL, f"if x.ndim == 3:\n    {body}\n" + "return x")
+    (folder / "a2_layernorm.py").write_text(source)
+    ((_, results),) = [(g.assignment, g.results) for g in grade(folder, ["a2"], seconds=1)]
+    assert all(result.status == "INCORRECT" for _, result in results)
+    source = with_body("a2", CALL, body)
+    (folder / "a2_layernorm.py").write_text(source)
+    (done,) = grade(folder, ["a2"], seconds=1)
+    assert words in done.results[0][1].problem, done.results
+    if "abort" not in body and "memory" not in words:
+        assert "of a2_layernorm.py" in done.results[0][1].where or "exit" in body
+
+
+def test_a_loop_when_the_file_is_read_is_told_once(folder):
+    (folder / "a2_layernorm.py").write_text("while True: pass\n")
+    (done,) = grade(folder, ["a2"], seconds=1)
+    assert {r.problem for _, r in done.results} == {"it was not done after 1 seconds: is there a loop that never ends?"}
+    assert done.results[0][1].where == "line 1 of a2_layernorm.py"
+
+
+def test_prints_are_shown_apart_and_do_not_spoil_the_json(folder):
+    body = "import os\nprint('in my function', x.shape)\nos.write(1, b'to the pipe')\nreturn x"
+    (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, body))
+    done = course("grade", folder, "a2", "--json")
+    test = json.loads(done.stdout)["tests"][0]
+    assert test["extra_data"]["printed"].startswith("in my function (1, 2)\n")
+    assert "printed          in my function (1, 2)" in course("grade", folder, "a2").stdout
+
+
+def test_the_json_is_what_gradescope_reads(folder):
+    (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, "return x"))
+    done = course("grade", folder, "a2", "--json")
+    results = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert results["score"] == sum(test["score"] for test in results["tests"])
+    assert results["output"].startswith("6 checks:") and results["execution_time"] > 0
+    for test in results["tests"]:
+        assert test["status"] in ("passed", "failed") and test["score"] <= test["max_score"] == 1
+        assert test["name"].startswith("a2 LayerNorm.__call__: ") and test["output"]
+
+
+def test_a_mistake_is_named_in_the_report(folder):
+    source = right(a=("np.sqrt(variance + self.eps)", "np.sqrt(variance) + self.eps"))
+    (folder / "a2_layernorm.py").write_text(source)
+    done = course("grade", folder, "a2")
+    assert done.returncode == 1
+    assert "This is what comes out when the epsilon stands outside the root" in done.stdout
+
+
+def test_a_syntax_error_is_told_once_with_its_line(folder):
+    (folder / "a2_layernorm.py").write_text("x = 1\ndef f(:\n")
+    out = course("grade", folder, "a2").stdout
+    assert out.count("a2_layernorm.py is no Python: invalid syntax, line 2: def f(:") == 1
+
+
+def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(folder):
+    source = right(a=("output += self.bias", "output += self.bias * (x.shape[-1] < 4)"))
+    (folder / "a2_layernorm.py").write_text(source)
+    texts = [course("grade", folder, "a2", "--seed", seed).stdout for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_wrong_usage_is_told_in_one_line_with_exit_code_2(folder, capsys):
+    for arguments, words in (
+        (["grade", str(folder), "a22"], "no assignment 'a22', did you mean"),
+        (["grade", str(folder / "none")], "there is no folder"),
+        (["grade", str(folder), "--seed", "-1"], "--seed must be 0 or more"),
+        (["hint", "a2", "4"], "invalid choice: 4"),
+        (["hint", "a2", "1", "gelu"], "has no function 'gelu'; there are: LayerNorm.__call__"),
+        ([], "required: COMMAND"),
+    ):
+        assert main(arguments) == 2
+        err = capsys.readouterr().err
+        assert words in err and err.count("\n") == 1, err
+
+
+def test_hints_have_three_rungs_and_answers_want_to_be_asked_for_twice(capsys):
+    hints = []
+    for rung in "123":
+        assert main(["hint", "a2", rung]) == 0
+        hints.append(capsys.readouterr().out)
+    assert len(set(hints)) == 3
+    assert main(["answer", "a2"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "hint a2 1" in err and "--yes" in err
+    assert main(["answer", "a2", "--yes"]) == 0
+    assert capsys.readouterr().out == answer(assignments()["a2"])
+
+
+def test_lines_of_a_report_are_not_too_long(folder):
+    (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, "return x * 2"))
+    for done in grade(folder):
+        assert max(map(len, report.lines(done))) <= 130
