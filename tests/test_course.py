@@ -121,7 +121,7 @@ CAUGHT = {
     "exit": ("raise SystemExit", "it calls exit()"),
     "written into": ("x -= x.mean()\nreturn x", "writes into its argument x"),
     "weights written into": ("self.weight[:] = 0\nreturn x", "writes into its argument self.weight"),
-    "memory": ("return np.empty(1 << 60)", "more memory than it is given"),
+    "memory": ("return np.empty(1 << 58)", "more memory than it is given"),
     "input": ("return input()", "it reads from the keyboard"),
 }
 
@@ -280,16 +280,15 @@ def test_grading_the_packages_own_functions_is_all_correct(folder):
     ],
 )
 def test_what_ends_or_stops_the_process_is_told_and_the_rest_is_graded(body, words, folder):
-    source = with_body("a2", CALL, f"if x.ndim == 3:\n    {body}\n" + "return x")
-    (folder / "a2_layernorm.py").write_text(source)
-    ((_, results),) = [(g.assignment, g.results) for g in grade(folder, ["a2"], seconds=1)]
-    assert all(result.status == "INCORRECT" for _, result in results)
-    source = with_body("a2", CALL, body)
+    begin = "centred = x - x.mean(axis=-1, keepdims=True)"
+    source = right(a=(begin, f"if np.shape(x) == (4, 4):\n            {body}\n        {begin}"))
     (folder / "a2_layernorm.py").write_text(source)
     (done,) = grade(folder, ["a2"], seconds=1)
-    assert words in done.results[0][1].problem, done.results
-    if "abort" not in body and "memory" not in words:
-        assert "of a2_layernorm.py" in done.results[0][1].where or "exit" in body
+    results = {check.name: result for check, result in done.results}
+    failed = {name for name, result in results.items() if result.status != "CORRECT"}
+    assert failed == {"alone"}  # the check that has a prompt of that shape
+    assert words in results["alone"].problem
+    assert "line 26 of a2_layernorm.py" in results["alone"].where or "_exit" in body
 
 
 def test_a_loop_when_the_file_is_read_is_told_once(folder):
@@ -343,7 +342,7 @@ def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(folder):
 
 def test_wrong_usage_is_told_in_one_line_with_exit_code_2(folder, capsys):
     for arguments, words in (
-        (["grade", str(folder), "a22"], "no assignment 'a22', did you mean"),
+        (["grade", str(folder), "a22"], "no assignment 'a22' (did you mean a2?)"),
         (["grade", str(folder / "none")], "there is no folder"),
         (["grade", str(folder), "--seed", "-1"], "--seed must be 0 or more"),
         (["hint", "a2", "4"], "invalid choice: 4"),

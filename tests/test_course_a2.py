@@ -34,7 +34,13 @@ OTHER_WAYS = {
             output[row] = [n * w + b for n, w, b in zip(normalized[row], self.weight, self.bias)]
         return trace("hook_output", output)
     """,
-    "E[x^2] - mean^2, float32 inside": """
+    "float32 whatever comes in": """
+        x = x.astype(np.float32)
+        scale = trace("hook_scale", np.sqrt(np.var(x, axis=-1, keepdims=True) + np.float32(self.eps)))
+        normalized = trace("hook_normalized", (x - np.mean(x, axis=-1, keepdims=True)) / scale)
+        return trace("hook_output", (normalized * self.weight + self.bias).astype(np.float32))
+    """,
+    "two means, float32 inside": """
         y = x.astype(np.float32)
         y = y - y.mean(-1, keepdims=True)
         scale = trace("hook_scale", np.sqrt((y**2).mean(-1, keepdims=True) - y.mean(-1, keepdims=True) ** 2

@@ -43,7 +43,7 @@ def grade_one(folder, assignment, seed, seconds):
     missing = [name for name in files_of(assignment) if not (folder / name).is_file()]
     if missing:
         return [(c, Result(INCOMPLETE, f"{missing[0]} is not there; `new` writes it")) for c in checks]
-    results, left = {}, list(range(len(checks)))
+    results, left, died = {}, list(range(len(checks))), []
     while left:
         job = {
             "folder": str(folder),
@@ -59,9 +59,10 @@ def grade_one(folder, assignment, seed, seconds):
             return [(check, why) for check in checks]
         if why and died_at not in results:
             results[died_at] = why
-            for i in left:  # the same function would only use up the time again
-                if i not in results and checks[i].functions == checks[died_at].functions:
-                    results[i] = Result(INCORRECT, f"not tried: {why.problem}")
+            died.append(checks[died_at].functions)
+            if died.count(died[-1]) == 2:  # once more would only use up the time again
+                same = [i for i in left if i not in results and checks[i].functions == died[-1]]
+                results |= {i: Result(INCORRECT, "not tried, after two that did not come to their end") for i in same}
         left = [i for i in left if i not in results]
     return [(check, results[i]) for i, check in enumerate(checks)]
 
@@ -74,7 +75,7 @@ def files_of(assignment):
 
 def work(job, folder):
     """Run a worker to its end -> ({check: result}, the check it died in or None, the Result that says why)"""
-    results, printed, begun, why = {}, {}, None, None
+    results, printed, begun, why, whole = {}, {}, None, None, False
     limit = job["seconds"] + START
     with tempfile.TemporaryFile() as errors:
         process = start(job, errors)
@@ -83,6 +84,8 @@ def work(job, folder):
                 begun = message["begin"]
             elif "printed" in message:
                 printed[message["check"]] = printed.get(message["check"], "") + message["printed"]
+            elif "end" in message:
+                whole = True
             elif "bug" in message:
                 raise RuntimeError(f"the grader itself failed:\n{message['bug']}")
             elif "all" in message:
@@ -90,12 +93,9 @@ def work(job, folder):
             else:
                 begun = message["check"]
                 results[begun] = Result(**message["result"])
-        code = process.wait()
-        if code:
+        if not whole:
             errors.seek(0)
-            why = Result(INCORRECT, *end_in_words(code, errors.read().decode("utf-8", "replace"), job, folder))
-            if begun is None and not printed and why.problem.startswith("its process"):
-                why.problem += " when the file was read"
+            why = end_in_words(process.returncode, errors.read().decode("utf-8", "replace"), job["seconds"], folder)
     for index, text in printed.items():
         for result in [results[index]] if index in results else [why] if why and index == begun else []:
             result.printed = text
@@ -128,29 +128,34 @@ def messages(process, limit):
             lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         while (line := lines.get(timeout=limit)) is not None:
             yield json.loads(line)
-    except queue.Empty:
+        process.wait(timeout=limit)
+    except (queue.Empty, subprocess.TimeoutExpired):
         pass
     finally:
         process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
 
 
-def end_in_words(code, errors, job, folder):
-    """Return (why a worker ended before its work was done, "", "", "", "", the student's line)."""
+def end_in_words(code, errors, seconds, folder):
+    """Return a Result that says why a worker ended before its work was done, and in which line of the student's."""
     line = ""
     for name, number in re.findall(r'File "([^"]+)", line (\d+)', errors):  # most recent call first
         if Path(name).parent == folder:
             line = f"line {number} of {Path(name).name}"
             break
     if "Timeout (" in errors:
-        words = f"it was not done after {job['seconds']} seconds: is there a loop that never ends?"
+        words = f"it was not done after {seconds} seconds: is there a loop that never ends?"
     elif "Fatal Python error" in errors:
         words = f"it crashed Python: {re.search('Fatal Python error: (.*)', errors)[1]}"
     elif code < 0:
         words = f"its process was killed by signal {-code}: did it ask for too much memory?"
     else:
         words = f"its process ended in the middle, with exit code {code}: a function gives its result back instead"
-    return words, "", "", "", "", line
+    return Result(INCORRECT, words, where=line)

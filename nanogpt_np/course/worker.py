@@ -34,6 +34,7 @@ def main():
         os.dup2(nowhere, 0), os.dup2(nowhere, 1)
         try:
             grade(job, send)
+            send(end=True)
         except BaseException:
             send(bug=traceback.format_exc())
             return 1
@@ -49,6 +50,7 @@ def grade(job, send):
     sys.dont_write_bytecode = True
     sys.stdin = open(os.devnull)  # noqa: SIM115
     limit_memory()
+    faulthandler.enable(file=2)
     files, writes = tuple(str(folder / name) for name in job["files"]), assignment.writes
 
     with watched(send, None, seconds):
