@@ -5,6 +5,7 @@ import functools
 import inspect
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -65,6 +66,11 @@ def test_every_function_has_checks_three_hints_and_three_known_mistakes(name):
         assert sum(m.function == where for m in WRITTEN[name].mistakes) >= 3, where
 
 
+def shown(function):
+    """Return the signature with the names of functions that are defaults, which a stub may have its own copy of."""
+    return re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.signature(function)))
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_stub_has_the_packages_signatures_and_classes(name, tmp_path):
     (tmp_path / WRITTEN[name].file).write_text(WRITTEN[name].stub.read_text("utf-8"), "utf-8")
@@ -72,10 +78,10 @@ def test_a_stub_has_the_packages_signatures_and_classes(name, tmp_path):
     for where in WRITTEN[name].functions:
         *outer, last = seams.short(where).split(".")
         ours, theirs = seams.own(where), vars(stub)[outer[0]].__dict__[last] if outer else vars(stub)[last]
-        assert str(inspect.signature(theirs)) == str(inspect.signature(ours)), where
+        assert shown(theirs) == shown(ours), where
         if outer:
             owner = seams.find(where)[0]
-            assert vars(stub)[outer[0]].__annotations__ == owner.__annotations__, where
+            assert list(vars(stub)[outer[0]].__annotations__) == list(owner.__annotations__), where
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -63,6 +63,8 @@ def main(argv=None):
         assignment = get(args.name) if "name" in args else None
     except ValueError as error:
         parser.error(str(error))
+    if assignment and not assignment.functions:
+        parser.error(f"{assignment.name} has no file of its own: it puts all the others together")
     if args.command == "list":
         return _list()
     if args.command == "new":

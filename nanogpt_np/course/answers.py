@@ -27,7 +27,7 @@ def answer(assignment):
     extra = [source for name, source in helpers.items() if name not in there]
     if extra:  # after the imports, where definitions begin
         at = next(first_line(node) for node in ast.parse("\n".join(lines)).body if is_definition(node))
-        lines[at - 1 : at - 1] = "\n\n".join([*extra, "", ""]).splitlines()
+        lines[at - 1 : at - 1] = "\n\n\n".join([*extra, ""]).splitlines()
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ why the grader has one to itself (`worker.py`). A seam is written "module:name":
 import contextlib
 import functools
 import inspect
+import re
 import sys
 import textwrap
 from dataclasses import fields, is_dataclass
@@ -81,7 +82,11 @@ def _same_parameters(version, where):
         rest = list(have.parameters.values())[len(wanted.parameters) :]
         same = [(p.name, p.kind) for p in common] == [(p.name, p.kind) for p in wanted.parameters.values()]
         if not same or any(p.default is p.empty for p in rest):
-            raise Finding(f"the parameters of {name} must stay {wanted}, not {have}")
+            raise Finding(f"the parameters of {name} must stay {_shown(wanted)}, not {_shown(have)}")
+
+
+def _shown(signature):
+    return re.sub(r"<function (\S+) at \w+>", r"\1", str(signature))
 
 
 @contextlib.contextmanager

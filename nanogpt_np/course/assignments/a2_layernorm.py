@@ -10,9 +10,10 @@ An assignment is this module and a stub, `../stubs/a2_layernorm.py`; both are fo
   dict of those. It is run with the package as it is, which gives what is expected, and with the student's function in
   its place. Import what you call at the top of the module, by name or by module. With a parameter `trace`, `run` is
   given a recorder to hand on; the first trace point that differs is told.
-  A claim is a sentence that is true of a right answer. Caught without any check of yours: exceptions, None,
-  wrong kind, shape or dtype, arguments or announced arrays written into (``Assignment(writes=...)`` allows it), state
-  kept between calls, loops without end.
+  A claim is a sentence that is true of a right answer, and false where its check fails: the check of a property returns
+  the property (a difference that is 0, a sum that is 1), or every wrong value would fail it. Caught without any check
+  of yours: exceptions, None, wrong kind, shape or dtype, arguments or announced arrays written into
+  (``Assignment(writes=...)`` allows it), state kept between calls, loops without end.
 - known mistakes: ``ASSIGNMENT.mistake(function, words, (old, new), ...)`` edits the package's source; where an edit is
   not enough, ``@ASSIGNMENT.wrong_version(function, words)`` decorates a whole one. A mistake is named when the
   student's function agrees with it on every float64 case of all checks of that function, so the cases must tell
@@ -67,31 +68,31 @@ def formula(x, weight, bias, eps, trace):
 
 
 def rows(rng):
-    """Rows alone, in a prompt, and in a batch of prompts."""
-    for shape in ((2,), (1, 2), (3, 2), (2, 3, 4)):
-        yield {"x": plain(rng, *shape)}
+    """A row, a prompt, a batch of prompts, of numbers so large that epsilon counts for nothing."""
+    for shape in ((1, 2), (3, 2), (2, 3, 4)):
+        yield {"x": 1000 * plain(rng, *shape)}
 
 
 @ASSIGNMENT.check("LayerNorm.__call__", "without gain and bias every row has mean 0 and variance 1", rows)
 def mean_and_variance(x):
-    y = LayerNorm(np.ones(x.shape[-1], x.dtype), np.zeros(x.shape[-1], x.dtype), 1e-12)(x)
+    y = LayerNorm(np.ones(x.shape[-1], x.dtype), np.zeros(x.shape[-1], x.dtype))(x)
     return {"mean of each row": y.mean(axis=-1), "variance of each row": y.var(axis=-1)}
 
 
 def two_rows(rng):
     """A row, and two others that may stand beside it."""
-    yield {"x": np.array([[1.0, 3.0]]), "other": np.array([[10.0, -20.0]])}
-    yield {"x": plain(rng, 1, 4), "other": plain(rng, 3, 4)}
+    yield {"x": np.array([[1.0, 3.0]]), "others": np.array([[10.0, -20.0]])}
+    yield {"x": plain(rng, 1, 4), "others": plain(rng, 3, 4)}
 
 
 @ASSIGNMENT.check("LayerNorm.__call__", "a row's result does not depend on the rows beside it", two_rows)
-def alone(x, other):
+def alone(x, others):
     C = x.shape[-1]
     norm = LayerNorm(np.full(C, 1.5, x.dtype), np.full(C, 0.5, x.dtype))
-    return {"the row alone": norm(x)[0], "the row with others": norm(np.concatenate([x, other]))[0]}
+    return {"what the others change in it": norm(np.concatenate([x, others]))[0] - norm(x)[0]}
 
 
-@ASSIGNMENT.check("LayerNorm.__call__", "announces hook_scale (..., T, 1), hook_normalized and hook_output", rows)
+@ASSIGNMENT.check("LayerNorm.__call__", "announces scale (..., T, 1), normalized and output as they are", rows)
 def announced(x):
     acts = Recorder()
     C = x.shape[-1]
@@ -102,13 +103,14 @@ def announced(x):
 def changes(rng):
     """Each of the announced tensors, to be changed on its way."""
     for name in ("hook_scale", "hook_normalized", "hook_output"):
-        yield {"x": np.array([[1.0, 3.0]]), "name": name}
+        yield {"x": np.array([[1000.0, 3000.0]]), "name": name}
 
 
 @ASSIGNMENT.check("LayerNorm.__call__", "goes on with what trace gives back: x = trace(name, x)", changes)
 def patched(x, name):
-    norm = LayerNorm(np.full(2, 1.5, x.dtype), np.full(2, 0.5, x.dtype))
-    return norm(x, lambda n, a: a * 2 if n == name else a)
+    norm = LayerNorm(np.ones(2, x.dtype), np.zeros(2, x.dtype))
+    doubled = norm(x, lambda n, a: a * 2 if n == name else a)
+    return {f"the output with twice the {name}, as a multiple of the one without": doubled / norm(x)}
 
 
 def prompts(rng):
