@@ -5,7 +5,7 @@
     logits = model(tokenizer.encode("The capital of France is"))  # (5, 50257)
 
 Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
-cache, sampling, generate; then points, parameters, names and glossary (the tables),
+cache, sampling, generate; then activations, parameters, points, names and glossary (the tables),
 checkpoint, weights, home; cores and memory (for speed). For looking inside: walk, stepper, ledger,
 recording, patch, explain, derivations, lens, diff, align. For training: loss, adamw, vocabulary,
 corpus, trainer, train, facts.

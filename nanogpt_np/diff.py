@@ -3,7 +3,7 @@
 For a learner whose own layer is wrong: compare your dict of activations with a `Recorder`'s, and read at
 which step the two part. Just as well for two prompts, two sets of weights, a pass with a cache and one
 without, float32 and float64, or a dump from PyTorch. No weights are needed: what is said of a step comes
-from the table in `points.py`. Which rows belong together: `align.py`; the words: `diff_report.py`; the files:
+from the table in `activations.py`. Which rows belong together: `align.py`; the words: `diff_report.py`; the files:
 `recording.py`.
 """
 

@@ -1,7 +1,7 @@
 """What `diff` found, in words, as a table, and as JSON: for a learner who looks for a mistake of their own.
 
 The first point at which two runs part is where to look, if what it is made of still agrees; what each point
-is made of stands in the table in `points.py`.
+is made of stands in the table in `activations.py`.
 """
 
 import math

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import points
+from .activations import Point
 from .cli import Parser, command, read_prompt, say
 from .config import nearest
 from .derivations import KINDS, Run
@@ -30,7 +31,7 @@ DISAGREE = 1e-3  # as a part of the terms: rounding stays below 1e-5, other numb
 class Explanation:
     """One number and the terms that make it."""
 
-    point: points.Point
+    point: Point
     index: tuple[int, ...]
     recorded: float  # what the pass had there
     value: float  # the same in float64, from what the point reads

@@ -75,7 +75,7 @@ class GPT2:
 
         ids : integers in [0, V); one prompt (T,) or a batch of equal length (B, T).
         cache : a `KVCache` to continue from and add to.
-        trace : any callable ``(name, array) -> array``; the names are those of `points.py`.
+        trace : any callable ``(name, array) -> array``; the names are those of `activations.py`.
 
         Raises ValueError for ids that are not integers, out of range, none at all, or more than
         the context can hold.

@@ -2,7 +2,7 @@
 
 Our own names are TransformerLens's for trace points and the checkpoint's for parameters. Another name
 is here if it means the same numbers, whatever their layout: a batch axis, heads first, a matrix transposed.
-Shapes, equations and notices are not here: they come from `points.py` and `parameters.py`.
+Shapes, equations and notices are not here: they come from `activations.py` and `parameters.py`.
 Read next: `glossary.py`, which looks names up and prints them.
 """
 
@@ -10,7 +10,7 @@ import functools
 import re
 from dataclasses import dataclass, replace
 
-from . import parameters, points
+from . import activations, parameters, points
 
 VOCABULARIES = {  # how a list of names begins in TABLE: (the vocabulary, what it names)
     "tl1": ("TransformerLens", "hook points and weights of HookedTransformer, versions 1 to 3, as papers use them"),
@@ -191,7 +191,7 @@ PARAMETERS = {p.name: p for p in (*parameters.EMBEDDINGS, *parameters.BLOCK, *pa
 class Entry:
     """One tensor with all its names: a trace point, a parameter, or the part of a parameter that `index` cuts out."""
 
-    tensor: points.Point | parameters.Parameter
+    tensor: activations.Point | parameters.Parameter
     names: dict  # {vocabulary: (name, ...)}
     index: str = ""  # as NumPy writes it, in our letters: "[:, C:2*C]"
     head: str = ""  # of a parameter: the index of what belongs to head h (0, 1 ...)
@@ -204,7 +204,7 @@ class Entry:
     @property
     def is_point(self):
         """True of a trace point, False of a parameter or a part of one."""
-        return isinstance(self.tensor, points.Point)
+        return isinstance(self.tensor, activations.Point)
 
     def row(self, config=None, T="T"):
         """Return all there is to say, as a plain dict.

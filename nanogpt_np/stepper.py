@@ -1,6 +1,6 @@
 """Walk through a recorded pass in the terminal, one step at a time, forwards and backwards.
 
-A step is one trace point (`points.py`): what it is, what it is made of, what to look at, what is in it.
+A step is one trace point (`activations.py`): what it is, what it is made of, what to look at, what is in it.
 Nothing is computed again: the numbers are those of the recording.
 """
 

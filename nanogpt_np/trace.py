@@ -2,7 +2,7 @@
 
 Any callable of a name and an array is a trace. The one call in each layer can log
 shapes, keep values, or change an activation on its way; the layers know nothing of it.
-Which names there are, in which order and of which shape: `points.py`.
+Which names there are, in which order and of which shape: `activations.py`.
 """
 
 

@@ -1,6 +1,6 @@
 """``python -m nanogpt_np trace PROMPT``: the whole pass to the next token, step by step.
 
-Each step is one trace point (`points.py`): its shape, and its equation with the sizes of this run; on request
+Each step is one trace point (`activations.py`): its shape, and its equation with the sizes of this run; on request
 what is in it, what to look at, and what it costs (`ledger.py`). A pass can be saved and replayed without
 weights (`recording.py`), or walked through in the terminal (`stepper.py`).
 """
