@@ -1,15 +1,13 @@
 """``python -m nanogpt_np trace PROMPT``: the whole pass to the next token, step by step.
 
-Each step is one trace point (`activations.py`): its shape, and its equation with the sizes of this run; on request
-what is in it, what to look at, and what it costs (`ledger.py`). A pass can be saved and replayed without
-weights (`recording.py`), or walked through in the terminal (`stepper.py`).
+Each step is one trace point: its shape, and its equation with the sizes of this run; on request what is in it,
+what to look at, and what it costs. The rows come from `steps.py`, here they are printed. A pass can be saved and
+replayed without weights (`recording.py`), or walked through in the terminal (`stepper.py`).
 """
 
 import contextlib
 import json
-import re
 import sys
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -18,9 +16,10 @@ from .cli import Parser, command, one_line, read_prompt, say
 from .config import published
 from .generate import generate
 from .home import default_model
-from .ledger import COSTS, by_part, ledger, totals
+from .ledger import COSTS
 from .recording import Recording, read, save
 from .stepper import WIDTH, lengths, stats, stats_line, step, wrapped
+from .steps import first_values, select, step_rows, sums, tokens
 from .tokenizer import Tokenizer
 from .trace import Recorder, ShapeLog
 
@@ -42,75 +41,6 @@ ESTIMATE = (
     "scores the last token only, and attention multiplies activations too."
 )
 ROOM = 30  # columns below which an equation in words gets a line of its own
-
-
-def select(config, only=None, blocks=None, head=None):
-    """Return the names of the wanted steps, in order.
-
-    only : patterns of `points.select`, of which one is enough. blocks : numbers of blocks.
-    head : leaves the steps that have an axis of heads.
-
-    Raises ValueError for patterns, blocks and heads that do not exist, and where no step is left.
-    """
-    for kind, numbers, end in (("block", blocks or [], config.n_layer), ("head", [head or 0], config.n_head)):
-        for i in numbers:
-            if not 0 <= i < end:
-                raise ValueError(f"--{kind} {i} is out of range: this model has {kind}s 0 to {end - 1}")
-    table = points.table(config, points.NEXT_TOKEN)
-    meant = {name for pattern in only or ["*"] for name in points.select(pattern, table)}
-    names = [
-        name
-        for name, point in table.items()
-        if name in meant
-        and (blocks is None or points.block_of(name) in blocks)
-        and (head is None or "H" in point.axes.split())
-    ]
-    if not names:
-        raise ValueError("no step is left: what --only means is in no such block, or has no axis of heads")
-    return names
-
-
-def step_rows(config, shapes, names, head=None):
-    """Return a dict for each of the steps `names`: all that can be said of it without its values.
-
-    shapes : ``{name: (shape, dtype)}`` of the whole pass.
-    head : cuts each step to that head, and leaves out the costs, which are those of whole steps.
-    """
-    _, T, S = shapes["blocks.0.attn.hook_pattern"][0]
-    stored = parameters.table(config)
-    costs = {row["name"]: row for row in ledger(config, T, S, shapes["hook_embed"][1].itemsize)[0]}
-    rows = []
-    for name in names:
-        point, (shape, dtype) = points.get(name, config), shapes[name]
-        row = costs[name]
-        if head is not None:
-            row = {"name": f"{name}[head {head}]", "part": row["part"]}
-            shape = [size for letter, size in zip(point.axes.split(), shape, strict=True) if letter != "H"]
-            point = replace(point, shapes=re.sub(r"\bH ", "", point.shapes))
-        rows.append(
-            row
-            | {
-                "shape": list(shape),
-                "dtype": dtype.name,
-                "equation": point.equation,
-                "in_numbers": point.shapes_of(config, T, S),
-                "reads": list(point.reads),
-                "weights": {w: list(stored[w].shape(config)) for w in point.weights},
-                "view": point.view,
-                "where": point.where,
-                "notice": point.notice,
-            }
-        )
-    return rows
-
-
-def first_values(x, point, n, head=None):
-    """Return the first `n` numbers in the last token's row, of `head` or else of head 0, and where in `x` they are."""
-    last_token_and_head = {"T": -1, "H": head or 0}
-    index = [last_token_and_head[letter] % size for letter, size in zip(point.axes.split()[:-1], x.shape, strict=False)]
-    row = x[tuple(index)].reshape(-1)[:n]
-    slices = [f":{len(row)}"] if x.ndim else []
-    return {"index": f"[{', '.join([*map(str, index), *slices])}]", "numbers": row.tolist()}
 
 
 def _parser():
@@ -234,7 +164,7 @@ def _walk(recording, model, tokenizer):
     if sys.stdin.isatty():  # of a pipe nothing is edited
         with contextlib.suppress(ImportError):  # Windows has none, and edits lines itself
             import readline  # noqa: F401  with it, input() knows the arrow keys and what was typed before
-    _print_tokens(_tokens(recording.acts, tokenizer))
+    _print_tokens(tokens(recording.acts, tokenizer))
     print()
     step(recording, _ask, print, model)
     return 0
@@ -259,9 +189,9 @@ def _report(args, recording, names, tokenizer):
             row["stats"] = stats(x if args.head is None else x.take(args.head, axis=point.axes.split().index("H")))
     return {
         **{key: about[key] for key in ("model", "prompt", "prompt_ids")},
-        "tokens": _tokens(acts, tokenizer),
+        "tokens": tokens(acts, tokenizer),
         "points": rows,
-        "ledger": _sums(rows, config, lengths(acts)[0]),
+        "ledger": sums(rows, config, lengths(acts)[0]),
         "top": show.top_rows(acts["hook_next_logits"], acts["hook_probabilities"], args.top or 5, tokenizer),
     }
 
@@ -277,23 +207,9 @@ def _dry_run(args, tokenizer):
     rows = step_rows(config, {name: (shape, dtype) for name, shape, dtype in log}, names, args.head)
     note = f"DRY RUN: the shapes of {args.dry_run} on zero-filled weights; nothing here is what {args.dry_run} says"
     say(note)
-    tokens = _tokens({"hook_tokens": ids, "hook_positions": range(len(ids))}, tokenizer)
+    seen = tokens({"hook_tokens": ids, "hook_positions": range(len(ids))}, tokenizer)
     about = {"dry_run": note, "prompt": prompt, "prompt_ids": ids}
-    return about | {"tokens": tokens, "points": rows, "ledger": _sums(rows, config, len(ids))}
-
-
-def _sums(rows, config, T):
-    """Return the sums of the ledger over the steps that are shown, or None where they have no costs."""
-    if COSTS[0] not in rows[0]:
-        return None
-    whole = len(rows) == len(points.table(config, points.NEXT_TOKEN))
-    estimate = {"two_per_parameter_and_token": 2 * parameters.count(config) * T} if whole else {}
-    return {"by_part": by_part(rows), "total": totals(rows)} | estimate
-
-
-def _tokens(acts, tokenizer):
-    places = zip(acts["hook_positions"], acts["hook_tokens"], strict=True)
-    return [{"position": int(p), "id": int(i), "token": show.text_of(tokenizer, int(i))} for p, i in places]
+    return about | {"tokens": seen, "points": rows, "ledger": sums(rows, config, len(ids))}
 
 
 def _print_tokens(rows):
