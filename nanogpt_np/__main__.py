@@ -19,11 +19,12 @@ COMMANDS = {  # each runs as python -m nanogpt_np.COMMAND too
     "benchmark": "how fast it runs, beside transformers and beside what the machine allows",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }
-MODULES = {
+MODULES = {  # where a module of that name holds something else
     "trace": "walk",
     "lens": "lens_report",
+    "diff": "diff_report",
     "course": "course.__main__",
-}  # where a module of that name holds something else
+}
 
 
 @command

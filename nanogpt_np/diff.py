@@ -1,15 +1,13 @@
-"""Where two runs part, and by how much: `diff(acts_a, acts_b)`, and ``python -m nanogpt_np diff A.npz B.npz``.
+"""Where two runs part, and by how much: `diff(acts_a, acts_b)`.
 
 For a learner whose own layer is wrong: compare your dict of activations with a `Recorder`'s, and read at
 which step the two part. Just as well for two prompts, two sets of weights, a pass with a cache and one
 without, float32 and float64, or a dump from PyTorch. No weights are needed: what is said of a step comes
-from the table in `activations.py`. Which rows belong together: `align.py`; the words: `diff_report.py`; the files:
-`recording.py`.
+from the table in `activations.py`. Which rows belong together: `align.py`. Read next: `diff_report.py`, the words
+for it and the command.
 """
 
-import json
 import math
-import sys
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -17,9 +15,7 @@ import numpy as np
 
 from . import glossary, points
 from .align import ALL, NEXT, Run, align, axes, is_point, letters, match_logits
-from .cli import Parser, command, one_line, say
-from .diff_report import as_dict, few, report, table
-from .recording import read_arrays
+from .cli import one_line
 
 # Between rounding and mistakes, as a part of the largest number in the row of a token. Rounding, measured with and
 # without a cache, and in float32 and float64: up to 2e-6 on the bundled model, 3e-6 on a random gpt2, 5e-6 on models
@@ -84,6 +80,8 @@ class Diff:
         return next((name for name, row in self.rows.items() if row.differs), None)
 
     def __str__(self):
+        from .diff_report import report  # which imports this module
+
         return report(self)
 
 
@@ -134,6 +132,13 @@ def diff(acts_a, acts_b, *, tolerance=TOLERANCE):
     if whose is not None and NEXT in rows:
         rows[NEXT] = _noted(rows[NEXT], f"the last row of {whose}'s hook_logits is the other's hook_next_logits")
     return Diff(rows, {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
+
+
+def few(names, n=3):
+    """Return the first of some names, and how many more there are; a forged file may hold control characters."""
+    names = list(names)
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(map(one_line, names[:n])) + more if names else "nothing"
 
 
 def spacing(x, dtype):
@@ -285,50 +290,7 @@ def _few_along(axis, off, run, name):
     return [run.called(name, axis, i) for i in found] if len(found) <= FEW and len(found) < off.shape[axis] else []
 
 
-# ---- The command ----
+if __name__ == "__main__":  # python -m nanogpt_np.diff is the command of that name
+    from .diff_report import main
 
-
-@command
-def main(argv=None):
-    """Run the command line with `argv` and return the exit code: 2 for trouble, since 1 says that the runs part."""
-    parser = Parser(
-        "diff",
-        "Say where two saved passes part, and by how much. They are files that python -m nanogpt_np trace PROMPT\n"
-        "--save FILE.npz wrote, or numpy.savez with arrays of the same names, such as a dump from PyTorch.",
-        epilog="Exit code: 0 if they agree within the tolerance, 1 if they part, 2 for trouble, as of diff(1).",
-    )
-    add = parser.add_argument
-    add("a", metavar="A.npz", help="the pass to measure by")
-    add("b", metavar="B.npz", help="the other pass")
-    add("--tolerance", type=float, default=TOLERANCE, metavar="X", help="by how much of the largest number in A's "
-        f"row of a token the two may differ (default: {TOLERANCE:g})")  # fmt: skip
-    add("--all", action="store_true", help="print a line for each point that was compared")
-    add("--json", action="store_true", help="print one JSON object, with all points")
-    args = parser.parse_args(argv)
-
-    try:
-        (acts_a, about_a), (acts_b, about_b) = read_arrays(args.a), read_arrays(args.b)
-        result = diff(acts_a, acts_b, tolerance=args.tolerance)
-    except (ValueError, OSError, MemoryError) as error:
-        say(f"error: {one_line(error) or type(error).__name__}")
-        return 2
-    if args.json:
-        files = {"a": {"file": args.a, "about": about_a}, "b": {"file": args.b, "about": about_b}}
-        print(json.dumps(files | as_dict(result), indent=1))
-    else:
-        print(one_line(f"a: {args.a}{_whose(about_a)}"))
-        print(one_line(f"b: {args.b}{_whose(about_b)}"))
-        for line in [*(table(result) if args.all else []), *str(result).split("\n")]:
-            print(line)
-    return 0 if result.first is None else 1
-
-
-def _whose(about):
-    """Say what a recording knows of itself: nothing of it was checked."""
-    model = about.get("model") if about else None
-    origin = f", {model['origin']}" if isinstance(model, dict) and "origin" in model else ""
-    return f"   {json.dumps(about['prompt'])}{origin}" if about and "prompt" in about else origin
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

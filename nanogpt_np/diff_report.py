@@ -1,16 +1,21 @@
-"""What `diff` found, in words, as a table, and as JSON: for a learner who looks for a mistake of their own.
+"""``python -m nanogpt_np diff A.npz B.npz``: what `diff` found, in words, as a table, and as JSON.
 
-The first point at which two runs part is where to look, if what it is made of still agrees; what each point
-is made of stands in the table in `activations.py`.
+For a learner who looks for a mistake of their own. The first point at which two runs part is where to look, if
+what it is made of still agrees; what each point is made of stands in the table in `activations.py`. The numbers
+come from `diff.py`, the files are read by `recording.py`.
 """
 
+import json
 import math
+import sys
 from dataclasses import asdict
 
 import numpy as np
 
 from . import points
-from .cli import one_line
+from .cli import Parser, command, one_line, say
+from .diff import TOLERANCE, diff, few
+from .recording import read_arrays
 
 # What a step reads agrees but for rounding if no number is off by more than so many units in the last place of its own
 # size, or of the mean size in its row. Measured as `diff.TOLERANCE` was: up to 66 units in gpt2, 90 in 48 blocks; what
@@ -59,13 +64,6 @@ def as_dict(result):
     rows = [{key: plain(value) for key, value in asdict(row).items()} for row in result.rows.values()]
     start = {"agree": result.first is None, "first": result.first, "first_bit": result.first_bit}
     return start | {"tolerance": result.tolerance, "cut": result.cut, "skipped": result.skipped, "points": rows}
-
-
-def few(names, n=3):
-    """Return the first of some names, and how many more there are; a forged file may hold control characters."""
-    names = list(names)
-    more = f" and {len(names) - n} more" if len(names) > n else ""
-    return ", ".join(map(one_line, names[:n])) + more if names else "nothing"
 
 
 def _agreement(result):
@@ -227,3 +225,49 @@ def _units(row):
 
 def _digits(relative):
     return "exactly" if relative == 0 else f"to {max(0, math.floor(-math.log10(relative)))} digits"
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code: 2 for trouble, since 1 says that the runs part."""
+    parser = Parser(
+        "diff",
+        "Say where two saved passes part, and by how much. They are files that python -m nanogpt_np trace PROMPT\n"
+        "--save FILE.npz wrote, or numpy.savez with arrays of the same names, such as a dump from PyTorch.",
+        epilog="Exit code: 0 if they agree within the tolerance, 1 if they part, 2 for trouble, as of diff(1).",
+    )
+    add = parser.add_argument
+    add("a", metavar="A.npz", help="the pass to measure by")
+    add("b", metavar="B.npz", help="the other pass")
+    add("--tolerance", type=float, default=TOLERANCE, metavar="X", help="by how much of the largest number in A's "
+        f"row of a token the two may differ (default: {TOLERANCE:g})")  # fmt: skip
+    add("--all", action="store_true", help="print a line for each point that was compared")
+    add("--json", action="store_true", help="print one JSON object, with all points")
+    args = parser.parse_args(argv)
+
+    try:
+        (acts_a, about_a), (acts_b, about_b) = read_arrays(args.a), read_arrays(args.b)
+        result = diff(acts_a, acts_b, tolerance=args.tolerance)
+    except (ValueError, OSError, MemoryError) as error:
+        say(f"error: {one_line(error) or type(error).__name__}")
+        return 2
+    if args.json:
+        files = {"a": {"file": args.a, "about": about_a}, "b": {"file": args.b, "about": about_b}}
+        print(json.dumps(files | as_dict(result), indent=1))
+    else:
+        print(one_line(f"a: {args.a}{_whose(about_a)}"))
+        print(one_line(f"b: {args.b}{_whose(about_b)}"))
+        for line in [*(table(result) if args.all else []), *str(result).split("\n")]:
+            print(line)
+    return 0 if result.first is None else 1
+
+
+def _whose(about):
+    """Say what a recording knows of itself: nothing of it was checked."""
+    model = about.get("model") if about else None
+    origin = f", {model['origin']}" if isinstance(model, dict) and "origin" in model else ""
+    return f"   {json.dumps(about['prompt'])}{origin}" if about and "prompt" in about else origin
+
+
+if __name__ == "__main__":
+    sys.exit(main())
