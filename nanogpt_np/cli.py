@@ -73,6 +73,12 @@ def one_line(text):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def add_model(parser):
+    """Add ``--model``, of the commands that read a prompt with a model: `show.opening` loads it."""
+    parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
+        "safetensors (default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+
+
 def read_prompt(prompt):
     """Return the prompt, read from standard input (less one final newline) where it is ``-``."""
     if prompt == "-":

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import points
 from .activations import Point
-from .cli import Parser, command, read_prompt, say
+from .cli import Parser, add_model, command, say
 from .config import nearest
 from .derivations import KINDS, Run
 from .trace import Recorder
@@ -168,8 +168,7 @@ def _parser():
     add = parser.add_argument
     add("prompt", help="the text; - reads standard input (less one final newline)")
     add("number", help='a trace point and an index, such as "hook_next_logits[6342]" (the names: the glossary command)')
-    add("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and safetensors "
-        "(default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add_model(parser)
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
     add("--trail", action="store_true", help="go on from the largest term, and so on, to weights and token ids")
     add("--json", action="store_true", help="print one JSON list")
@@ -180,21 +179,20 @@ def _parser():
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     from .generate import generate
-    from .home import default_model
-    from .show import load_with_provenance, provenance_line
+    from .show import opening, provenance_line
     from .tokenizer import Tokenizer
 
     args = _parser().parse_args(argv)
-    prompt, (name, words) = read_prompt(args.prompt), _number(args.number)
-    model, provenance = load_with_provenance(default_model() if args.model is None else args.model)
-    name, tokenizer = _full_name(name, model.config), Tokenizer()
+    (name, words), tokenizer = _number(args.number), Tokenizer()
+    _, ids, model, provenance = opening(args, tokenizer)
+    name = _full_name(name, model.config)
     index, axes = _index(name, words, tokenizer)
     acts = Recorder()
-    list(generate(model, tokenizer.encode(prompt, special=args.special), 1, stop=(), trace=acts))
+    list(generate(model, ids, 1, stop=(), trace=acts))
     if name == "hook_logits":  # which generation leaves out, but for the last row
         acts[name] = model.lm_head(acts["ln_final.hook_output"])
     found = list(trail(acts, model, name, index, **axes)) if args.trail else [explain(acts, model, name, index, **axes)]
-    say(provenance_line(provenance | {"decoding": "greedy"}, model.config))
+    say(provenance_line(provenance, model.config))
     if args.json:
         print(json.dumps([_row(e) for e in found], indent=1))
         return 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from .attention import softmax
 from .cache import KVCache
-from .cli import Parser, command, read_prompt, say
+from .cli import Parser, add_model, command, read_prompt, say
 from .model import check_ids
 from .sampling import check_sampling, draw, probabilities
 from .tokenizer import END_OF_TEXT_ID, Tokenizer
@@ -93,8 +93,7 @@ def _parser():
     parser = Parser("generate", "Continue a text with GPT-2, in NumPy.")
     add = parser.add_argument
     add("prompt", help="the text to continue; - reads standard input (less one final newline)")
-    add("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and safetensors "
-        "(default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add_model(parser)
     add("-n", "--max-new-tokens", type=int, default=20, metavar="N", help="tokens to add at most (default: 20)")
     add("--temperature", type=float, default=0.0, metavar="X", help="0 takes the likeliest token (default); 1 samples")
     add("--top-k", type=int, metavar="K", help="sample from the K likeliest tokens")
@@ -123,18 +122,15 @@ def main(argv=None):
         raise ValueError(f"--seed must be 0 or more, not {args.seed}")
     if args.temperature == 0 and (args.top_k or args.top_p or args.num_samples > 1):
         raise ValueError("--top-k, --top-p and --num-samples need --temperature above 0: greedy has one answer")
-    prompt = read_prompt(args.prompt)
-    return _run(args, prompt) if args.dry_run is None else _dry_run(args, prompt)
+    return _run(args) if args.dry_run is None else _dry_run(args)
 
 
-def _run(args, prompt):
+def _run(args):
     from . import show
-    from .home import default_model
 
-    model, provenance = show.load_with_provenance(default_model() if args.model is None else args.model)
-    n_positions = model.config.n_positions
     tokenizer = Tokenizer()
-    ids = tokenizer.encode(prompt, special=args.special)
+    prompt, ids, model, provenance = show.opening(args, tokenizer)
+    n_positions = model.config.n_positions
     watched = show.watched_token(tokenizer, args.watch, model.config)
     seed = np.random.SeedSequence().entropy % 2**32 if args.seed is None else args.seed
     rng = np.random.default_rng(seed)
@@ -181,14 +177,14 @@ def _run(args, prompt):
     return 0
 
 
-def _dry_run(args, prompt):
+def _dry_run(args):
     """Run the same code on zero-filled weights of a published size: every shape, no download."""
     from . import parameters, show
     from .config import published
 
     if args.model is not None or args.watch or args.top or args.temperature:
         raise ValueError("--dry-run has no weights: it goes with none of --model, --watch, --top, --temperature")
-    config = published(args.dry_run)
+    config, prompt = published(args.dry_run), read_prompt(args.prompt)
     ids = Tokenizer().encode(prompt, special=args.special)
     shapes = ShapeLog()
     list(generate(parameters.zeros(config), ids, 1, trace=shapes, stop=()))

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import points, show
 from .attention import softmax
-from .cli import Parser, command, read_prompt, say
+from .cli import Parser, add_model, command, say
 from .generate import next_logits
 from .lens import logit_lens, split
 from .sampling import standing
@@ -184,8 +184,7 @@ def _parser():
     add("prompt", help="the text to continue; - reads standard input (less one final newline)")
     add("--token", required=True, metavar="TOKEN", help='the token to explain, e.g. " Paris"')
     add("--against", metavar="TOKEN", help="explain the difference to this one (default: the best other token)")
-    add("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and safetensors "
-        "(default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add_model(parser)
     add("--rivals", type=int, default=3, metavar="K", help="compare with the K likeliest other tokens (default: 3)")
     add("--parts", type=int, default=8, metavar="N", help="show the N largest parts on each side (default: 8)")
     add("--special", action="store_true", help="read <|endoftext|> as that token, not as text")
@@ -196,17 +195,12 @@ def _parser():
 @command
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
-    from .home import default_model
-
     args = _parser().parse_args(argv)
     for flag, value in (("--rivals", args.rivals), ("--parts", args.parts)):
         if value < 1:
             raise ValueError(f"{flag} must be 1 or more, not {value}")
-    prompt = read_prompt(args.prompt)
-    model, provenance = show.load_with_provenance(default_model() if args.model is None else args.model)
-    provenance["decoding"] = show.decoding(0, None, None, None)
     tokenizer = Tokenizer()
-    ids = tokenizer.encode(prompt, special=args.special)
+    prompt, ids, model, provenance = show.opening(args, tokenizer)
     token = show.watched_token(tokenizer, args.token, model.config, "--token", special=args.special)
     against = show.watched_token(tokenizer, args.against, model.config, "--against", special=args.special)
     if token == against:

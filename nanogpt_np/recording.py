@@ -30,7 +30,7 @@ class Recording:
 
     acts: Recorder  # what `generate(model, ids, 1, trace=acts)` announced, or some of it
     config: Config
-    about: dict  # "prompt", "prompt_ids", "model" (as `show.load_with_provenance` gives it, and its "decoding")
+    about: dict  # "prompt", "prompt_ids", "model" (the provenance that `show.opening` gives)
 
 
 def recorded(acts, name, config):

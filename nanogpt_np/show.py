@@ -9,7 +9,8 @@ import sys
 import numpy as np
 
 from . import parameters, points
-from .home import find, origin
+from .cli import read_prompt
+from .home import default_model, find, origin
 from .sampling import standing
 from .tokenizer import END_OF_TEXT_ID
 from .trace import ShapeLog
@@ -61,6 +62,13 @@ def load_with_provenance(name):
         "dtype": "/".join(sorted({s.dtype for s in stored.values()})),
         "parameters": sum(array.size for array in model.params.values()),
     }
+
+
+def opening(args, tokenizer):
+    """Return (the prompt, its ids, the model, its provenance) of a command's PROMPT, --special and --model."""
+    prompt = read_prompt(args.prompt)
+    model, provenance = load_with_provenance(default_model() if args.model is None else args.model)
+    return prompt, tokenizer.encode(prompt, special=args.special), model, provenance | {"decoding": "greedy"}
 
 
 def decoding(temperature, top_k, top_p, seed):

@@ -12,10 +12,9 @@ from itertools import groupby
 from pathlib import Path
 
 from . import parameters, points, show
-from .cli import Parser, command, one_line, read_prompt, say
+from .cli import Parser, add_model, command, one_line, read_prompt, say
 from .config import published
 from .generate import generate
-from .home import default_model
 from .ledger import COSTS
 from .recording import Recording, read, save
 from .stepper import WIDTH, lengths, stats, stats_line, step, wrapped
@@ -51,8 +50,7 @@ def _parser():
     )
     add = parser.add_argument
     add("prompt", nargs="?", help="the text; - reads standard input (less one final newline)")
-    add("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and safetensors "
-        "(default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add_model(parser)
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
     add("--block", type=int, action="append", metavar="I", help="only the steps of block I (may be repeated)")
     add("--head", type=int, metavar="I", help="only the steps that have heads, cut to head I")
@@ -135,13 +133,10 @@ def _shown(flag):
 
 def _run(args, tokenizer):
     """Return (the recorded pass of the prompt, the model)."""
-    prompt = read_prompt(args.prompt)
-    model, provenance = show.load_with_provenance(default_model() if args.model is None else args.model)
+    prompt, ids, model, provenance = show.opening(args, tokenizer)
     select(model.config, args.only, args.block, args.head)  # what is wrong with these is said before the work
-    ids = tokenizer.encode(prompt, special=args.special)
     acts = Recorder()
     list(generate(model, ids, 1, stop=(), trace=acts))
-    provenance["decoding"] = "greedy"
     say(show.provenance_line(provenance, model.config))
     del provenance["directory"]  # a file that is passed on tells nothing of the machine
     return Recording(acts, model.config, {"prompt": prompt, "prompt_ids": ids, "model": provenance}), model
