@@ -17,6 +17,7 @@ from .names import VOCABULARIES, entries
 
 # The number of a block as anybody writes it: blocks.3, blk.3, h.3, h3, layers[3], block 3, hidden_states[3].
 BLOCK = re.compile(r"\b(?:blocks?|blk|layers?|h)[ ._/\[-]?(\d+)\b|\[(\d+)\]", re.IGNORECASE)
+STATE = re.compile(r"\bhidden[ _.-]?states?\[(\d+)\]", re.IGNORECASE)
 WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how much of a name a query is
 ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see _words.
 
@@ -29,6 +30,9 @@ def find(query, config=None):
 
     Raises ValueError with the nearest names if nothing is called so.
     """
+    state = STATE.search(query)
+    if config is not None and state and int(state[1]) == config.n_layer:  # one more than blocks: it comes after ln_f
+        query = STATE.sub("hidden_states[-1]", query)
     numbered = BLOCK.search(query)
     block = int(numbered[1] or numbered[2]) if numbered else None
     if block is not None and config is not None and block >= config.n_layer:

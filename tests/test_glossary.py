@@ -244,6 +244,20 @@ def test_a_block_that_the_model_does_not_have_is_refused():
         find("blk.3.attn_k", CONFIG)
 
 
+@pytest.mark.parametrize("config", [CONFIG, PUBLISHED["gpt2"]], ids=["small", "gpt2"])
+def test_the_hidden_state_after_the_last_block_is_the_output_of_the_final_norm(config):
+    n = config.n_layer
+    for query in ("hidden_states[{}]", "Hidden states[{}]", "hidden state[{}]"):
+        for i in range(n):
+            assert first(query.format(i), config) == f"blocks.{i}.hook_resid_pre"
+        assert find(query.format(n), config) == find("hidden_states[-1]", config)
+        assert first(query.format(n), config) == "ln_final.hook_output"
+    assert first(f"hidden_states[{n}]") == f"blocks.{n}.hook_resid_pre"  # of a model that may have more blocks
+    for query in (f"hidden_states[{n + 1}]", f"attentions[{n}]"):
+        with pytest.raises(ValueError, match=f"this model has blocks 0 to {n - 1}"):
+            find(query, config)
+
+
 def test_names_of_a_trace_point_by_vocabulary():
     assert names_of("blocks.3.attn.hook_k") == {
         "TransformerLens": ("blocks.3.attn.hook_k",),
