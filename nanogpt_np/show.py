@@ -4,6 +4,7 @@ Everything is a list of plain rows first (what ``--json`` prints) and lines of t
 """
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -96,8 +97,9 @@ def text_of(tokenizer, i):
 
 
 def quoted(text):
-    """Return `text` as JSON writes it, so that spaces and line ends can be seen."""
-    return json.dumps(text, ensure_ascii=False)
+    """Return a token's text as JSON writes it, so that spaces and line ends can be seen, and codes as they are."""
+    # `text_of` writes codes of bytes; no token of GPT-2 has a backslash before an x of its own.
+    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", json.dumps(text, ensure_ascii=False))
 
 
 def stream(new, tokenizer):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from helpers import scripted_model
 
 import nanogpt_np
-from nanogpt_np import home, points
+from nanogpt_np import home, points, show
 from nanogpt_np.__main__ import COMMANDS, main
 from nanogpt_np.config import Config, published
 from nanogpt_np.generate import generate
@@ -212,6 +213,18 @@ def test_an_emoji_of_several_tokens_is_printed_whole(tmp_path, capsysbinary):
     model = scripted(tmp_path, [*ids, 0])
     assert main(["generate", "a", "-n", str(len(ids)), "--model", model]) == 0
     assert capsysbinary.readouterr().out.decode("utf-8") == " 🦄🇫🇷!\n"
+
+
+def test_what_is_shown_of_a_token_holds_its_bytes_each_code_with_one_backslash(tmp_path, capsys):
+    tokenizer = nanogpt_np.Tokenizer()
+    for i in range(50257):
+        shown = show.quoted(show.text_of(tokenizer, i))
+        surrogates = re.sub(r"\\x(..)", r"\\udc\1", shown)  # as Python keeps bytes that are no character in a str
+        assert json.loads(surrogates).encode("utf-8", "surrogateescape") == tokenizer.token(i), shown
+    model = scripted(tmp_path, [*tokenizer.encode("🦄")[:1], 0])
+    assert main(["generate", "a", "-n", "1", "--top", "1", "--watch", "\\", "--model", model]) == 0
+    top, watch = capsys.readouterr().out.split("watching ")
+    assert r'   1   8582  "\xf0\x9f"  ' in top and watch.startswith('"\\\\"\n') and r'   1  "\xf0\x9f" ' in watch
 
 
 @pytest.fixture(scope="module")
