@@ -101,7 +101,8 @@ def _parser():
     add("--seed", type=int, help="sample the same text again")
     add("--num-samples", type=int, default=1, metavar="N", help="how many texts (default: 1)")
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
-    add("--top", type=int, metavar="K", help="first show the K likeliest next tokens")
+    add("--top", type=int, metavar="K", help="first show the K likeliest next tokens; of equal logits the lower id "
+        "comes first")  # fmt: skip
     add("--watch", metavar="TOKEN", help='follow one token through the steps, e.g. " Paris"')
     add("--trace", action="store_true", help="first show the shape of every tensor on the way to the first new token")
     add("--json", action="store_true", help="print one JSON object at the end")

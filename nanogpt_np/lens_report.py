@@ -182,7 +182,8 @@ def _parser():
     parser = Parser("lens", "Why this token, or why not: its rank after every half-block, its logit part by part.")
     add = parser.add_argument
     add("prompt", help="the text to continue; - reads standard input (less one final newline)")
-    add("--token", required=True, metavar="TOKEN", help='the token to explain, e.g. " Paris"')
+    add("--token", required=True, metavar="TOKEN", help='the token to explain, e.g. " Paris"; in ranks, of equal '
+        "logits the lower id comes first")  # fmt: skip
     add("--against", metavar="TOKEN", help="explain the difference to this one (default: the best other token)")
     add_model(parser)
     add("--rivals", type=int, default=3, metavar="K", help="compare with the K likeliest other tokens (default: 3)")

@@ -59,7 +59,9 @@ def draw(p, rng):
 
 
 def standing(logits, p, token):
-    """Return rank (1 is the likeliest), logit and probability of `token`; logits and p are (V,)."""
-    # Of equal logits the lower id comes first, as in the table of the likeliest.
+    """Return rank, logit and probability of `token`; logits and p are (V,).
+
+    Rank 1 is the likeliest; of equal logits the lower id comes first, as it does in greedy decoding.
+    """
     rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
     return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}

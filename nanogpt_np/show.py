@@ -153,7 +153,7 @@ def print_introduction(result, log):
 
 
 def top_rows(logits, p, k, tokenizer):
-    """Return the `k` likeliest tokens, likeliest first."""
+    """Return the `k` likeliest tokens, likeliest first; of equal logits the lower id comes first."""
     order = np.argsort(-logits, kind="stable")[:k]
     return [
         {"rank": rank, "id": int(i), "token": text_of(tokenizer, int(i)), "logit": float(logits[i]), "p": float(p[i])}

@@ -60,7 +60,8 @@ def _parser():
     add("--values", type=int, metavar="N", help="the first N numbers of the last token's row")
     add("--notice", action="store_true", help="what to look at")
     add("--bytes", action="store_true", help="in place of equations, what each step costs: FLOPs, bytes read, written")
-    add("--top", type=int, metavar="K", help="end with the K likeliest next tokens (default: 5)")
+    add("--top", type=int, metavar="K", help="end with the K likeliest next tokens (default: 5); of equal logits the "
+        "lower id comes first")  # fmt: skip
     add("--json", action="store_true", help="print one JSON object")
     add("--save", metavar="FILE.npz", help="keep the pass in a file")
     add("--load", metavar="FILE.npz", help="replay a pass from a file, in place of a prompt; needs no weights")
