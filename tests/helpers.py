@@ -5,12 +5,15 @@ swapped axis passes. So here all sizes differ, biases are not 0, LayerNorm gains
 is sharp, and one token at one position has a variance so small that epsilon matters.
 """
 
+import functools
 import math
 
 import numpy as np
 
 from nanogpt_np import parameters
 from nanogpt_np.config import Config
+from nanogpt_np.generate import generate
+from nanogpt_np.trace import ShapeLog
 
 # V, n_positions, C, H, n_layer, F; then D = 6 and 3C = 90. Left for tests: B = 2 or 4, T = 7, S = 11, and the like.
 SIZES = {"vocab_size": 97, "n_positions": 23, "n_embd": 30, "n_head": 5, "n_layer": 3, "n_inner": 52}
@@ -49,6 +52,15 @@ def random_parameter(name, shape, rng):
     if layer == "wte":
         noise[QUIET_TOKEN] *= 0.003 / noise[QUIET_TOKEN].std()
     return noise
+
+
+@functools.cache  # gpt2-xl takes two seconds
+def announced(config, T):
+    """Return ``{trace point: shape}`` of a pass of `T` tokens, and of a step of generation, on zero-filled weights."""
+    model, log, ids = parameters.zeros(config), ShapeLog(), np.arange(T)
+    model(ids, trace=log)
+    list(generate(model, ids, 1, stop=(), trace=log))
+    return {name: shape for name, shape, _ in log}
 
 
 def scripted_model(ids, n_positions=None):

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import random_model
+from helpers import announced, random_model
 
 import nanogpt_np
 from nanogpt_np import parameters, points
 from nanogpt_np.__main__ import main
 from nanogpt_np.config import PUBLISHED, Config
-from nanogpt_np.generate import generate
 from nanogpt_np.glossary import as_text, find, names_of, page
 from nanogpt_np.names import PARAMETERS, VOCABULARIES, entries
-from nanogpt_np.trace import Recorder, ShapeLog
+from nanogpt_np.trace import Recorder
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "points.md"
@@ -473,22 +472,12 @@ def test_a_part_has_the_shape_that_its_axes_say(config):
 # --- the page ------------------------------------------------------------------------------------
 
 
-def dry_run(config, T):
-    """Return the shapes that a pass through zero-filled weights announces, and then a step of generation."""
-    model, log = parameters.zeros(config), ShapeLog()
-    ids = np.arange(T)
-    model(ids, trace=log)
-    list(generate(model, ids, 1, trace=log, stop=()))
-    return {name: list(shape) for name, shape, _ in log}
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_size_announces_the_shapes_that_are_shown(name):
     config = PUBLISHED[name]
-    announced = dry_run(config, T=3)
     rows = {e.name: e.row(config, T=3) for block in (None, *range(config.n_layer)) for e in entries(block, config)}
     shown = {name: row["shape"] for name, row in rows.items() if row["kind"] == "trace point" and "{i}" not in name}
-    assert shown == announced
+    assert {name: tuple(shape) for name, shape in shown.items()} == announced(config, T=3)
     sizes = {name: row["shape"] for name, row in rows.items() if row["kind"] == "parameter" and "{i}" not in name}
     assert sizes == {name: list(p.shape(config)) for name, p in parameters.table(config).items()}
 
@@ -500,12 +489,12 @@ def test_the_page_in_docs_is_what_the_command_prints(capsys):
 
 
 def test_the_page_shows_the_shapes_of_gpt2_for_5_tokens():
-    announced = dry_run(PUBLISHED["gpt2"], T=5)
+    shapes = announced(PUBLISHED["gpt2"], T=5)
     sections = re.findall(r"^### `(.*?)`\n.*?^\| shape \| `\[(.*?)\]`, in gpt2 `(\[.*?\])` \|", page(), re.M | re.S)
     assert [name for name, _, _ in sections] == [entry.name for entry in entries()]
     for name, axes, shape in sections:
         if "hook_" in name:
-            assert json.loads(shape) == announced[name.replace("{i}", "1")], name
+            assert tuple(json.loads(shape)) == shapes[name.replace("{i}", "1")], name
             assert len(axes.split()) == len(json.loads(shape))
     listed = re.findall(r"^\| \[`(.*?)`\]\(#.*?\) \| `(\[.*?\])` \|", page(), re.M)
     assert listed == [(name, shape) for name, _, shape in sections]

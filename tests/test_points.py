@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import random_model
+from helpers import announced, random_model
 
 import nanogpt_np
 from nanogpt_np import parameters, points
@@ -104,23 +104,14 @@ def test_the_arithmetic_of_shapes_refuses_what_does_not_fit(wrong):
         shape_of(wrong)
 
 
-def announced(name):
-    """Return {trace point: shape} of a step of generation, and of its logits, on zero-filled weights."""
-    model, log = parameters.zeros(PUBLISHED[name]), ShapeLog()
-    list(generate(model, [464, 3139], 1, stop=(), trace=log))
-    model_log = ShapeLog()
-    model(np.array([464, 3139]), trace=model_log)
-    return {point: shape for point, shape, _ in log + model_log}
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_equations_of_every_published_size_give_the_announced_shapes(name):
-    config, shapes = PUBLISHED[name], announced(name)
+    config, shapes = PUBLISHED[name], announced(PUBLISHED[name], T=3)
     table = points.table(config, (*points.LOGITS, *points.NEXT_TOKEN))
     assert shapes.keys() == table.keys()
     for point in table.values():
-        equation = point.shapes_of(config, T=2)
-        assert shape_of(equation) == shapes[point.name] == point.shape(config, T=2), f"{point.name}: {equation}"
+        equation = point.shapes_of(config, T=3)
+        assert shape_of(equation) == shapes[point.name] == point.shape(config, T=3), f"{point.name}: {equation}"
 
 
 @pytest.mark.parametrize(("T", "S"), [(7, 7), (1, 5), (3, 7)])
