@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import functools
 import os
+import shutil
 import sys
 
 
@@ -65,6 +66,13 @@ def say(message):
     """Print a line for people on stderr; that nobody reads there stops no work."""
     with contextlib.suppress(BrokenPipeError):
         print(message, file=sys.stderr, flush=True)
+
+
+def columns(usual):
+    """Return how wide a line may be: as wide as the terminal, but not below 80; `usual` where stdout is not one."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return usual
+    return max(80, shutil.get_terminal_size((usual, 24)).columns)
 
 
 def one_line(text):

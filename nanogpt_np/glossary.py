@@ -11,7 +11,7 @@ import sys
 import textwrap
 
 from . import points
-from .cli import Parser, command
+from .cli import Parser, columns, command
 from .config import PUBLISHED, nearest
 from .names import VOCABULARIES, entries
 
@@ -95,13 +95,13 @@ def _facts(row):
 
 
 def as_text(row):
-    """Return a row of `Entry.row` as lines of at most 100 columns."""
+    """Return a row of `Entry.row` as lines of at most 100 columns, or those of the terminal."""
     sizes = f" = {row['shape']}".replace("'", "") if row["shape"] else ""
     lines = [f"{row['name']}  [{row['axes']}]{sizes}  {row['kind']}"]
     for label, value in _facts(row):
         text = value if isinstance(value, str) else ", ".join(value)
         indents = {"initial_indent": f"  {label:18}", "subsequent_indent": " " * 20}
-        lines += textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False, **indents)
+        lines += textwrap.wrap(text, columns(100), break_long_words=False, break_on_hyphens=False, **indents)
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import points, show
 from .attention import softmax
-from .cli import Parser, add_model, command, say
+from .cli import Parser, add_model, columns, command, say
 from .generate import next_logits
 from .lens import logit_lens, split
 from .sampling import standing
@@ -221,7 +221,7 @@ def main(argv=None):
     print()
     print_by_kind(result)
     print()
-    print(textwrap.fill(deciding_line(result, result["splits"][0]), 100, break_on_hyphens=False))
+    print(textwrap.fill(deciding_line(result, result["splits"][0]), columns(100), break_on_hyphens=False))
     return 0
 
 

@@ -10,11 +10,12 @@ import textwrap
 import numpy as np
 
 from . import parameters, points, show
+from .cli import columns
 from .explain import explain
 from .glossary import as_text, find
 from .tokenizer import Tokenizer
 
-WIDTH = 120  # columns of a line
+WIDTH = 120  # columns of a line, where stdout is no terminal
 CANDIDATES = 20  # names that are listed where a part of a name is in several
 ENTRIES = 3  # of the glossary that are shown for a word
 PRINTED = 500  # numbers up to which an array is printed whole; of larger ones NumPy shows the corners
@@ -115,7 +116,7 @@ def wrapped(lead, text):
     """Return `lead` and the `text` that belongs to it, whose later lines stand under its first."""
     return textwrap.fill(
         text,
-        WIDTH,
+        columns(WIDTH),
         initial_indent=lead,
         subsequent_indent=" " * len(lead),
         break_long_words=False,
@@ -170,7 +171,7 @@ def values(recording, name, index=()):
         if isinstance(place, int) and not -size <= place < size:
             raise ValueError(f"there is no {axis} {place}: they are 0 to {size - 1}")
     x = x[tuple(places)]
-    shown = np.array2string(x, max_line_width=WIDTH, precision=4, threshold=PRINTED)
+    shown = np.array2string(x, max_line_width=columns(WIDTH), precision=4, threshold=PRINTED)
     where = f"[{', '.join(index)}]" if index else ""
     return f"{name}{where}  {list(x.shape)}\n{shown}"
 

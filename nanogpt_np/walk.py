@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from . import parameters, points, show
-from .cli import Parser, add_model, command, one_line, read_prompt, say
+from .cli import Parser, add_model, columns, command, one_line, read_prompt, say
 from .config import published
 from .generate import generate
 from .ledger import COSTS
@@ -221,7 +221,7 @@ def _print_equations(rows, args):
         print()
         for row in part:
             lead = f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = {row['in_numbers']:{numbers_wide}}  "
-            if len(lead) > WIDTH - ROOM:
+            if len(lead) > columns(WIDTH) - ROOM:
                 print(lead.rstrip())
                 lead = " " * (wide + shape_wide + 6)
             print(wrapped(lead, row["equation"]))

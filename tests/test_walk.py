@@ -134,6 +134,23 @@ def test_nor_is_one_of_gpt2_xl_at_the_end_of_its_context(flags, monkeypatch, cap
     assert max(map(len, lines)) <= 120
 
 
+def test_in_a_terminal_the_text_is_as_wide_as_the_terminal(run, monkeypatch):
+    flags = ("--notice", "--block", "0")
+    usual = run(*flags).out
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(*flags).out == usual  # into a pipe or a file
+    widest = {}
+    for columns in ("30", "80", "100", "300"):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        out = run(*flags).out
+        assert out.split() == usual.split()
+        widest[columns] = max(map(len, out.splitlines()))
+        notices = [point.notice for name, point in TABLE.items() if name.startswith("blocks.0.")]
+        assert (columns == "300") == all(f"    {notice}\n" in out for notice in notices)
+    assert widest["30"] == widest["80"] <= 80 < widest["100"] <= 100 < max(map(len, usual.splitlines())) <= 120
+
+
 def test_provenance_is_one_line_on_stderr(run, directory):
     err = run().err
     assert err.count("\n") == 1
