@@ -17,7 +17,7 @@ from .cli import Parser, add_model, command, read_prompt, say
 from .model import check_ids
 from .sampling import check_sampling, draw, probabilities
 from .tokenizer import END_OF_TEXT_ID, Tokenizer
-from .trace import ShapeLog, no_trace
+from .trace import no_trace
 
 
 def generate(
@@ -156,7 +156,10 @@ def _run(args):
         if number == 1:
             say(show.provenance_line(provenance, model.config))
             if args.trace:
-                result["trace"] = show.trace_rows(log.shapes, model.config)
+                from .steps import outline  # here, since it imports this module
+
+                shapes = {name: (shape, dtype) for name, shape, dtype in log.shapes}
+                result["trace"] = outline(model.config, shapes)
             if args.top:
                 result["top"] = log.top
             if not args.json:
@@ -180,17 +183,16 @@ def _run(args):
 
 def _dry_run(args):
     """Run the same code on zero-filled weights of a published size: every shape, no download."""
-    from . import parameters, show
+    from . import show
     from .config import published
+    from .steps import dry_run, outline
 
     if args.model is not None or args.watch or args.top or args.temperature:
         raise ValueError("--dry-run has no weights: it goes with none of --model, --watch, --top, --temperature")
     config, prompt = published(args.dry_run), read_prompt(args.prompt)
     ids = Tokenizer().encode(prompt, special=args.special)
-    shapes = ShapeLog()
-    list(generate(parameters.zeros(config), ids, 1, trace=shapes, stop=()))
-    rows = show.trace_rows(shapes, config)
-    note = f"DRY RUN: the shapes of {args.dry_run} on zero-filled weights; nothing here is what {args.dry_run} says"
+    shapes, note = dry_run(args.dry_run, ids)
+    rows = outline(config, shapes)
     say(note)
     if args.json:
         print(json.dumps({"dry_run": note, "prompt": prompt, "prompt_ids": ids, "trace": rows}, indent=1))

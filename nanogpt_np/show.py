@@ -9,7 +9,6 @@ import sys
 
 import numpy as np
 
-from . import parameters, points
 from .cli import read_prompt
 from .home import default_model, find, origin
 from .sampling import standing
@@ -118,23 +117,8 @@ def stream(new, tokenizer):
     return seen
 
 
-def trace_rows(shapes, config):
-    """Return a dict per tensor of the first step, with the equation and weights that made it."""
-    table, stored = points.table(config, points.NEXT_TOKEN), parameters.table(config)
-    return [
-        {
-            "name": name,
-            "shape": list(shape),
-            "dtype": dtype.name,
-            "equation": table[name].equation,
-            "weights": {w: list(stored[w].shape(config)) for w in table[name].weights},
-        }
-        for name, shape, dtype in shapes
-    ]
-
-
 def print_trace(rows):
-    """Print the trace of the first step, a line per tensor."""
+    """Print the rows of `steps.outline`, a line per tensor."""
     wide = max(len(row["name"]) for row in rows)
     shape_wide = max(len(str(row["shape"])) for row in rows)
     for row in rows:

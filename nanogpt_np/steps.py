@@ -8,7 +8,10 @@ import re
 from dataclasses import replace
 
 from . import parameters, points, show
+from .config import published
+from .generate import generate
 from .ledger import COSTS, by_part, ledger, totals
+from .trace import ShapeLog
 
 
 def select(config, only=None, blocks=None, head=None):
@@ -69,6 +72,20 @@ def step_rows(config, shapes, names, head=None):
             }
         )
     return rows
+
+
+def outline(config, shapes):
+    """Return less of each step of a whole pass, for a trace that stands before a text: what made it, and its shape."""
+    shown = ("name", "shape", "dtype", "equation", "weights")
+    return [{key: row[key] for key in shown} for row in step_rows(config, shapes, shapes)]
+
+
+def dry_run(size, ids):
+    """Return ({name: (shape, dtype)} of a pass through zero-filled weights of a published size, what to say of it)."""
+    log = ShapeLog()
+    list(generate(parameters.zeros(published(size)), ids, 1, stop=(), trace=log))
+    note = f"DRY RUN: the shapes of {size} on zero-filled weights; nothing here is what {size} says"
+    return {name: (shape, dtype) for name, shape, dtype in log}, note
 
 
 def first_values(x, point, n, head=None):

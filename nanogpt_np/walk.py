@@ -11,16 +11,16 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from . import parameters, points, show
+from . import points, show
 from .cli import Parser, add_model, columns, command, one_line, read_prompt, say
 from .config import published
 from .generate import generate
 from .ledger import COSTS
 from .recording import Recording, read, save
 from .stepper import WIDTH, lengths, stats, stats_line, step, wrapped
-from .steps import first_values, select, step_rows, sums, tokens
+from .steps import dry_run, first_values, select, step_rows, sums, tokens
 from .tokenizer import Tokenizer
-from .trace import Recorder, ShapeLog
+from .trace import Recorder
 
 CLASHES = {  # flag: (flags that it does not go with, why)
     "load": (("prompt", "model", "special", "save", "dry_run"), "it replays what was saved"),
@@ -198,10 +198,8 @@ def _dry_run(args, tokenizer):
     names = select(config, args.only, args.block, args.head)
     prompt = read_prompt(args.prompt)
     ids = tokenizer.encode(prompt, special=args.special)
-    log = ShapeLog()
-    list(generate(parameters.zeros(config), ids, 1, stop=(), trace=log))
-    rows = step_rows(config, {name: (shape, dtype) for name, shape, dtype in log}, names, args.head)
-    note = f"DRY RUN: the shapes of {args.dry_run} on zero-filled weights; nothing here is what {args.dry_run} says"
+    shapes, note = dry_run(args.dry_run, ids)
+    rows = step_rows(config, shapes, names, args.head)
     say(note)
     seen = tokens({"hook_tokens": ids, "hook_positions": range(len(ids))}, tokenizer)
     about = {"dry_run": note, "prompt": prompt, "prompt_ids": ids}

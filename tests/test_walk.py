@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import parameters, points, recording, walk
+from nanogpt_np import parameters, points, recording, steps
 from nanogpt_np.__main__ import main
 from nanogpt_np.config import Config
 from nanogpt_np.generate import generate
@@ -127,7 +127,7 @@ def test_nor_is_one_of_gpt2_xl_at_the_end_of_its_context(flags, monkeypatch, cap
         for name, point in points.table(model.config, points.NEXT_TOKEN).items():
             yield trace(name, np.broadcast_to(np.float32(0), point.shape(model.config, len(ids))))
 
-    monkeypatch.setattr(walk, "generate", announce)  # its shapes without half a minute of products
+    monkeypatch.setattr(steps, "generate", announce)  # its shapes without half a minute of products
     assert main(["trace", "word" + " word" * 1023, "--dry-run", "gpt2-xl", *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("[25, 1024, 1024]" in line for line in lines) >= 2 * 48
