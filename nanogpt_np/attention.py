@@ -39,8 +39,9 @@ def attend(q, keys, values, trace=no_trace):
     """
     T, S = q.shape[-2], keys.shape[-2]
     scores = q @ np.swapaxes(keys, -1, -2)  # (..., T, S)
-    later = ~np.tri(T, dtype=bool)
-    np.copyto(scores[..., S - T :], -math.inf, where=later)
+    if T > 1:  # a single token comes after all others
+        later = ~np.tri(T, dtype=bool)
+        np.copyto(scores[..., S - T :], -math.inf, where=later)
     pattern = trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))
     return pattern @ values
 

@@ -21,8 +21,10 @@ class LayerNorm:
 
     def __call__(self, x, trace=no_trace):
         """(..., T, C) -> (..., T, C)"""
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = (centred * centred).mean(axis=-1, keepdims=True)  # (..., T, 1)
+        C = x.shape[-1]
+        # x.mean() is the same and reads better, but for one token it takes longer than all the rest of this function.
+        centred = x - np.add.reduce(x, axis=-1, keepdims=True) / C
+        variance = np.vecdot(centred, centred)[..., np.newaxis] / C  # (..., T, 1)
         scale = trace("hook_scale", np.sqrt(variance + self.eps))
         normalized = trace("hook_normalized", centred / scale)
         output = normalized * self.weight
