@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from . import parameters, racers, weights
-from .benchmark_report import lines_of, markdown
+from .benchmark_report import lines_of, markdown, sizes
 from .cli import Parser, command, say
 from .config import PUBLISHED, published
 
@@ -238,7 +238,8 @@ def _parser():
     add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"which: {', '.join(ROWS)}")
     add("--rounds", type=int, default=9, metavar="N", help="timings of each that count (default: 9)")
     add("--json", action="store_true", help="print one JSON object at the end")
-    add("--table", metavar="FILE.json", help="measure nothing: print what --json printed before, as README.md shows it")
+    add("--table", nargs="+", metavar="FILE.json", help="measure nothing: print what --json printed before, as "
+        "README.md shows it; of several models, a line each")  # fmt: skip
     return parser
 
 
@@ -249,7 +250,8 @@ def main(argv=None):
     if args.rounds < 4:
         raise ValueError(f"--rounds must be 4 or more, not {args.rounds}")
     if args.table:
-        print(markdown(json.loads(Path(args.table).read_text(encoding="utf-8"))))
+        results = [json.loads(Path(file).read_text(encoding="utf-8")) for file in args.table]
+        print(markdown(*results) if len(results) == 1 else sizes(results))
         return 0
     result = {"machine": machine(), "model": Path(args.model).name, "rows": []}
     scratch = None

@@ -3,7 +3,7 @@
 Each row of the result holds what was timed, and for every racer the median and the middle half of its times.
 """
 
-OURS, THEIRS, PRODUCTS, MEMORY = "nanogpt_np", "transformers", "products alone", "memory alone"
+OURS, THEIRS, PRODUCTS, READING = "nanogpt_np", "transformers", "products alone", "plain reading"
 
 
 def lines_of(row):
@@ -13,7 +13,7 @@ def lines_of(row):
     lines = [f"{what:44} {_shown(row, ours[1])}"]
     for name, result in others:
         ratio = result["median"] / ours[1]["median"]
-        if name in (PRODUCTS, MEMORY):
+        if name == PRODUCTS:
             says = f"{ratio:.2f} of this floor reached"
         elif row["row"] == "trace":
             says = f"{ratio - 1:+.1%} time"
@@ -50,26 +50,43 @@ def _shown(row, result):
 
 def markdown(result):
     """Return the tables of README.md."""
-    rows = [row for row in result["rows"] if row["row"] != "trace"]
-    names = [OURS, THEIRS, PRODUCTS, MEMORY]
-    table = [
-        "| | nanogpt_np | transformers | times faster | products alone | memory alone |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = {name: _cell(row, row["results"][name]) if name in row["results"] else "" for name in names}
-        ours, theirs = (row["results"].get(name) for name in (OURS, THEIRS))
-        ratio = f"{theirs['median'] / ours['median']:.2f}" if theirs else ""
-        for floor in (PRODUCTS, MEMORY):
-            if cells[floor]:
-                share = row["results"][floor]["median"] / ours["median"]
-                cells[floor] += f" ({share:.0%} reached)"
-        title = TITLES[row["row"]].format(n=row["tokens"])
-        table.append(f"| {title} | {cells[OURS]} | {cells[THEIRS]} | {ratio} | {cells[PRODUCTS]} | {cells[MEMORY]} |")
+    table = ["| | nanogpt_np | transformers | times faster | products alone |", "|---|---|---|---|---|"]
+    for row in result["rows"]:
+        results, title = row["results"], TITLES[row["row"]].format(n=row["tokens"])
+        if row["row"] == "trace":
+            first, *others = results.values()
+            for name, watched in zip(results, [first, *others], strict=True):
+                more = f" ({watched['median'] / first['median'] - 1:+.1%})" if watched is not first else ""
+                table.append(f"| {title.replace('no trace', name)} | {_cell(row, watched)}{more} | | | |")
+            continue
+        ours, theirs, floor = (results.get(name) for name in (OURS, THEIRS, PRODUCTS))
+        cells = [title, *(_cell(row, cell) if cell else "" for cell in (ours, theirs))]
+        cells.append(f"{theirs['median'] / ours['median']:.2f}" if theirs else "")
+        cells.append(f"{_cell(row, floor)} ({floor['median'] / ours['median']:.0%} reached)" if floor else "")
+        table.append(f"| {' | '.join(cells)} |")
     versions = ", ".join(f"{name} {v}" for name, v in result["machine"].items() if name not in ("processor", "cores"))
     about = f"{result['machine']['processor']}, {result['machine']['cores']} cores; {versions}. "
     about += f"Weights: {result['model']}, {result['weights']}."
     return "\n".join([about, "", *table])
+
+
+def sizes(results):
+    """Return the table of README.md that has a line for each of several models, as far as each was measured."""
+    heads = ["", "tokens/s after 5", "of the products alone", "peak memory", "of the float32 parameters"]
+    table = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
+    for result in results:
+        first = {row["row"]: row for row in reversed(result["rows"])}  # of each kind
+        decode, memory = first["decode"], first["memory"]
+        speed, peak, floor = decode["results"][OURS], memory["results"][OURS], decode["results"].get(PRODUCTS)
+        cells = [
+            f"{result['model']}, {result['weights']}",
+            _cell(decode, speed),
+            f"{floor['median'] / speed['median']:.0%}" if floor else "",
+            _cell(memory, peak),
+            f"{peak['median'] / memory['float32 parameters']:.2f}",
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n".join(table)
 
 
 def _cell(row, result):

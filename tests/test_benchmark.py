@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import pytest
 import nanogpt_np
 from nanogpt_np import benchmark, racers
 from nanogpt_np.__main__ import main
-from nanogpt_np.benchmark_report import lines_of, markdown
+from nanogpt_np.benchmark_report import lines_of, markdown, sizes
 from nanogpt_np.checkpoint import read_header
-from nanogpt_np.config import Config
+from nanogpt_np.config import PUBLISHED, Config
 from nanogpt_np.parameters import table
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module", params=["F32", "F16"])
@@ -46,7 +49,7 @@ def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
         ("prompt", 5), ("prompt", 33), ("decode", 5), ("trace", 40), ("load", None),
     ]  # fmt: skip
     racing = {row["row"]: list(row["results"]) for row in result["rows"]}
-    assert racing["decode"] == ["nanogpt_np", "products alone", "memory alone"]
+    assert racing["decode"] == ["nanogpt_np", "products alone", "plain reading"]
     assert racing["trace"] == ["no trace", "shape log", "recorder"]
     for row in result["rows"]:
         for name, times in row["results"].items():
@@ -79,17 +82,22 @@ ROWS = [
         "products alone": {"median": 1.5, "low": 1.4, "high": 1.6}}},
     {"row": "decode", "unit": "seconds per token", "tokens": 5, "results": {
         "nanogpt_np": {"median": 0.04, "low": 0.03, "high": 0.05},
-        "memory alone": {"median": 0.03, "low": 0.03, "high": 0.03}}},
+        "plain reading": {"median": 0.03, "low": 0.03, "high": 0.03}}},
     {"row": "memory", "unit": "bytes", "tokens": 200, "float32 parameters": 500_000_000, "results": {
         "nanogpt_np": {"median": 600_000_000}, "transformers": {"median": 1_200_000_000}}},
+    {"row": "trace", "unit": "seconds", "tokens": 512, "results": {
+        "no trace": {"median": 1.0, "low": 0.9, "high": 1.1},
+        "shape log": {"median": 1.02, "low": 0.9, "high": 1.1},
+        "recorder": {"median": 1.3, "low": 0.9, "high": 1.5}}},
 ]  # fmt: skip
 
 
 def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_a_floor():
-    prompt, decode, memory = map(lines_of, ROWS)
+    prompt, decode, memory, trace = map(lines_of, ROWS)
+    assert "+2.0% time" in trace[1] and "+30.0% time" in trace[2]
     assert "2000.0 ms" in prompt[0] and "511.5 tokens/s" in prompt[0]
     assert "1.50 times as much" in prompt[1] and "0.75 of this floor reached" in prompt[2]
-    assert "25.0 tokens/s" in decode[0] and "0.75 of this floor reached" in decode[1]
+    assert "25.0 tokens/s" in decode[0] and "0.75 times as much" in decode[1]
     assert "600 MB" in memory[0] and "2.00 times as much" in memory[1] and "1.20 times this" in memory[2]
     result = {
         "machine": {"processor": "P", "cores": 2, "numpy": "2"},
@@ -99,9 +107,29 @@ def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_a_floor():
     }
     page = markdown(result)
     assert page.startswith("P, 2 cores; numpy 2. Weights: gpt2, random.")
-    assert "| prompt of 1023 tokens | 2 s | 3 s | 1.50 | 1.5 s (75% reached) |  |" in page
-    assert "| a token more, after 5 | 25 tokens/s |  |  |  | 33.3 tokens/s (75% reached) |" in page
-    assert "| peak memory, load to 200 new tokens | 600 MB | 1200 MB | 2.00 |  |  |" in page
+    assert "| prompt of 1023 tokens | 2 s | 3 s | 1.50 | 1.5 s (75% reached) |" in page
+    assert "| a token more, after 5 | 25 tokens/s |  |  |  |" in page
+    assert "| peak memory, load to 200 new tokens | 600 MB | 1200 MB | 2.00 |  |" in page
+    assert "| prompt of 512 tokens, shape log | 1.02 s (+2.0%) | | | |" in page
+
+
+def test_several_models_make_a_table_of_a_line_each():
+    result = {"machine": {"processor": "P", "cores": 2}, "weights": "random", "rows": ROWS}
+    table = sizes([result | {"model": "gpt2"}, result | {"model": "gpt2-xl"}]).splitlines()
+    assert table[0] == "|  | tokens/s after 5 | of the products alone | peak memory | of the float32 parameters |"
+    assert table[2:] == [
+        "| gpt2, random | 25 tokens/s |  | 600 MB | 1.20 |",
+        "| gpt2-xl, random | 25 tokens/s |  | 600 MB | 1.20 |",
+    ]
+
+
+def test_the_readme_shows_what_was_measured():
+    """The tables are printed by the command that stands above them, from figures that are kept."""
+    docs, readme = ROOT / "docs" / "benchmark", (ROOT / "README.md").read_text(encoding="utf-8")
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in docs.glob("*.json")}
+    assert markdown(results["gpt2"]) in readme
+    assert sizes([results[name] for name in PUBLISHED if name in results]) in readme
+    assert set(results) == {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"}
 
 
 @pytest.mark.parametrize(
