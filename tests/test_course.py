@@ -8,14 +8,19 @@ import json
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from course_helpers import graded, graded_version, statuses, with_body
 
-from nanogpt_np.course import report, seams, student
+from nanogpt_np.course import report, runner, seams, student
 from nanogpt_np.course.__main__ import main
 from nanogpt_np.course.answers import answer, definition
 from nanogpt_np.course.assignment import assignments
+from nanogpt_np.course.assignments import whole
+from nanogpt_np.course.judge import cast, judge
 from nanogpt_np.course.runner import grade
 
 WRITTEN = {name: a for name, a in assignments().items() if a.functions}
@@ -58,6 +63,26 @@ def test_four_in_five_known_mistakes_are_called_by_their_name(name):
     assert len(wrong) <= len(mistakes) / 5, wrong
 
 
+def in_float32(version):
+    """Return the function with its floats as float32, which is allowed and has the widest tolerance."""
+
+    @functools.wraps(version)
+    def call(*args, **kwargs):
+        return cast(version(*args, **kwargs), np.float32)
+
+    return call
+
+
+@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=[f"{n}: {m.words}" for n, m in MISTAKES])
+def test_no_known_mistake_hides_in_the_tolerance_of_float32(name, mistake):
+    results, _ = graded_mistake(mistake, name)
+    wrong = [result for result in results.values() if result.status == "INCORRECT"]
+    version = mistake.version()
+    if inspect.isclass(version) or all(" not float32" in result.problem for result in wrong):
+        return  # what is wrong is the dtype
+    assert "INCORRECT" in statuses(graded_version(WRITTEN[name], mistake.function, in_float32(version), named=False)[0])
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_function_has_checks_three_hints_and_three_known_mistakes(name):
     for where, hints in WRITTEN[name].functions.items():
@@ -84,6 +109,14 @@ def test_a_stub_has_the_packages_signatures_and_classes(name, tmp_path):
             assert list(vars(stub)[outer[0]].__annotations__) == list(owner.__annotations__), where
 
 
+def test_the_whole_model_is_made_of_every_function_and_says_paris():
+    (check,) = assignments()["whole"].checks
+    parts = {where for name, a in WRITTEN.items() if name in whole.PARTS for where in a.functions}
+    assert set(check.functions) == parts >= {"course.bpe:encode_piece", "layernorm:LayerNorm.__call__"}
+    (case,) = check.cases(np.random.default_rng(0))
+    assert (b"".join(case["pieces"]), check.run(**case)) == (b"The capital of France is", " Paris")
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_no_stub_holds_an_answer(name):
     """What is to be written is a docstring and one line; no line of the answer's code stands in the stub."""
@@ -105,8 +138,6 @@ def test_no_hint_is_the_answer(name):
 
 
 def test_no_notebook_holds_an_answer():
-    from pathlib import Path
-
     notebooks = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
     assert notebooks
     for path in notebooks:
@@ -122,7 +153,17 @@ CAUGHT = {
     "a list": ("return x.tolist()", "must be an array of shape [1, 2], not a list"),
     "another shape": ("return x[0]", "has shape [2], not [1, 2]"),
     "float64": ("return np.float64(1) * x", ""),
+    "float16": ("return x.astype(np.float16)", "is float16, not float64"),
+    "complex": ("return x.astype(complex)", "is complex128, not float64"),
+    "objects": ("return x.astype(object)", "is object, not float64"),
+    "yield": ("yield x", "must be an array of shape [1, 2], not a generator"),
+    "what cannot be shown": ("return type('R', (), {'__repr__': None})()", "must be an array of shape [1, 2], not a R"),
     "an exception": ("return x + np.zeros(17)", "ValueError: operands could not be broadcast"),
+    "one without words": ("raise type('Odd', (Exception,), {'__str__': None})", "Odd"),
+    "one of many words": ("raise ValueError('why ' * 1000)", "ValueError: why why"),
+    "Ctrl-C": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "a debugger": ("import bdb\nraise bdb.BdbQuit", "take breakpoint() out"),
+    "trace the wrong way round": ("return trace(x, 'hook_scale')", "trace takes a name and an array, not"),
     "recursion": ("return self(x)", "calls itself without end"),
     "exit": ("raise SystemExit", "it calls exit()"),
     "written into": ("x -= x.mean()\nreturn x", "writes into its argument x"),
@@ -139,6 +180,23 @@ def test_what_goes_wrong_is_said(what, tmp_path, monkeypatch):
     found = graded("a2", tmp_path, with_body("a2", CALL, body))["formula"]
     assert found.status == "INCORRECT"
     assert words in found.problem + found.notes
+    assert len(found.problem) < 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ranks[b'zz'] = 0", "writes into its argument ranks"),
+        ("del ranks[b'b']", "writes into its argument ranks"),
+        ("return [np.zeros(2), 3]", ""),
+        ("return iter([0])", "the result must be a list of 1, not a list_iterator"),
+        ("return {0: 1}", "the result must be a list of 1, not a dict"),
+    ],
+)
+def test_what_goes_wrong_with_dicts_and_lists_is_said(line, words, tmp_path):
+    source = answer(assignments()["a1"]).replace("    parts = ", f"    {line}\n    parts = ")
+    found = graded("a1", tmp_path, source)["lowest_first"]
+    assert (found.status, words in found.problem) == ("INCORRECT", True), found
 
 
 def test_an_exception_is_told_with_the_students_line(tmp_path):
@@ -176,6 +234,82 @@ def test_state_that_is_kept_between_calls_is_found(keep, tmp_path):
     assert any("right when it is called first" in result.problem for result in results.values())
 
 
+@pytest.mark.parametrize(
+    ("off", "status", "note"),
+    [
+        (1e-12, "CORRECT", ""),
+        (3e-10, "CORRECT", ""),
+        (3e-8, "CORRECT", "it agrees to 7 digits only"),
+        (6e-7, "CORRECT", "it agrees to 6 digits only"),
+        (1e-5, "INCORRECT", ""),
+    ],
+)
+def test_float64_is_right_to_nine_digits_and_with_a_note_to_those_of_float32(off, status, note, tmp_path):
+    source = right(a=("output += self.bias", f"output = (output + self.bias) * x.dtype.type(1 + {off})"))
+    found = graded("a2", tmp_path, source)["formula"]
+    assert found.status == status
+    assert note in found.notes if note else not found.notes
+
+
+def test_float32_inside_is_noted_once_and_only_where_nothing_is_wrong(folder):
+    inside = ("x - x.mean(axis=-1, keepdims=True)", "(x - x.mean(axis=-1, keepdims=True)).astype(np.float32)")
+    (folder / "a2_layernorm.py").write_text(right(a=inside))
+    (done,) = grade(folder, ["a2"])
+    assert {result.status for _, result in done.results} == {"CORRECT"}
+    text = "\n".join(report.lines(done))
+    assert text.count("note  in float64 it agrees to") == 1 and "float32" in text
+    (folder / "a2_layernorm.py").write_text(right(a=inside, b=("    return trace(", "    trace(")))
+    (done,) = grade(folder, ["a2"])
+    assert not [result for _, result in done.results if result.status == "CORRECT" and result.notes]
+
+
+FINE = {
+    "CRLF": (b"\n", b"\r\n"),
+    "a byte order mark": (b'"""a2', b'\xef\xbb\xbf"""a2'),
+    "annotations as text": (b"from dataclasses", b"from __future__ import annotations\n\nfrom dataclasses"),
+    "slots": (b"repr=False)", b"repr=False, slots=True)"),
+    "a plain class": (b"@dataclass(frozen=True, eq=False, repr=False)\n", b""),
+    "NumPy's errors raised": (b"@dataclass", b"np.seterr(all='raise')\n\n\n@dataclass"),
+    "warnings raised": (b"@dataclass", b"import warnings\nwarnings.simplefilter('error')\n\n\n@dataclass"),
+}
+
+
+@pytest.mark.parametrize("what", FINE)
+def test_what_does_not_make_it_wrong_passes(what, tmp_path):
+    source = answer(assignments()["a2"]).encode()
+    assert FINE[what][0] in source
+    state = np.geterr()
+    path = tmp_path / "a2_layernorm.py"
+    path.write_bytes(source.replace(*FINE[what]))
+    for check in assignments()["a2"].checks:
+        result = judge(check, lambda check=check: student.versions(tmp_path, check), files=(str(path),))
+        assert result.status == "CORRECT", result
+    assert np.geterr() == state
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('"""caf\xe9"""\n'.encode("latin-1"), "is no Python: invalid or missing encoding declaration"),
+        ("x = 1\n".encode("utf-16"), "save it as UTF-8"),
+        (b"x = 1\0\n", "null byte"),
+        (b"x = " + b"(" * 1000 + b")" * 1000, "too many nested parentheses"),
+        (b"x = " + b"-" * 100_000 + b"1", "its brackets are too deep"),
+        (b"", "has no class LayerNorm"),
+        (b"x = 1 / 0\n", "fails when it is read, line 1: ZeroDivisionError: division by zero"),
+        (b"\nexit()\n", "fails when it is read, line 2: it calls exit()"),
+        (b"raise KeyboardInterrupt\n", "fails when it is read, line 1: KeyboardInterrupt"),
+        (b"import numpy as np\nclass LayerNorm:\n    __call__ = classmethod(len)\n", "LayerNorm.__call__"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_the_reason(source, words, tmp_path):
+    path = tmp_path / "a2_layernorm.py"
+    path.write_bytes(source)
+    check = assignments()["a2"].checks[0]
+    found = judge(check, lambda: student.versions(tmp_path, check), files=(str(path),))
+    assert (found.status, words in found.problem) == ("INCORRECT", True), found
+
+
 def test_a_missing_class_a_missing_function_and_other_parameters_are_told(tmp_path):
     source = answer(assignments()["a2"])
     for old, new, words in (
@@ -203,6 +337,8 @@ def test_helper_methods_and_further_parameters_are_welcome(tmp_path):
     "line",
     [
         "import nanogpt_np",
+        "import nanogpt_np.trace; ours = nanogpt_np.layernorm.LayerNorm",
+        "import tokenizers",
         "from nanogpt_np.layernorm import LayerNorm as Ours",
         "from nanogpt_np import layernorm",
         "import torch.nn",
@@ -218,7 +354,8 @@ def test_a_file_that_uses_the_reference_is_refused(line, tmp_path):
 
 
 def test_trace_and_config_may_be_imported(tmp_path):
-    source = answer(assignments()["a2"]) + "from nanogpt_np import trace\nfrom nanogpt_np.config import Config\n"
+    lines = "from nanogpt_np import trace\nimport nanogpt_np.trace as t\nfrom nanogpt_np.config import Config\n"
+    source = answer(assignments()["a2"]) + lines
     assert statuses(graded("a2", tmp_path, source)) == {"CORRECT"}
 
 
@@ -297,6 +434,57 @@ def test_what_ends_or_stops_the_process_is_told_and_the_rest_is_graded(body, wor
     assert "line 26 of a2_layernorm.py" in results["alone"].where or "_exit" in body
 
 
+def test_what_a_students_code_starts_ends_with_it(folder):
+    """A thread without end and another process hold up neither the grader nor the machine."""
+    start = (
+        "import subprocess, threading, time\n"
+        "        if np.shape(x) == (4, 4):\n"
+        "            threading.Thread(target=time.sleep, args=(100,)).start()\n"
+        "            open('pid', 'w').write(str(subprocess.Popen(['sleep', '100']).pid))\n"
+    )
+    begin = "        centred = x - x.mean"
+    (folder / "a2_layernorm.py").write_text(right(a=(begin, f"        {start}{begin}")))
+    began = time.monotonic()
+    (done,) = grade(folder, ["a2"])
+    assert {result.status for _, result in done.results} == {"CORRECT"}
+    assert time.monotonic() - began < 30
+    stat = Path("/proc", (folder / "pid").read_text(), "stat")
+    for _ in range(100):
+        if not stat.exists() or ") Z " in stat.read_text():
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("the other process goes on")
+
+
+def test_a_process_that_is_silent_is_ended_from_outside(folder, monkeypatch):
+    monkeypatch.setattr(runner, "SILENT", 1)
+    begin = "        centred = x - x.mean"
+    stop = "import faulthandler, time\n        faulthandler.cancel_dump_traceback_later()\n        time.sleep(60)\n"
+    (folder / "a2_layernorm.py").write_text(right(a=(begin, f"        {stop}{begin}")))
+    (done,) = grade(folder, ["a2"], seconds=1)
+    first, second, *rest = [result.problem for _, result in done.results]
+    assert first == second == "it was not done after 1 seconds: is there a loop that never ends?"
+    assert set(rest) == {"not tried, after two that did not come to their end"}
+
+
+def test_a_file_may_import_another_of_its_folder_and_is_incomplete_while_that_is(folder):
+    (folder / "parts.py").write_text("def centre(x):\n    raise NotImplementedError\n")
+    source = right(a=("x - x.mean(axis=-1, keepdims=True)", "parts.centre(x)"))
+    (folder / "a2_layernorm.py").write_text(source.replace("import numpy", "import parts\nimport numpy"))
+    (done,) = grade(folder, ["a2"])
+    assert {result.status for _, result in done.results} == {"INCOMPLETE"}
+    (folder / "parts.py").write_text("def centre(x):\n    return x - x.mean(axis=-1, keepdims=True)\n")
+    (done,) = grade(folder, ["a2"])
+    assert {result.status for _, result in done.results} == {"CORRECT"}
+
+
+def test_a_terminal_is_shown_no_control_characters(folder):
+    (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, "raise ValueError('\\x1b[31mred\\udcff')"))
+    out = course("grade", folder, "a2").stdout
+    assert "ValueError: \\x1b[31mred\\udcff" in out and "\x1b" not in out
+
+
 def test_a_loop_when_the_file_is_read_is_told_once(folder):
     (folder / "a2_layernorm.py").write_text("while True: pass\n")
     (done,) = grade(folder, ["a2"], seconds=1)
@@ -305,9 +493,13 @@ def test_a_loop_when_the_file_is_read_is_told_once(folder):
 
 
 def test_prints_are_shown_apart_and_do_not_spoil_the_json(folder):
-    body = "import os\nprint('in my function', x.shape)\nos.write(1, b'to the pipe')\nreturn x"
+    body = (
+        "import os, sys\nprint('in my function', x.shape)\nos.write(1, b'to the pipe')\n"
+        "sys.__stdout__.write('and here')\nsys.__stderr__.write('and there')\nreturn x"
+    )
     (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, body))
     done = course("grade", folder, "a2", "--json")
+    assert done.stderr == ""
     test = json.loads(done.stdout)["tests"][0]
     assert test["extra_data"]["printed"].startswith("in my function (1, 2)\n")
     assert "printed          in my function (1, 2)" in course("grade", folder, "a2").stdout

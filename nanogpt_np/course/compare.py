@@ -1,44 +1,54 @@
 """Whether two results are the same, and if not, in words: kind, shape, dtype, then the numbers.
 
-Tolerances are shares of the largest number expected (or of 1): in float64 2e-6, in float32 2e-4. A right answer with
-nothing but float64 inside is off by 1e-12, one with a float32 constant by 1e-8, one that calculates in float32 by up
-to 1e-6: all of them are right, and every known mistake is further off in some case. The float64 run is what tells
-right from wrong; the float32 run shows a dtype that spreads and what overflows.
+Tolerances are shares of the largest number expected (or of 1). A right answer with nothing but float64 inside is off
+by 1e-12, one with a float32 constant by 1e-8, one that calculates in float32 by up to 1e-6. So float64 is right to
+1e-9, right with a note (`digits`) to 2e-6, and wrong beyond; what comes back as float32 is right to 2e-4. The float64
+run is what tells right from wrong; the float32 run shows a dtype that spreads and what overflows.
 """
 
 import numpy as np
 
 TOLERANCE = {np.dtype(np.float64): 2e-6, np.dtype(np.float32): 2e-4}
+PLAINLY = 9  # digits to which a float64 result agrees that is right without a note
 FEW = 24  # numbers that are printed whole
 SHOWN = {"max_line_width": 100, "threshold": 60, "suppress_small": True}
 
 
-def difference(got, expected, label="the result"):
-    """Return None if `got` is as `expected`, else {"problem": words, "expected": text, "got": text}."""
+def difference(got, expected, label="the result", tolerance=None):
+    """Return None if `got` is as `expected`, else {"problem": words, "expected": text, "got": text}.
+
+    tolerance : of every floating point number, in place of that of its own dtype.
+    """
     if isinstance(expected, (np.ndarray, np.generic)):
-        return _of_arrays(got, np.asarray(expected), label)
+        return _of_arrays(got, np.asarray(expected), label, tolerance)
     if isinstance(expected, dict):
         if not isinstance(got, dict):
             return _said(f"{label} must be a dict, not {_kind(got)}")
         if missing := [key for key in expected if key not in got]:
             return _said(f"{label} lacks {missing[0]!r}", f"the names {list(expected)}", f"the names {list(got)}")
-        return _first(difference(got[key], expected[key], f"{key}") for key in expected)
+        return _first(difference(got[key], expected[key], f"{key}", tolerance) for key in expected)
     if isinstance(expected, (tuple, list)):
-        if not isinstance(got, (tuple, list)) or len(got) != len(expected):
+        simple = all(isinstance(x, (int, str, bytes)) for x in expected)  # ids, or tokens
+        if not isinstance(got, (tuple, list)) or (len(got) != len(expected) and not simple):
             length = f" of {len(got)}" if isinstance(got, (tuple, list)) else ""
             words = f"{label} must be a {type(expected).__name__} of {len(expected)}, not {_kind(got)}{length}"
             return _said(words, text(expected), text(got))
-        if all(isinstance(x, (int, str, bytes)) for x in expected):
-            return None if list(got) == list(expected) else _said("", text(expected), text(got))
+        if simple:
+            return None if _equal(list(got), list(expected)) else _said("", text(expected), text(got))
         items = enumerate(zip(got, expected, strict=True))
-        return _first(difference(g, e, f"part {i} of {label}") for i, (g, e) in items)
+        return _first(difference(g, e, f"part {i} of {label}", tolerance) for i, (g, e) in items)
     if isinstance(expected, float):
         if not isinstance(got, (int, float, np.number)) or isinstance(got, bool):
             return _said(f"{label} must be a number, not {_kind(got)}", text(expected), text(got))
-        return _of_numbers(np.float64(got), np.float64(expected), TOLERANCE[np.dtype(np.float64)], label)
+        return _of_numbers(np.float64(got), np.float64(expected), label, tolerance)
     if type(got) is not type(expected) and not (isinstance(expected, int) and isinstance(got, np.integer)):
         return _said(f"{label} must be {_kind(expected)}, not {_kind(got)}", text(expected), text(got))
     return None if got == expected else _said("", text(expected), text(got))
+
+
+def digits(got, expected):
+    """Return to how many digits two results agree that `difference` finds no difference in: 9 is all."""
+    return next((d for d in range(PLAINLY, 3, -1) if difference(got, expected, tolerance=10.0**-d) is None), 3)
 
 
 def same(got, expected):
@@ -49,7 +59,7 @@ def same(got, expected):
         return False
 
 
-def _of_arrays(got, expected, label):
+def _of_arrays(got, expected, label, tolerance):
     if isinstance(got, (int, float, np.generic)) and not expected.ndim and not isinstance(got, bool):
         got = np.asarray(got, expected.dtype if isinstance(got, (int, float)) else None)
     if not isinstance(got, np.ndarray):
@@ -63,10 +73,11 @@ def _of_arrays(got, expected, label):
             return _said(f"{label} is {got.dtype}, not {expected.dtype}", dtypes=(got.dtype, expected.dtype))
     if expected.dtype.kind != "f":
         return None if np.array_equal(got, expected) else _numbers(got, expected, got != expected, label)
-    return _of_numbers(got, expected, TOLERANCE.get(got.dtype, 2e-4), label)
+    return _of_numbers(got, expected, label, tolerance)
 
 
-def _of_numbers(got, expected, tolerance, label):
+def _of_numbers(got, expected, label, tolerance):
+    tolerance = TOLERANCE[got.dtype] if tolerance is None else tolerance
     finite = np.abs(expected[np.isfinite(expected)])
     size = max(1.0, float(finite.max())) if finite.size else 1.0
     far = ~np.isclose(got, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)
@@ -102,8 +113,18 @@ def text(value):
     if isinstance(value, np.ndarray):
         shown = np.array2string(value, precision=6, **SHOWN)
         return shown if value.size <= FEW else f"{value.dtype} of shape {list(value.shape)}"
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:
+        shown = f"{_kind(value)} that cannot be shown"
     return shown if len(shown) <= 200 else shown[:200] + " ..."
+
+
+def _equal(got, expected):
+    try:
+        return bool(got == expected)
+    except Exception:  # an array among the ids
+        return False
 
 
 def _kind(value):

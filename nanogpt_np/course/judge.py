@@ -4,6 +4,7 @@
 cases from the smallest to the largest, each in float64 and in float32, and ends at the first that fails.
 """
 
+import bdb
 import contextlib
 import io
 import traceback
@@ -20,6 +21,7 @@ from .assignment import takes_trace
 from .seams import Finding
 
 CORRECT, INCORRECT, INCOMPLETE = "CORRECT", "INCORRECT", "INCOMPLETE"
+LONGEST = 500  # characters of an exception's message that are told
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Watch(Recorder):
 
     def __call__(self, name, x):
         if not isinstance(x, np.ndarray):
-            raise Finding(f"trace({name!r}, ...) must be given an array, not {x!r:.60}")
+            raise Finding(f"trace takes a name and an array, not {compare.text(name)} and {compare.text(x)}")
         super().__call__(name, x.copy())
         self.given[name] = x
         return x
@@ -81,6 +83,7 @@ def judge(check, load, seed=0, *, writes=(), files=()):
     writes : the functions that may write into their arguments.
     files : the student's, whose lines are shown of an error.
     """
+    notes = set()
     try:
         versions = load()
         cases = list(all_cases(check, seed))
@@ -100,9 +103,10 @@ def judge(check, load, seed=0, *, writes=(), files=()):
                 return result
             if result.status != CORRECT:
                 return result
+            notes |= {result.notes}
     except Finding as finding:
         return Result(INCORRECT, str(finding))
-    return Result(CORRECT)
+    return Result(CORRECT, notes=min(notes - {""}, default=""))  # of the fewest digits
 
 
 def got_right(check, case, expected, load, files, writes):
@@ -133,14 +137,17 @@ def run(check, case, versions, *, writes=()):
     }
     watch, value, error = Watch(), None, None
     case = cast(case, None)  # copies: whatever becomes of them, the next run gets the same
-    with warnings.catch_warnings(record=True) as caught, seams.installed(guarded):
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        np.errstate(),  # what a student's code sets ends here
+        np.printoptions(),
+        seams.installed(guarded),
+    ):
         warnings.simplefilter("always")
         try:
             value = check.run(**case, trace=watch) if takes_trace(check.run) else check.run(**case)
-        except Exception as problem:
+        except BaseException as problem:  # a KeyboardInterrupt too, if a student's code raises it
             error = problem
-        except SystemExit:
-            error = Finding("it calls exit(): a function gives its result back and lets its caller go on")
     if error is None and (name := watch.spoilt()):
         error = Finding(f"what was announced as {name} was written into afterwards: who kept it has other numbers now")
     notes |= {f"NumPy warned: {w.message}" for w in caught if issubclass(w.category, RuntimeWarning)}
@@ -156,9 +163,12 @@ def verdict(check, case, dtype, got, expected, files):
         if isinstance(got.error, NotImplementedError) and _place(got.error, files)[1]:
             return Result(INCOMPLETE)
         return Result(INCORRECT, error_words(got.error), case=shown, where=_place(got.error, files)[0], notes=notes)
-    different = compare.difference(got.value, expected.value)
+    # Of a float32 case all numbers are float32's, also those that were made plain floats on their way.
+    tolerance = compare.TOLERANCE[dtype] if dtype == np.float32 else None
+    different = compare.difference(got.value, expected.value, tolerance=tolerance)
     if different is None:
-        return Result(CORRECT)
+        digits = compare.digits(got.value, expected.value) if dtype == np.float64 else compare.PLAINLY
+        return Result(CORRECT, notes=FEW_DIGITS.format(digits) if digits < compare.PLAINLY else "")
     trace, dtypes = first_difference(got.acts, expected.acts), different.pop("dtypes")
     if dtypes and dtypes[0] == "float64":
         notes = "; ".join(filter(None, [notes, FLOAT64]))
@@ -168,6 +178,9 @@ def verdict(check, case, dtype, got, expected, files):
 FLOAT64 = (
     "float32 came in, so somewhere a float64 got in between: a NumPy scalar such as np.sqrt(64) (use math.sqrt), "
     "or an array made without dtype=x.dtype"
+)
+FEW_DIGITS = (
+    "in float64 it agrees to {} digits only: part of it is computed in float32, or a constant in it has too few digits"
 )
 
 
@@ -184,13 +197,21 @@ def error_words(error):
     """Say what an exception means."""
     if isinstance(error, Finding):
         return str(error)
+    if isinstance(error, SystemExit):
+        return "it calls exit(): a function gives its result back and lets its caller go on"
+    if isinstance(error, bdb.BdbQuit):
+        return "it stops for the debugger: take breakpoint() out"
     if isinstance(error, RecursionError):
         return "RecursionError: it calls itself without end"
     if isinstance(error, MemoryError):
         return f"it asks for more memory than it is given ({str(error) or 'MemoryError'})"
     if isinstance(error, EOFError):
         return "it reads from the keyboard (input): the numbers come as arguments"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        words = str(error)
+    except Exception:
+        words = ""
+    return f"{type(error).__name__}: {words[:LONGEST]}" if words else type(error).__name__
 
 
 def _place(error, files):

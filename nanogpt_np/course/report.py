@@ -33,6 +33,9 @@ def lines(graded):
                 yield f"              {line}"
         if result.status == INCORRECT:
             told |= {check.functions, result.problem}
+        if result.status == CORRECT and result.notes and (check.functions, "note") not in told:
+            yield from _wrapped(f"{'':14}note  ", result.notes)
+            told.add((check.functions, "note"))
 
 
 def details(result):
@@ -86,7 +89,8 @@ def passed(all_graded):
 
 
 def _wrapped(lead, text):
-    """Return `text` as lines, the later ones under the first; line ends in it stay."""
+    """Return `text` as lines, the later ones under the first; line ends in it stay, other control characters show."""
+    text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     found = []
     for part in text.split("\n"):
         found += textwrap.wrap(part, WIDTH - len(lead), break_long_words=False, break_on_hyphens=False) or [""]

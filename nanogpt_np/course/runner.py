@@ -4,10 +4,12 @@ This keeps a student's mistakes from harming the grader: loops without end, cras
 against malice: the code runs as whoever grades, and can read and write what they can.
 """
 
+import contextlib
 import json
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .assignment import Assignment, Check, assignments
-from .judge import INCOMPLETE, INCORRECT, Result
+from .judge import CORRECT, INCOMPLETE, INCORRECT, Result
 
-SECONDS = 5  # for a check
-START = 30  # seconds that Python and NumPy may take to start
+SECONDS = 10  # for a check
+START = 120  # seconds that Python and NumPy may take to start on a busy machine
+SILENT = 10  # seconds after its time is over in which a process should have ended itself
+LAST_WORDS = 100_000  # bytes of a process's standard error that are read when it has ended too soon
 
 
 @dataclass
@@ -64,6 +68,10 @@ def grade_one(folder, assignment, seed, seconds):
                 same = [i for i in left if i not in results and checks[i].functions == died[-1]]
                 results |= {i: Result(INCORRECT, "not tried, after two that did not come to their end") for i in same}
         left = [i for i in left if i not in results]
+    wrong = {check.functions for i, check in enumerate(checks) if results[i].status != CORRECT}
+    for i, check in enumerate(checks):
+        if check.functions in wrong and results[i].status == CORRECT:
+            results[i].notes = ""  # on digits: where another check fails, what is wrong there explains them
     return [(check, results[i]) for i, check in enumerate(checks)]
 
 
@@ -75,17 +83,18 @@ def files_of(assignment):
 
 def work(job, folder):
     """Run a worker to its end -> ({check: result}, the check it died in or None, the Result that says why)"""
-    results, printed, begun, why, whole = {}, {}, None, None, False
-    limit = job["seconds"] + START
+    results, printed, begun, why, whole, started, silent = {}, {}, None, None, False, False, False
     with tempfile.TemporaryFile() as errors:
         process = start(job, errors)
-        for message in messages(process, limit):
+        for message in messages(process, job["seconds"] + SILENT):
             if "begin" in message:
-                begun = message["begin"]
+                begun, started = message["begin"], True
             elif "printed" in message:
                 printed[message["check"]] = printed.get(message["check"], "") + message["printed"]
             elif "end" in message:
                 whole = True
+            elif "silent" in message:
+                silent = True
             elif "bug" in message:
                 raise RuntimeError(f"the grader itself failed:\n{message['bug']}")
             elif "all" in message:
@@ -94,8 +103,11 @@ def work(job, folder):
                 begun = message["check"]
                 results[begun] = Result(**message["result"])
         if not whole:
-            errors.seek(0)
-            why = end_in_words(process.returncode, errors.read().decode("utf-8", "replace"), job["seconds"], folder)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - LAST_WORDS))
+            last = errors.read().decode("utf-8", "replace")
+            if not started:
+                raise RuntimeError(f"the grader's own process did not start:\n{last}")
+            why = end_in_words(process.returncode, last, job["seconds"], folder, silent)
     for index, text in printed.items():
         for result in [results[index]] if index in results else [why] if why and index == begun else []:
             result.printed = text
@@ -113,14 +125,16 @@ def start(job, errors):
         stderr=errors,
         text=True,
         encoding="utf-8",
+        start_new_session=True,  # so that what it starts can be ended with it, and Ctrl-C reaches this process alone
     )
-    process.stdin.write(json.dumps(job) + "\n")
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # if it has ended already, that it sent nothing says so
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.close()
     return process
 
 
 def messages(process, limit):
-    """Yield what a worker sends until it ends; kill it if it is silent for `limit` seconds."""
+    """Yield what a worker sends until it ends; kill it, and what it started, then or if it is silent for `limit` s."""
     lines = queue.Queue()
 
     def read():
@@ -131,26 +145,39 @@ def messages(process, limit):
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        while (line := lines.get(timeout=limit)) is not None:
-            yield json.loads(line)
+        line = lines.get(timeout=START)
+        while line is not None:
+            yield (message := json.loads(line))
+            if "end" in message:  # whatever a student's threads may still do
+                return
+            line = lines.get(timeout=limit)
         process.wait(timeout=limit)
     except (queue.Empty, subprocess.TimeoutExpired):
-        pass
+        yield {"silent": True}
     finally:
-        process.kill()
-        process.wait()
-        reader.join()
-        process.stdout.close()
+        end(process)
+        reader.join(timeout=1)
+        if not reader.is_alive():
+            process.stdout.close()
 
 
-def end_in_words(code, errors, seconds, folder):
+def end(process):
+    """End a process and those that it started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def end_in_words(code, errors, seconds, folder, silent=False):
     """Return a Result that says why a worker ended before its work was done, and in which line of the student's."""
     line = ""
     for name, number in re.findall(r'File "([^"]+)", line (\d+)', errors):  # most recent call first
         if Path(name).parent == folder:
             line = f"line {number} of {Path(name).name}"
             break
-    if "Timeout (" in errors:
+    if silent or "Timeout (" in errors:
         words = f"it was not done after {seconds} seconds: is there a loop that never ends?"
     elif "Fatal Python error" in errors:
         words = f"it crashed Python: {re.search('Fatal Python error: (.*)', errors)[1]}"

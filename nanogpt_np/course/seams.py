@@ -18,6 +18,7 @@ from importlib import import_module
 import numpy as np
 
 PACKAGE = __package__.rpartition(".")[0]
+UNCHANGING = {int, float, bool, str, bytes, type(None)}
 
 
 class Finding(Exception):
@@ -62,7 +63,7 @@ def pick(namespace, where, file):
     versions = {where: version}
     if outer:
         cls, module = find(where)[0], where.partition(":")[0]
-        helpers = vars(holder).keys() - vars(cls).keys() - {"__dict__", "__weakref__", "__hash__"}
+        helpers = [h for h in vars(holder).keys() - vars(cls).keys() - cls.__annotations__.keys() if h[:2] != "__"]
         versions |= {f"{module}:{'.'.join([*outer, h])}": vars(holder)[h] for h in helpers}
     return versions
 
@@ -77,7 +78,11 @@ def _same_parameters(version, where):
             raise Finding(f"class {short(where)} has no method {missing[0]}")
         pairs += [(getattr(version, m), getattr(own(where), m), f"{short(where)}.{m}") for m in methods]
     for given, ours, name in pairs:
-        wanted, have = inspect.signature(ours), inspect.signature(given)
+        wanted = inspect.signature(ours)
+        try:
+            have = inspect.signature(given)
+        except (TypeError, ValueError):  # of a NumPy function, or what else is written in C
+            raise Finding(f"{name} must be written with def, with the parameters {_shown(wanted)}") from None
         common = list(have.parameters.values())[: len(wanted.parameters)]
         rest = list(have.parameters.values())[len(wanted.parameters) :]
         same = [(p.name, p.kind) for p in common] == [(p.name, p.kind) for p in wanted.parameters.values()]
@@ -128,10 +133,10 @@ def guarded(version, where, *, writes, notes):
             given = signature.bind(*args, **kwargs).arguments
         except TypeError:
             given = {}
-        before = [] if writes else [(label, a, a.tobytes()) for label, a in _arrays(given)]
+        before = [] if writes else [(label, value, _content(value)) for label, value in _written_to(given)]
         result = version(*args, **kwargs)
-        for label, array, old in before:
-            if array.tobytes() != old:
+        for label, value, old in before:
+            if _content(value) != old:
                 raise Finding(f"{name} writes into its argument {label}: others still need what was in it")
         if result is None:
             notes.add(f"{name} gave back None: does every way through it end in a `return`?")
@@ -143,25 +148,34 @@ def guarded(version, where, *, writes, notes):
     return call
 
 
-def _arrays(given):
-    """Yield (label, array) of all arrays in the arguments of a call; of `self` only where it cannot change."""
+def _written_to(given):
+    """Yield (label, value) of all that a call could write into: arrays, lists, dicts; `self` only if it is frozen."""
     for label, value in given.items():
         if label != "self" or (is_dataclass(value) and value.__dataclass_params__.frozen):
-            yield from _arrays_in(label, value)
+            yield from _parts(label, value)
 
 
-def _arrays_in(label, value):
-    if isinstance(value, np.ndarray):
+def _parts(label, value):
+    if isinstance(value, np.ndarray) or type(value) in (list, dict):  # a Recorder is a dict that is there to change
         yield label, value
-    elif isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list)):
         for i, item in enumerate(value):
-            yield from _arrays_in(f"{label}[{i}]", item)
+            if type(item) not in UNCHANGING:
+                yield from _parts(f"{label}[{i}]", item)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _arrays_in(f"{label}[{key!r}]", item)
+            if type(item) not in UNCHANGING:
+                yield from _parts(f"{label}[{key!r}]", item)
     elif is_dataclass(value) and not isinstance(value, type):
         for part in fields(value):
-            yield from _arrays_in(f"{label}.{part.name}", getattr(value, part.name))
+            yield from _parts(f"{label}.{part.name}", getattr(value, part.name))
+
+
+def _content(value):
+    """Return what a later look is compared with: the bytes of an array, or which objects a list or dict holds."""
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    return list(map(id, value)), list(map(id, value.values())) if isinstance(value, dict) else None
 
 
 def edited(where, edits):

@@ -7,10 +7,13 @@ like. That is to catch a shortcut, not a cheat: the file is searched for imports
 import ast
 import linecache
 import re
+import sys
 import tokenize
 import traceback
 import types
 from pathlib import Path
+
+import numpy as np
 
 from . import seams
 from .assignment import assignments
@@ -18,7 +21,7 @@ from .judge import error_words
 from .seams import Finding
 
 ALLOWED = ("nanogpt_np.trace", "nanogpt_np.config")
-FORBIDDEN = ("nanogpt_np", "torch", "transformers", "tensorflow", "jax", "keras", "tiktoken")
+FORBIDDEN = ("nanogpt_np", "torch", "transformers", "tensorflow", "jax", "keras", "autograd", "tiktoken", "tokenizers")
 
 
 def versions(folder, check):
@@ -57,13 +60,19 @@ def load(path):
     module = types.ModuleType(path.stem)
     module.__file__ = str(path)
     linecache.checkcache(str(path))
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module  # where dataclasses looks for annotations that are text
     try:
-        exec(compile(source, str(path), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
+        with np.errstate(), np.printoptions():  # what the file sets of them ends with it
+            exec(compile(source, str(path), "exec"), vars(module))
+    except BaseException as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         place = f", line {lines[-1]}" if lines else ""
-        words = "it calls exit()" if isinstance(error, SystemExit) else error_words(error)
-        raise Finding(f"{path.name} fails when it is read{place}: {words}") from error
+        raise Finding(f"{path.name} fails when it is read{place}: {error_words(error)}") from error
+    finally:
+        del sys.modules[path.stem]
+        if before is not None:
+            sys.modules[path.stem] = before
     return module
 
 
@@ -74,8 +83,11 @@ def read(path):
             source = file.read()
         ast.parse(source, str(path))
     except SyntaxError as error:
-        line = f": {error.text.strip()}" if error.text else ""
-        raise Finding(f"{path.name} is no Python: {error.msg}, line {error.lineno}{line}") from None
+        place = f", line {error.lineno}" if error.lineno else "; save it as UTF-8"
+        line = f": {error.text.strip():.100}" if error.text else ""
+        raise Finding(f"{path.name} is no Python: {error.msg}{place}{line}") from None
+    except (RecursionError, MemoryError):
+        raise Finding(f"{path.name} is no Python that can be read: its brackets are too deep") from None
     except (OSError, ValueError) as error:
         raise Finding(f"{path.name} cannot be read: {error}") from None
     return source
@@ -88,7 +100,7 @@ def refuse_the_reference(path, seen=()):
         if name.partition(".")[0] in FORBIDDEN and not allowed:
             raise Finding(
                 f"{path.name} uses {name} in line {line}: what is to be written here may not come from there "
-                f"(allowed are {' and '.join(ALLOWED)})"
+                f"(allowed are: from {' import ..., from '.join(ALLOWED)} import ...)"
             )
         sibling = path.with_name(f"{name.partition('.')[0]}.py")
         if sibling not in (path, *seen) and sibling.is_file():
@@ -99,7 +111,8 @@ def imports(tree):
     """Yield (module, line) of what is imported, also by its name as a text, as importlib wants it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            # import nanogpt_np.trace binds nanogpt_np, the whole of it
+            yield from ((a.name if a.asname else a.name.partition(".")[0], node.lineno) for a in node.names)
         elif isinstance(node, ast.ImportFrom):
             # from nanogpt_np import trace: the module is one of the names
             bare = node.module in ("nanogpt_np", None)

@@ -51,7 +51,7 @@ def grade(job, send):
     sys.stdin = open(os.devnull)  # noqa: SIM115
     limit_memory()
     faulthandler.enable(file=2)
-    files, writes = tuple(str(folder / name) for name in job["files"]), assignment.writes
+    files, writes = tuple(map(str, folder.glob("*.py"))), assignment.writes  # one may import another
 
     with watched(send, None, seconds):
         try:

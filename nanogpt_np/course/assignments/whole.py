@@ -7,9 +7,9 @@ import pkgutil
 from importlib import import_module
 
 from ...generate import generate
-from ...tokenizer import Tokenizer
 from ...weights import load
 from ..assignment import Assignment, Check
+from ..bpe import encode_piece, gpt2_ranks, tokenizer
 
 PARTS = ("a1", "a2", "a3", "a4", "a5", "a6", "a7")
 ASSIGNMENT = Assignment("the whole model, and every part of it yours", {})
@@ -24,13 +24,13 @@ def functions():
 
 
 def prompts(rng):
-    """The one that everything here asks."""
-    yield {"prompt": "The capital of France is"}
+    """The one that everything here asks, as it is cut before it is encoded."""
+    yield {"pieces": [b"The", b" capital", b" of", b" France", b" is"]}
 
 
-def answers(prompt):
-    tokenizer = Tokenizer()
-    return tokenizer.decode(generate(load("facts"), tokenizer.encode(prompt), 1))
+def answers(pieces):
+    ids = [i for piece in pieces for i in encode_piece(gpt2_ranks(), piece)]
+    return tokenizer().decode(generate(load("facts"), ids, 1))
 
 
 ASSIGNMENT.checks.append(
