@@ -146,6 +146,8 @@ def test_every_module_of_the_model_is_in_the_reading_order():
     commands_only = {"__init__", "__main__", "cli", "show", "inventory", "benchmark", "benchmark_report", "racers"}
     for path in (ROOT / "nanogpt_np").glob("*.py"):
         assert (f"nanogpt_np/{path.name}" in README) == (path.stem not in commands_only), path.name
+    for path in (ROOT / "nanogpt_np").glob("*/__init__.py"):
+        assert f"nanogpt_np/{path.parent.name}/__init__.py" in README, path.parent.name
 
 
 def test_every_link_of_the_readme_leads_somewhere():

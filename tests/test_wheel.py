@@ -43,6 +43,8 @@ def test_the_wheel_holds_the_data_and_no_tests(wheel):
     data = ("data/r50k_base.tiktoken", "data/NOTICE", "data/countries.csv", "data/templates.txt", "py.typed")
     for needed in (f"nanogpt_np/{name}" for name in data):
         assert needed in names
+    stubs = sorted(path.name for path in (ROOT / "nanogpt_np" / "course" / "stubs").glob("*.py"))
+    assert stubs and stubs == sorted(Path(n).name for n in names if n.startswith("nanogpt_np/course/stubs/"))
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert [name for name in names if name.endswith(".safetensors")] == ["nanogpt_np/models/facts/model.safetensors"]
     assert not [name for name in names if not name.startswith(("nanogpt_np/", "nanogpt_np-", "nanogpt_np_"))]
@@ -64,6 +66,14 @@ def test_an_installed_wheel_generates_from_another_directory(environment, tmp_pa
     run(environment / "python", "-c", make, cwd=tmp_path)
     done = run(environment / "nanogpt-np", "generate", PROMPT, "-n", "3", "--model", "small", cwd=tmp_path)
     assert done.stdout.strip() and done.stderr.startswith("model: small (local checkpoint")
+
+
+def test_an_installed_wheel_hands_out_the_course_and_grades_it(environment, tmp_path):
+    run(environment / "nanogpt-np", "course", "new", "mine", cwd=tmp_path)
+    answer = run(environment / "python", "-m", "nanogpt_np", "course", "answer", "a2", "--yes", cwd=tmp_path).stdout
+    (tmp_path / "mine" / "a2_layernorm.py").write_text(answer, encoding="utf-8")
+    out = run(environment / "nanogpt-np", "course", "grade", "mine", "a2", cwd=tmp_path).stdout
+    assert "0 INCORRECT, 0 INCOMPLETE" in out
 
 
 def test_the_wheel_brings_numpy_safetensors_and_tiktoken_and_nothing_that_trains(environment, tmp_path):

@@ -6,5 +6,5 @@ to run the model, and ``import nanogpt_np`` loads none of it.
 Read the files in this order: `assignment` (what an assignment is), `assignments/a2_layernorm` (one of them, the
 pattern for all), `stubs/` (what a student gets), `seams` (the student's functions in the places of ours), `judge` and
 `compare` (what a check does), `student` (reading a student's file), `worker` and `runner` (in a process of its own),
-`report`, `answers`, `__main__` (the command line).
+`report`, `answers`, `bpe` (the one answer that the package does not hold), `__main__` (the command line).
 """

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def _hint(parser, assignment, rung, function):
         parser.error(f"{assignment.name} has no function {function!r}; there are: {', '.join(hints)}")
     for name, steps in hints.items():
         if function in (None, name):
-            print(f"{name}: {steps[rung - 1]}")
+            print(textwrap.fill(f"{name}: {steps[rung - 1]}", 116, break_long_words=False, break_on_hyphens=False))
     return 0
 
 
