@@ -91,7 +91,8 @@ class Assignment:
         `words` go on from "This is what comes out when ...". Each old text stands in the source exactly once.
         """
         where = self.where(function)
-        self.mistakes.append(Mistake(words, where, functools.partial(seams.edited, where, edits)))
+        version = functools.cache(functools.partial(seams.edited, where, edits))  # compiled once, tried often
+        self.mistakes.append(Mistake(words, where, version))
 
     def wrong_version(self, function, words):
         """Decorate a wrong version of `function` that is no small edit of the package's source."""

@@ -1,0 +1,621 @@
+"""Assignment a3, attention: softmax, the masked average, and the heads around it."""
+
+import numpy as np
+
+from ... import attention
+from ...attention import Attention
+from ...cache import KVCache
+from ...trace import Recorder
+from ..assignment import Assignment
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "attention: every token gathers from itself and the tokens before it",
+    {
+        "attention:softmax": (
+            "What are exp(0), exp(1) and their shares of the sum of both? And what does NumPy say to np.exp(1000.0)? "
+            "Which number could be taken off both 1000 and 1001 so that the shares stay what they are?",
+            "Each row is for itself: take its own largest number off first, so that the largest exp is exp(0) = 1. "
+            "Both the largest number and the sum are over the last axis, and keepdims=True keeps them as (..., 1).",
+            "Three lines: x minus x.max over axis=-1 with keepdims=True, as a new array; np.exp of that; and that "
+            "divided by its own sum over the same axis, again with keepdims=True.",
+        ),
+        "attention:attend": (
+            "With 2 queries and 4 keys, draw the table of scores: which place does the first query stand at, and "
+            "which keys may it see? What must stand at the others so that softmax makes 0 of them?",
+            "scores is one matrix product of q and the keys with their last two axes exchanged (np.swapaxes(keys, -1, "
+            "-2), not .T, which turns all axes around). The first S - T columns are open to every query; the last T "
+            "columns are a square with its upper right corner closed. np.tri(T, S, k=...) draws both at once.",
+            "np.tri(T, S, S - T, dtype=bool) is True where a query may look; np.where puts -math.inf elsewhere. Then "
+            "announce, softmax, announce, and one more matrix product: the pattern with the values.",
+        ),
+        "attention:Attention.__call__": (
+            "What shape has x @ c_attn_weight, and which of its columns belong to the key of head 1 if C = 6 and "
+            "H = 2? Which axis must stand before which so that `@` treats each head's (T, D) as a matrix of its own?",
+            "Two cuts by reshape: (..., T, 3C) into (..., T, 3, H, D), and then one of the three each. A reshape only "
+            "cuts, it never moves: to bring H before T it takes np.swapaxes(q, -2, -3), and on the way back the "
+            "same again before the heads can be laid side by side by a reshape to x's shape.",
+            "In order: product and bias, announce; cut into three, announce each; swap axes of each; one call of "
+            "`remember` with k and v; attend(...) with q times self.scale, what `remember` gave back, and trace; "
+            "swap back, announce as hook_z; reshape to x.shape, announce as hook_merged; product and bias.",
+        ),
+    },
+)
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+def tables(rng):
+    """A row, a table in which rows and columns tell apart, what is masked, what is far apart, and more axes."""
+    yield {"x": np.array([[0.0, 1.0]])}
+    yield {"x": np.array([[1.0, 2.0, 4.0], [5.0, 3.0, 0.5]])}
+    yield {"x": np.array([[2.0, -np.inf], [1.0, 2.0]])}
+    yield {"x": np.array([[0.0, 1000.0]])}
+    yield {"x": plain(rng, 4)}
+    yield {"x": plain(rng, 2, 3, 4) * 3}
+
+
+@ASSIGNMENT.check("softmax", "gives exp(x) / (the sum of exp(x) over its row)", tables)
+def shares(x):
+    return attention.softmax(x)
+
+
+@ASSIGNMENT.check("softmax", "each row of the last axis sums to 1, and no weight is below 0", tables)
+def rows_sum_to_1(x):
+    weights = attention.softmax(x)
+    return {"sum of each row": weights.sum(axis=-1), "weights below 0": int((weights < 0).sum())}
+
+
+def shifts(rng):
+    """Rows of quarters, which stay exact in float32 when 1000 is added."""
+    for by in (1000.0, -1000.0):
+        yield {"x": np.array([[0.0, 1.0]]), "added": by}
+        yield {"x": np.round(4 * plain(rng, 3, 4)) / 4, "added": by}
+
+
+@ASSIGNMENT.check("softmax", "the same number added to a whole row changes nothing, were it 1000 or -1000", shifts)
+def shifted(x, added):
+    return {"what it changes": attention.softmax(x + added) - attention.softmax(x)}
+
+
+def far_apart(rng):
+    """A row, and others with numbers so large that exp of the distance is 0."""
+    yield {"x": np.array([[0.0, 1.0]]), "others": np.array([[2000.0, 2001.0]])}
+    yield {"x": plain(rng, 2, 3), "others": np.array([[-3000.0, 0.0, 3000.0]])}
+
+
+@ASSIGNMENT.check("softmax", "a row's weights do not depend on the rows beside it", far_apart)
+def rows_alone(x, others):
+    beside = attention.softmax(np.concatenate([x, others]))[: len(x)]
+    return {"what the others change in it": beside - attention.softmax(x)}
+
+
+def prompts(rng):
+    """A small random model and ids for it: one token, a prompt, a batch."""
+    for shape in ((1,), (4,), (2, 5)):
+        yield {"model": small_model(rng, scale_attn_by_inverse_layer_idx=len(shape) == 2), "ids": ids(rng, *shape)}
+
+
+@ASSIGNMENT.check("softmax", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def softmax_in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+def of_those(acts, *names):
+    """Return which of the names were announced, and with them what."""
+    there = {f"hook_{name}": acts[f"hook_{name}"] for name in names if f"hook_{name}" in acts}
+    return {"the names announced": list(there), **there}
+
+
+# --- attend -------------------------------------------------------------------------------------------------
+
+
+def lookups(rng):
+    """By hand; a token after two that a cache holds; all at once; two after a cache; heads; prompts and heads."""
+    ones = np.ones((2, 1))
+    yield {"q": ones, "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]])}
+    yield {"q": ones[:1], "keys": np.array([[1.0], [0.0], [2.0]]), "values": np.array([[10.0], [20.0], [40.0]])}
+    yield {"q": 2 * ones, "keys": np.array([[1.0], [0.0], [2.0]]), "values": np.array([[10.0], [20.0], [40.0]])}
+    for *heads, T, S, D in ((3, 3, 2), (3, 5, 4), (2, 3, 3, 4), (2, 3, 2, 5, 4)):
+        yield {"q": plain(rng, *heads, T, D), "keys": plain(rng, *heads, S, D), "values": plain(rng, *heads, S, D)}
+
+
+@ASSIGNMENT.check("attend", "gives softmax(q @ keys.T, later keys at -inf) @ values", lookups)
+def found(q, keys, values, trace):
+    return attention.attend(q, keys, values, trace)
+
+
+def futures(rng):
+    """Two queries, of which the first may not see the last key; scores so low that no mask but -inf is lower."""
+    few = {"q": np.ones((2, 1)), "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]])}
+    yield {**few, "key": np.array([5.0]), "value": np.array([90.0])}
+    low = {"q": np.array([[-1e6], [-1e6]]), "keys": np.array([[1e6], [0.0]]), "values": np.array([[1.0], [2.0]])}
+    yield {**low, "key": np.array([0.0]), "value": np.array([90.0])}
+    some = {"q": plain(rng, 3, 2), "keys": plain(rng, 5, 2), "values": plain(rng, 5, 2)}
+    yield {**some, "key": np.array([9.0, -9.0]), "value": np.array([50.0, -50.0])}
+
+
+@ASSIGNMENT.check("attend", "another key and value of the last token change nothing for the queries before it", futures)
+def no_future(q, keys, values, key, value):
+    others = [np.concatenate([a[:-1], new[None]]) for a, new in ((keys, key), (values, value))]
+    before, after = attention.attend(q, keys, values), attention.attend(q, *others)
+    return {"what they change for the queries before": (after - before)[:-1]}
+
+
+def starts(rng):
+    """Prompts without a cache."""
+    yield {"q": np.ones((1, 1)), "keys": np.array([[3.0]]), "values": np.array([[10.0]])}
+    yield {"q": np.ones((2, 1)), "keys": np.array([[3.0], [4.0]]), "values": np.array([[10.0], [20.0]])}
+    yield {"q": plain(rng, 2, 3, 4), "keys": plain(rng, 2, 3, 4), "values": plain(rng, 2, 3, 4)}
+
+
+@ASSIGNMENT.check("attend", "the very first token finds its own value, whole: there is nothing else it may see", starts)
+def the_first(q, keys, values):
+    return {"what the first query finds": attention.attend(q, keys, values)[..., 0, :]}
+
+
+def equal_values(rng):
+    """Any queries and keys, and one and the same value everywhere."""
+    yield {"q": np.ones((2, 1)), "keys": np.array([[1.0], [2.0]]), "value": 7.0}
+    yield {"q": plain(rng, 2, 3, 4), "keys": plain(rng, 2, 5, 4), "value": -3.0}
+
+
+@ASSIGNMENT.check(
+    "attend", "it is an average: where all values are equal, every query finds just that value", equal_values
+)
+def an_average(q, keys, value):
+    return attention.attend(q, keys, np.full_like(keys, value))
+
+
+def passes(rng):
+    """A whole pass, of which the last T queries are asked again."""
+    yield {"q": np.ones((2, 1)), "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]]), "T": 1}
+    yield {"q": np.ones((3, 1)), "keys": np.array([[0.0], [1.0], [2.0]]), "values": np.eye(3)[:, 1:2] * 10, "T": 2}
+    yield {"q": plain(rng, 2, 5, 3), "keys": plain(rng, 2, 5, 3), "values": plain(rng, 2, 5, 3), "T": 3}
+
+
+@ASSIGNMENT.check("attend", "the last T queries alone, as with a cache, find what they find among all S", passes)
+def after_a_cache(q, keys, values, T):
+    alone = attention.attend(q[..., -T:, :], keys, values)
+    return {"alone, less the same rows of all": alone - attention.attend(q, keys, values)[..., -T:, :]}
+
+
+@ASSIGNMENT.check("attend", "announces the scores, -inf where a key is later, and the pattern", lookups)
+def announced_tables(q, keys, values):
+    acts = Recorder()
+    attention.attend(q, keys, values, acts)
+    if "hook_attn_scores" in acts:  # the lowest number there is does as well as -inf; a merely low one does not
+        scores = np.asarray(acts["hook_attn_scores"])
+        acts["hook_attn_scores"] = np.where(scores < -1e30, -np.inf, np.maximum(scores, -1000))
+    return of_those(acts, "attn_scores", "pattern")
+
+
+def replaced(*names):
+    """Return cases of small lookups in which a tensor is replaced by zeros on its way."""
+
+    def cases(rng):
+        for name in names:
+            few = {"q": np.ones((2, 1)), "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]])}
+            yield {**few, "name": name}
+
+    return cases
+
+
+@ASSIGNMENT.check(
+    "attend",
+    "goes on with what trace gives back: x = trace(name, x)",
+    replaced("hook_attn_scores", "hook_pattern"),
+)
+def patched_tables(q, keys, values, name):
+    zeros = attention.attend(q, keys, values, lambda n, a: np.zeros_like(a) if n == name else a)
+    return {f"what is found with zeros as {name}": zeros}
+
+
+@ASSIGNMENT.check("attend", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def attend_in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+def cut_prompts(rng):
+    """A small random model, ids for it, and where they are cut into two passes with a cache."""
+    for shape, cut in (((2,), 1), ((5,), 3), ((2, 5), 2)):
+        yield {"model": small_model(rng), "ids": ids(rng, *shape), "cut": cut}
+
+
+def in_two(model, ids, cut):
+    cache = KVCache(model.config)
+    return np.concatenate([model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)], axis=-2)
+
+
+@ASSIGNMENT.check("attend", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
+def attend_with_a_cache(model, ids, cut):
+    return in_two(model, ids, cut)
+
+
+# --- Attention ----------------------------------------------------------------------------------------------
+
+
+def weights(rng, C, n_head, scale):
+    """Return the fields of an Attention, of random numbers."""
+    sizes = {"c_attn_weight": (C, 3 * C), "c_attn_bias": (3 * C,), "c_proj_weight": (C, C), "c_proj_bias": (C,)}
+    return {**{name: plain(rng, *size) for name, size in sizes.items()}, "n_head": n_head, "scale": scale}
+
+
+def one_column(bias=(0.0, 0.0, 0.0), proj=1.0, proj_bias=0.0):
+    """Return the fields of an Attention with C = 1, in which q = x, k = 2x and v = 10x, and the biases."""
+    return {
+        "c_attn_weight": np.array([[1.0, 2.0, 10.0]]),
+        "c_attn_bias": np.array(bias),
+        "c_proj_weight": np.array([[proj]]),
+        "c_proj_bias": np.array([proj_bias]),
+        "n_head": 1,
+        "scale": 0.5,
+    }
+
+
+def layers(rng):
+    """By hand with one column; two heads of one column; sizes that all differ; a batch."""
+    yield {"x": np.array([[1.0]]), **one_column()}
+    yield {"x": np.array([[1.0], [2.0]]), **one_column()}
+    yield {"x": np.array([[1.0], [2.0]]), **one_column(bias=(1.0, 0.5, 3.0))}
+    yield {"x": np.array([[1.0], [2.0]]), **one_column(proj=3.0)}
+    yield {"x": np.array([[1.0], [2.0]]), **one_column(proj_bias=4.0)}
+    yield {"x": plain(rng, 2, 2), **weights(rng, 2, 2, 1.0)}
+    yield {"x": plain(rng, 4, 6), **weights(rng, 6, 2, 0.4)}
+    yield {"x": plain(rng, 2, 5, 6), **weights(rng, 6, 3, 0.7)}
+
+
+@ASSIGNMENT.check("Attention.__call__", "gives (the heads' finds, side by side) @ c_proj_weight + c_proj_bias", layers)
+def output(x, trace, **fields):
+    return Attention(**fields)(x, trace=trace)
+
+
+def last_tokens(rng):
+    """A prompt and another last token for it."""
+    yield {"x": np.array([[1.0], [2.0]]), "token": np.array([-7.0]), **one_column()}
+    yield {"x": plain(rng, 4, 6), "token": 5 * plain(rng, 6), **weights(rng, 6, 2, 0.4)}
+
+
+@ASSIGNMENT.check("Attention.__call__", "a later token does not change an earlier one's output", last_tokens)
+def causal(x, token, **fields):
+    layer = Attention(**fields)
+    change = layer(np.concatenate([x[:-1], token[None]])) - layer(x)
+    return {"what another last token changes in those before": change[:-1]}
+
+
+def heads(rng):
+    """Layers whose output projection changes nothing, and the head whose values are raised."""
+    for C, n_head, head in ((2, 2, 0), (6, 2, 1), (6, 3, 1)):
+        same = {"c_proj_weight": np.eye(C), "c_proj_bias": np.zeros(C)}
+        yield {"x": plain(rng, 3, C), "head": head, **weights(rng, C, n_head, 0.4), **same}
+
+
+@ASSIGNMENT.check(
+    "Attention.__call__",
+    "a head's values raised by 1 raise that head's D columns of merged by 1, and no others",
+    heads,
+)
+def heads_apart(x, head, **fields):
+    C, D = x.shape[-1], x.shape[-1] // fields["n_head"]
+    columns = np.arange(3 * C)
+    raised = (columns >= 2 * C + head * D) & (columns < 2 * C + (head + 1) * D)
+    bias = fields["c_attn_bias"]
+    higher = {**fields, "c_attn_bias": bias + raised.astype(bias.dtype)}
+    return {f"what head {head} changes in the output": Attention(**higher)(x) - Attention(**fields)(x)}
+
+
+def memories(rng):
+    """A token or two, and the keys and values of tokens before them."""
+    old = {"old_keys": np.array([[[3.0]]]), "old_values": np.array([[[-5.0]]])}
+    yield {"x": np.array([[1.0]]), **old, **one_column()}
+    for shape, H, S in (((2, 6), 2, 3), ((2, 3, 6), 3, 2)):
+        past = (*shape[:-2], H, S, 6 // H)
+        old = {"old_keys": plain(rng, *past), "old_values": plain(rng, *past)}
+        yield {"x": plain(rng, *shape), **old, **weights(rng, 6, H, 0.4)}
+
+
+@ASSIGNMENT.check(
+    "Attention.__call__",
+    "hands k and v (..., H, T, D) to remember, once, and attends to all that it gives back",
+    memories,
+)
+def remembers(x, old_keys, old_values, **fields):
+    given = []
+
+    def remember(k, v):
+        given.append({"the keys that remember got": k, "the values that remember got": v})
+        return tuple(np.concatenate(pair, axis=-2) for pair in ((old_keys, k), (old_values, v)))
+
+    out = Attention(**fields)(x, remember)
+    return {"calls of remember": len(given), **(given[0] if given else {}), "the output": out}
+
+
+@ASSIGNMENT.check("Attention.__call__", "announces qkv, q, k, v, z and merged as they are, and attend's tables", layers)
+def announced(x, **fields):
+    acts = Recorder()
+    Attention(**fields)(x, trace=acts)
+    return of_those(acts, "qkv", "q", "k", "v", "attn_scores", "pattern", "z", "merged")
+
+
+def on_their_way(rng):
+    """Each of the announced tensors, to be changed on its way."""
+    for name in ("qkv", "q", "k", "v", "z", "merged"):
+        yield {
+            "x": np.array([[1.0], [2.0]]),
+            "name": f"hook_{name}",
+            **one_column(bias=(1.0, 0.5, 3.0), proj_bias=4.0),
+        }
+
+
+@ASSIGNMENT.check("Attention.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
+def patched(x, name, **fields):
+    zeros = Attention(**fields)(x, trace=lambda n, a: np.zeros_like(a) if n == name else a)
+    return {f"the output with zeros as {name}": zeros}
+
+
+@ASSIGNMENT.check("Attention.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+@ASSIGNMENT.check(
+    "Attention.__call__", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts
+)
+def with_a_cache(model, ids, cut):
+    return in_two(model, ids, cut)
+
+
+# --- known mistakes -----------------------------------------------------------------------------------------
+
+
+def wrong(function, words, *edits):
+    ASSIGNMENT.mistake(function, words, *edits)
+
+
+LARGEST, SUM, EXP = "x.max(axis=-1, keepdims=True)", "e.sum(axis=-1, keepdims=True)", "np.exp(e, out=e)"
+wrong(
+    "softmax",
+    "softmax goes over the wrong axis: the columns sum to 1, not the rows (axis=-1 is the row)",
+    (LARGEST, "x.max(axis=0, keepdims=True)"),
+    (SUM, "e.sum(axis=0, keepdims=True)"),
+)
+wrong(
+    "softmax",
+    "softmax goes over the last axis but one: the columns sum to 1, not the rows",
+    (LARGEST, "x.max(axis=-min(2, x.ndim), keepdims=True)"),
+    (SUM, "e.sum(axis=-min(2, x.ndim), keepdims=True)"),
+)
+wrong(
+    "softmax", "exp gets the numbers as they are: exp(1000) overflows, and infinity / infinity is nan", (LARGEST, "0")
+)
+wrong(
+    "softmax",
+    "the largest number of all rows is taken off, not each row's own: a row far below it becomes 0 / 0",
+    (LARGEST, "x.max()"),
+)
+wrong("softmax", "the row's mean is taken off, not its largest number", (LARGEST, "x.mean(axis=-1, keepdims=True)"))
+wrong("softmax", "the smallest number is taken off, not the largest", (LARGEST, "x.min(axis=-1, keepdims=True)"))
+wrong("softmax", "the sum is over all numbers, not over each row", (SUM, "e.sum()"))
+wrong("softmax", "exp is taken, but not divided by its sum", (f"e /= {SUM}", "pass"))
+wrong("softmax", "the numbers are divided by their sum without exp", (EXP, "e += x.max(axis=-1, keepdims=True)"))
+wrong("softmax", "the powers are of 2, not of e", (EXP, "np.exp2(e, out=e)"))
+wrong("softmax", "the logarithm of the weights comes back (log-softmax)", ("return e", "return np.log(e)"))
+wrong(
+    "softmax",
+    "each number is bent on its own (a sigmoid): a row does not sum to 1",
+    (f"e = x - {LARGEST}", "e = -x"),
+    (f"e /= {SUM}", "e = 1 / (1 + e)"),
+)
+
+SCORES = "q @ np.swapaxes(keys, -1, -2)"
+MASK = "np.copyto(scores[..., S - T :], -math.inf, where=later)"
+PATTERN = 'trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))'
+wrong("attend", "there is no mask: every token sees the tokens after it", (MASK, "pass"))
+wrong(
+    "attend",
+    "the mask is off by one: a token may not see itself",
+    ("~np.tri(T, dtype=bool)", "~np.tri(T, k=-1, dtype=bool)"),
+)
+wrong(
+    "attend",
+    "the mask is off by one: a token sees the one after it",
+    ("~np.tri(T, dtype=bool)", "~np.tri(T, k=1, dtype=bool)"),
+)
+wrong(
+    "attend",
+    "the mask is the wrong way round: a token sees itself and what comes later",
+    ("~np.tri(T, dtype=bool)", "~np.tri(T, dtype=bool).T"),
+)
+wrong("attend", "masked scores are set to 0, not to -inf: exp(0) is 1", ("-math.inf", "0"))
+wrong(
+    "attend", "the mask is a low number, such as -1e4 or -1e9, where a score can be lower still", ("-math.inf", "-1e9")
+)
+wrong(
+    "attend",
+    "the mask forgets the cache: query t sees keys 0 to t, though S - T tokens came before it (np.tri(T, S))",
+    (MASK, "np.copyto(scores, -math.inf, where=~np.tri(T, S, dtype=bool))"),
+)
+wrong(
+    "attend",
+    "the mask is a square, T by T: with a cache there are more keys than queries",
+    (MASK, "np.copyto(scores, -math.inf, where=later)"),
+)
+wrong(
+    "attend",
+    "the mask is a square, S by S: with a cache there are fewer queries than keys",
+    (MASK, "np.copyto(scores, -math.inf, where=~np.tri(S, dtype=bool))"),
+)
+wrong("attend", "the mask stands over the first T keys, not over the last T", ("S - T :", ":T"))
+wrong(
+    "attend",
+    "there is no mask as soon as a cache holds something (S is not T)",
+    ("where=later", "where=later & (S == T)"),
+)
+wrong(
+    "attend",
+    "the mask comes after softmax: later tokens get 0, but took their share of each row's sum",
+    (MASK, "pass"),
+    (f"pattern = {PATTERN}", f"pattern = {PATTERN} * np.tri(T, S, S - T, dtype=q.dtype)"),
+)
+wrong(
+    "attend",
+    "the scores are divided by sqrt(D) here too: q comes in scaled",
+    (SCORES, SCORES + " / math.sqrt(q.shape[-1])"),
+)
+wrong(
+    "attend",
+    "queries ask queries: keys are not used",
+    ("scores = " + SCORES, f"scores = 0 * ({SCORES}) + (q * q).sum(-1, keepdims=True)"),
+)
+wrong("attend", "the pattern is applied to the keys, not to the values", ("pattern @ values", "pattern @ keys"))
+wrong(
+    "attend",
+    "the pattern is transposed before it meets the values",
+    ("pattern @ values", "np.swapaxes(pattern, -1, -2) @ values"),
+)
+wrong(
+    "attend",
+    "softmax runs over the queries, not over the keys: the columns of the pattern sum to 1",
+    (PATTERN, PATTERN.replace("softmax(", "(lambda s: np.swapaxes(softmax(np.swapaxes(s, -1, -2)), -1, -2))(")),
+)
+wrong("attend", "there is no softmax: the scores themselves weigh the values", ("-math.inf", "0"), ("softmax", ""))
+wrong(
+    "attend",
+    "the scores are announced before the mask",
+    (MASK, f'scores = trace("hook_attn_scores", scores).copy()\n    {MASK}'),
+    (PATTERN, 'trace("hook_pattern", softmax(scores))'),
+)
+wrong("attend", "nothing is announced", (PATTERN, "softmax(scores)"))
+wrong(
+    "attend",
+    "what trace gives back is not used: x = trace(name, x)",
+    (PATTERN, 'softmax(scores)\n    trace("hook_attn_scores", scores)\n    trace("hook_pattern", pattern)'),
+)
+
+CALL = "Attention.__call__"
+CUT, SWAP = ".reshape(*x.shape[:-1], 3, self.n_head, -1)", "(np.swapaxes(a, -2, -3) for a in (q, k, v))"
+REMEMBER, ATTEND = "keys, values = remember(k, v)", "np.swapaxes(attended(q * self.scale, keys, values, trace), -2, -3)"
+NAMED = {name: f'trace("hook_{name}", heads[..., {i}, :, :])' for i, name in enumerate("qkv")}
+SCALED = "q * self.scale"
+
+
+def order(first, second, third):
+    """Return the edits that take q, k and v from qkv in another order."""
+    places = {first: 0, second: 1, third: 2}
+    return [(text, f'trace("hook_{name}", heads[..., {places[name]}, :, :])') for name, text in NAMED.items()]
+
+
+wrong(CALL, "the scale is forgotten: q times self.scale", (SCALED, "q"))
+wrong(CALL, "the scale is applied twice", (SCALED, "q * self.scale * self.scale"))
+wrong(CALL, "q is divided by the scale, not multiplied: self.scale is 1/sqrt(D) already", (SCALED, "q / self.scale"))
+wrong(CALL, "the scale is 1/sqrt(C), the whole width, not that of a head", (SCALED, "q / math.sqrt(x.shape[-1])"))
+wrong(CALL, "the scale is 1/sqrt(D), whatever self.scale says", (SCALED, "q / math.sqrt(q.shape[-1])"))
+wrong(CALL, "the scale is 1/D, without the root", (SCALED, "q / q.shape[-1]"))
+wrong(CALL, "keys and queries are exchanged: the columns are q, k, v in this order", *order("k", "q", "v"))
+wrong(CALL, "keys and values are exchanged: the columns are q, k, v in this order", *order("q", "v", "k"))
+wrong(CALL, "queries and values are exchanged: the columns are q, k, v in this order", *order("v", "k", "q"))
+wrong(CALL, "the columns are taken as k, v, q: they are q, k, v in this order", *order("k", "v", "q"))
+wrong(CALL, "the columns are taken as v, q, k: they are q, k, v in this order", *order("v", "q", "k"))
+wrong(
+    CALL,
+    "H and D are exchanged in the reshape: (..., D, H), not (..., H, D)",
+    (CUT, ".reshape(*x.shape[:-1], 3, -1, self.n_head)"),
+)
+wrong(
+    CALL,
+    "a head gets every H-th column, not D that stand side by side",
+    (CUT, CUT.replace("self.n_head, -1", "-1, self.n_head") + ".swapaxes(-1, -2)"),
+)
+wrong(
+    CALL,
+    "each head's q, k and v are looked for side by side: the reshape is (..., 3, H, D), not (..., H, 3, D)",
+    (CUT, CUT.replace("3, self.n_head", "self.n_head, 3") + ".swapaxes(-2, -3)"),
+)
+wrong(
+    CALL,
+    "the reshape goes straight to (H, T, D): it mixes tokens, since only a swap of axes brings H before T",
+    (SWAP, "(a.reshape(*a.shape[:-3], a.shape[-2], a.shape[-3], -1) for a in (q, k, v))"),
+)
+wrong(
+    CALL,
+    "the heads are merged without swapping T and H back",
+    (ATTEND, ATTEND.removeprefix("np.swapaxes(").removesuffix(", -2, -3)")),
+)
+wrong(
+    CALL,
+    "the heads are merged without swapping T and H back, after the right hook_z",
+    ("z).reshape(x.shape)", "z).swapaxes(-2, -3).reshape(x.shape)"),
+)
+wrong(
+    CALL,
+    "the heads are merged in the wrong order: column d of every head, then the next",
+    ("z).reshape(x.shape)", "z).swapaxes(-1, -2).reshape(x.shape)"),
+)
+wrong(
+    CALL,
+    "T and H never change places: in each token, the heads attend to one another",
+    (SWAP, "(q, k, v)"),
+    (ATTEND, "attended(q * self.scale, keys, values, trace)"),
+)
+wrong(
+    CALL,
+    "there is one head of all C columns: n_head is not used",
+    (CUT, CUT.replace("self.n_head, -1", "1, -1")),
+)
+wrong(
+    CALL,
+    "the output projection is forgotten: merged @ c_proj_weight + c_proj_bias",
+    ("merged @ self.c_proj_weight", "merged.copy()"),
+    ("    out += self.c_proj_bias\n", ""),
+)
+wrong(CALL, "the output projection's matrix is forgotten", ("merged @ self.c_proj_weight", "merged.copy()"))
+wrong(
+    CALL,
+    "the output projection's matrix is transposed",
+    ("merged @ self.c_proj_weight", "merged @ self.c_proj_weight.T"),
+)
+wrong(CALL, "the bias of q, k and v is forgotten", ("    qkv += self.c_attn_bias\n", ""))
+wrong(CALL, "the bias of the output projection is forgotten", ("    out += self.c_proj_bias\n", ""))
+wrong(
+    CALL,
+    "both biases are forgotten",
+    ("    qkv += self.c_attn_bias\n", ""),
+    ("    out += self.c_proj_bias\n", ""),
+)
+wrong(CALL, "`remember` is never called", (REMEMBER, "keys, values = k, v"))
+wrong(
+    CALL,
+    "`remember` is called, but what it gives back is not used: the tokens before are not seen",
+    (REMEMBER, "remember(k, v)\n    keys, values = k, v"),
+)
+wrong(CALL, "`remember` is called twice", (REMEMBER, "keys, values = remember(k, v)[0], remember(k, v)[1]"))
+wrong(CALL, "`remember` gets values and keys exchanged: remember(k, v)", (REMEMBER, "values, keys = remember(v, k)"))
+wrong(
+    CALL,
+    "`remember` gets k and v before T and H change places",
+    (f"q, k, v = {SWAP}", "q = np.swapaxes(q, -2, -3)"),
+    (REMEMBER, "keys, values = (np.swapaxes(a, -2, -3) for a in remember(k, v))"),
+)
+wrong(CALL, "the residual is added here: x + ... is the block's", ("return out", "return x + out"))
+wrong(
+    CALL,
+    "hook_q is announced after the scale",
+    (NAMED["q"], 'trace("hook_q", heads[..., 0, :, :] * self.scale)'),
+    (SCALED, "q"),
+)
+wrong(
+    CALL,
+    "q, k and v are announced as (..., H, T, D), after the swap",
+    *[(text, f"heads[..., {i}, :, :]") for i, text in enumerate(NAMED.values())],
+    (
+        f"q, k, v = {SWAP}",
+        'q, k, v = (trace(f"hook_{n}", np.swapaxes(a, -2, -3)) for n, a in (("q", q), ("k", k), ("v", v)))',
+    ),
+)
+wrong(CALL, "trace is not handed on to `attend`", ("keys, values, trace)", "keys, values)"))
+wrong(
+    CALL,
+    "what trace gives back is not used: x = trace(name, x)",
+    ("heads = trace(", "given, trace = trace, lambda name, a: [given(name, a), a][1]\n    heads = trace("),
+    ("keys, values, trace)", "keys, values, given)"),
+)

@@ -1,0 +1,186 @@
+"""Assignment a3: other right ways to write attention, and what is told of wrong ones."""
+
+import pytest
+from course_helpers import graded, statuses, with_body
+
+CALL = "Attention.__call__"
+SOFTMAX = {
+    "one expression": "e = np.exp(x - np.max(x, -1)[..., None]); return e / np.sum(e, -1)[..., None]",
+    "float64 inside": """
+        wide = x.astype(np.float64)
+        e = np.exp(wide - wide.max(axis=-1, keepdims=True))
+        return (e / e.sum(axis=-1, keepdims=True)).astype(x.dtype)
+    """,
+    "by logarithms": """
+        with np.errstate(all="ignore"):
+            log_sum = np.logaddexp.reduce(x.astype(np.float64), axis=-1, keepdims=True)
+            return np.exp(x - log_sum).astype(x.dtype)
+    """,
+    "loops": """
+        out = np.empty_like(x)
+        for row in np.ndindex(x.shape[:-1]):
+            top = max(x[row])
+            e = [math.exp(a - top) for a in x[row]]
+            out[row] = [a / sum(e) for a in e]
+        return out
+    """,
+    "float32 whatever comes in": """
+        x = x.astype(np.float32)
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True)
+    """,
+}
+ATTEND = {
+    "einsum and np.where": """
+        T, S = q.shape[-2], keys.shape[-2]
+        places = np.arange(S - T, S)[:, None]
+        scores = np.einsum("...td,...sd->...ts", q, keys)
+        scores = trace("hook_attn_scores", np.where(np.arange(S) <= places, scores, -math.inf).astype(q.dtype))
+        pattern = trace("hook_pattern", softmax(scores))
+        return np.einsum("...ts,...sd->...td", pattern, values)
+    """,
+    "np.triu, the lowest number in place of -inf": """
+        T, S = q.shape[-2], keys.shape[-2]
+        later = np.triu(np.ones((T, S), dtype=bool), k=S - T + 1)
+        scores = np.where(later, np.finfo(q.dtype).min, q @ keys.swapaxes(-1, -2))
+        scores = trace("hook_attn_scores", scores)
+        return trace("hook_pattern", softmax(scores)) @ values
+    """,
+    "a mask that is added": """
+        T, S = q.shape[-2], keys.shape[-2]
+        mask = np.zeros((T, S), q.dtype)
+        for t in range(T):
+            mask[t, S - T + t + 1 :] = -math.inf
+        scores = trace("hook_attn_scores", q @ np.moveaxis(keys, -1, -2) + mask)
+        return trace("hook_pattern", softmax(scores)) @ values
+    """,
+    "float64 inside": """
+        T, S = q.shape[-2], keys.shape[-2]
+        scores = q.astype(np.float64) @ np.swapaxes(keys, -1, -2)
+        scores[..., ~np.tri(T, S, S - T, dtype=bool)] = -np.inf
+        scores = trace("hook_attn_scores", scores.astype(q.dtype))
+        pattern = trace("hook_pattern", softmax(scores))
+        return (pattern.astype(np.float64) @ values).astype(q.dtype)
+    """,
+    "loops, its own softmax": """
+        T, S = q.shape[-2], keys.shape[-2]
+        scores, out = np.full(q.shape[:-1] + (S,), -math.inf, q.dtype), np.zeros_like(q)
+        for head in np.ndindex(q.shape[:-2]):
+            for t in range(T):
+                for s in range(S - T + t + 1):
+                    scores[head][t, s] = sum(q[head][t] * keys[head][s])
+        scores = trace("hook_attn_scores", scores)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        pattern = trace("hook_pattern", e / e.sum(-1, keepdims=True))
+        for head in np.ndindex(q.shape[:-2]):
+            for t in range(T):
+                for s in range(S):
+                    out[head][t] += pattern[head][t, s] * values[head][s]
+        return out
+    """,
+}
+ATTENTION = {
+    "np.split and reshape": """
+        H, D = self.n_head, x.shape[-1] // self.n_head
+        qkv = trace("hook_qkv", x @ self.c_attn_weight + self.c_attn_bias)
+        q, k, v = (a.reshape(x.shape[:-1] + (H, D)) for a in np.split(qkv, 3, axis=-1))
+        q, k, v = trace("hook_q", q), trace("hook_k", k), trace("hook_v", v)
+        keys, values = remember(np.moveaxis(k, -2, -3), np.moveaxis(v, -2, -3))
+        z = attend(np.moveaxis(q, -2, -3) * self.scale, keys, values, trace=trace)
+        z = trace("hook_z", np.moveaxis(z, -3, -2))
+        return trace("hook_merged", z.reshape(x.shape)) @ self.c_proj_weight + self.c_proj_bias
+    """,
+    "einsum, all inside, float64": """
+        C, T = x.shape[-1], x.shape[-2]
+        wide = np.einsum("...c,cd->...d", x.astype(np.float64), self.c_attn_weight) + self.c_attn_bias
+        qkv = trace("hook_qkv", wide.astype(x.dtype))
+        cut = lambda i: qkv[..., i * C : (i + 1) * C].reshape(*x.shape[:-1], self.n_head, C // self.n_head)
+        q, k, v = trace("hook_q", cut(0)), trace("hook_k", cut(1)), trace("hook_v", cut(2))
+        keys, values = remember(k.swapaxes(-2, -3), v.swapaxes(-2, -3))
+        S = keys.shape[-2]
+        scores = np.einsum("...thd,...hsd->...hts", q, keys) * self.scale
+        scores = np.where(np.tri(T, S, S - T, dtype=bool), scores, -math.inf).astype(x.dtype)
+        pattern = trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))
+        z = trace("hook_z", np.einsum("...hts,...hsd->...thd", pattern, values))
+        merged = trace("hook_merged", np.concatenate([z[..., h, :] for h in range(self.n_head)], axis=-1))
+        return (merged.astype(np.float64) @ self.c_proj_weight + self.c_proj_bias).astype(x.dtype)
+    """,
+    "a loop over the heads": """
+        C, H = x.shape[-1], self.n_head
+        D = C // H
+        qkv = trace("hook_qkv", x @ self.c_attn_weight + self.c_attn_bias)
+        q, k, v = (trace(f"hook_{n}", np.stack([qkv[..., i * C + h * D : i * C + h * D + D] for h in range(H)], -2))
+                   for i, n in enumerate("qkv"))
+        keys, values = remember(*(np.stack([a[..., h, :] for h in range(H)], -3) for a in (k, v)))
+        tables = {"hook_attn_scores": [], "hook_pattern": []}
+        z = np.empty_like(q)
+        for name in tables:  # the whole tables are announced, so they are made first
+            for h in range(H):
+                keep = lambda n, a: [tables[n].append(a) if n == name else None, a][1]
+                attend(q[..., h, :] * self.scale, keys[..., h, :, :], values[..., h, :, :], keep)
+        trace("hook_attn_scores", np.stack(tables["hook_attn_scores"], -3))
+        pattern = trace("hook_pattern", np.stack(tables["hook_pattern"], -3))
+        for h in range(H):
+            z[..., h, :] = pattern[..., h, :, :] @ values[..., h, :, :]
+        z = trace("hook_z", z)
+        merged = trace("hook_merged", np.concatenate([z[..., h, :] for h in range(H)], -1))
+        return merged @ self.c_proj_weight + self.c_proj_bias
+    """,
+    "the scale on the keys' side": """
+        heads = trace("hook_qkv", x @ self.c_attn_weight + self.c_attn_bias)
+        heads = heads.reshape(*x.shape[:-1], 3, self.n_head, -1)
+        q, k, v = (trace(f"hook_{n}", heads[..., i, :, :]) for i, n in enumerate("qkv"))
+        keys, values = remember(np.swapaxes(k, -3, -2), np.swapaxes(v, -3, -2))
+        z = attend(np.swapaxes(q, -3, -2), self.scale * keys, values, trace)
+        z = trace("hook_z", np.swapaxes(z, -3, -2))
+        out = np.dot(trace("hook_merged", z.reshape(*x.shape)), self.c_proj_weight)
+        return out + self.c_proj_bias
+    """,
+}
+OTHER_WAYS = [
+    (function, way, body)
+    for function, ways in (("softmax", SOFTMAX), ("attend", ATTEND), (CALL, ATTENTION))
+    for way, body in ways.items()
+]
+
+
+@pytest.mark.parametrize(("function", "way", "body"), OTHER_WAYS, ids=[f"{f}: {w}" for f, w, _ in OTHER_WAYS])
+def test_another_right_way_passes(function, way, body, tmp_path):
+    results = graded("a3", tmp_path, with_body("a3", function, body))
+    assert statuses(results) == {"CORRECT"}, {name: r for name, r in results.items() if r.status != "CORRECT"}
+
+
+def test_softmax_over_the_columns_is_shown_in_two_numbers(tmp_path):
+    body = "e = np.exp(x - x.max(axis=0)); return e / e.sum(axis=0)"
+    wrong = graded("a3", tmp_path, with_body("a3", "softmax", body))["shares"]
+    assert wrong.case == "x = [[0. 1.]] (float64)"
+    assert (wrong.expected, wrong.got) == ("[[0.2689 0.7311]]", "[[1. 1.]]")
+
+
+def test_a_missing_mask_is_shown_with_two_tokens_and_where_it_is_seen_first(tmp_path):
+    body = """
+        scores = trace("hook_attn_scores", q @ np.swapaxes(keys, -1, -2))
+        return trace("hook_pattern", softmax(scores)) @ values
+    """
+    results = graded("a3", tmp_path, with_body("a3", "attend", body))
+    wrong = results["found"]
+    assert wrong.case.replace("\n", "") == "q = [[1.] [1.]]; keys = [[0.] [1.]]; values = [[10.] [20.]] (float64)"
+    assert wrong.expected.split() == ["[[10.", "]", "[17.3106]]"]
+    assert wrong.trace.startswith("hook_attn_scores is another: expected [[  0. -inf]  [  0.   1.]]")
+    assert results["no_future"].status == results["the_first"].status == "INCORRECT"
+    assert results["an_average"].status == results["patched_tables"].status == "CORRECT"
+
+
+def test_a_mask_that_forgets_the_cache_is_right_wherever_there_is_none(tmp_path):
+    body = """
+        scores = np.where(np.tri(q.shape[-2], keys.shape[-2], dtype=bool), q @ keys.swapaxes(-1, -2), -math.inf)
+        return trace("hook_pattern", softmax(trace("hook_attn_scores", scores.astype(q.dtype)))) @ values
+    """
+    results = graded("a3", tmp_path, with_body("a3", "attend", body))
+    wrong = {name for name, result in results.items() if result.status == "INCORRECT"}
+    assert wrong == {"found", "after_a_cache", "announced_tables", "attend_with_a_cache"}
+
+
+def test_a_numpy_scalar_that_makes_float64_of_float32_is_told(tmp_path):
+    source = with_body("a3", CALL, ATTENTION["np.split and reshape"].replace("self.scale", "np.float64(self.scale)"))
+    assert "use math.sqrt" in graded("a3", tmp_path, source)["output"].notes
