@@ -1,0 +1,277 @@
+"""Assignment a4, the MLP: GELU and the two matrices around it."""
+
+import math
+
+import numpy as np
+
+from ... import mlp
+from ...mlp import MLP
+from ...trace import Recorder
+from ..assignment import Assignment
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "the MLP: every token's vector widened, bent and narrowed again",
+    {
+        "mlp:gelu": (
+            "What does the formula give for 0, for 100 and for -100? If a few lines cannot tell you, draw tanh: where "
+            "is it -1, where 1, where between? What is then left of x?",
+            "Two steps: u from x, then the result from x and u. The root stands over 2/pi only, and the whole sum "
+            "x + 0.044715 x^3 is multiplied by it; only x is cubed. np.tanh bends, math.sqrt and math.pi are plain "
+            "numbers that leave float32 as it is.",
+            "u is math.sqrt(2 / math.pi) times the bracket, in which the cube may be written x * x * x; then comes "
+            "half of x, times one plus np.tanh of u.",
+        ),
+        "mlp:MLP.__call__": (
+            "x is (T, C) and the output too: which of the two matrices turns C columns into F, and how wide is the "
+            "array that GELU gets?",
+            "Three lines, in the order of the formula: product and bias, gelu, product and bias. A bias of (F,) lines "
+            "up with (..., T, F) by itself. Both announcements belong around gelu: what goes in and what comes out.",
+            "pre is x @ the first weight plus the first bias; post is trace('hook_post', ...) of gelu of "
+            "trace('hook_pre', pre); what comes back is post @ the second weight plus the second bias.",
+        ),
+    },
+)
+
+
+# --- gelu ---------------------------------------------------------------------------------------------------
+
+
+def numbers(rng):
+    """One number, a few, far ones, and arrays of more axes."""
+    yield {"x": np.array([1.0])}
+    yield {"x": np.array([-2.0, -0.5, 0.0, 0.5, 2.0])}
+    yield {"x": plain(rng, 2, 3)}
+    yield {"x": 3 * plain(rng, 2, 3, 4)}
+
+
+@ASSIGNMENT.check("gelu", "gives 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", numbers)
+def bent(x):
+    return mlp.gelu(x)
+
+
+def far_numbers(rng):
+    """Numbers at which tanh is 1 or -1."""
+    yield {"x": np.array([20.0, -20.0])}
+    yield {"x": np.array([1000.0, -1000.0])}
+
+
+@ASSIGNMENT.check("gelu", "far above 0 it lets x through whole, far below it lets nothing through", far_numbers)
+def far(x):
+    return mlp.gelu(x)
+
+
+@ASSIGNMENT.check("gelu", "what it lets through of x and what it holds back of -x are x together", numbers)
+def both_sides(x):
+    return {"gelu(x) - gelu(-x)": mlp.gelu(x) - mlp.gelu(-x)}
+
+
+def fine_steps(rng):
+    """The numbers from -3 to 0, in steps of a thousandth."""
+    yield {"x": np.arange(-3000, 1) / 1000}
+
+
+@ASSIGNMENT.check("gelu", "its lowest value is -0.17004; the form with erf has -0.16997", fine_steps)
+def lowest(x):
+    return {"the lowest value": mlp.gelu(x).min()}
+
+
+def prompts(rng):
+    """A small random model and ids for it: one token, a prompt, a batch."""
+    for shape in ((1,), (4,), (2, 5)):
+        yield {"model": small_model(rng), "ids": ids(rng, *shape)}
+
+
+@ASSIGNMENT.check("gelu", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def gelu_in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+# --- MLP ----------------------------------------------------------------------------------------------------
+
+
+def by_hand(fc_bias=(0.0, 0.0), proj_bias=0.0):
+    """Return the fields of an MLP from one column to two neurons and back."""
+    return {
+        "c_fc_weight": np.array([[1.0, -1.0]]),
+        "c_fc_bias": np.array(fc_bias),
+        "c_proj_weight": np.array([[1.0], [3.0]]),
+        "c_proj_bias": np.array([proj_bias]),
+    }
+
+
+def weights(rng, C, F):
+    """Return the fields of an MLP, of random numbers."""
+    sizes = {"c_fc_weight": (C, F), "c_fc_bias": (F,), "c_proj_weight": (F, C), "c_proj_bias": (C,)}
+    return {name: plain(rng, *size) for name, size in sizes.items()}
+
+
+def layers(rng):
+    """By hand, without biases and with; sizes that all differ; a batch; narrower inside than outside."""
+    yield {"x": np.array([[1.0]]), **by_hand()}
+    yield {"x": np.array([[1.0]]), **by_hand(fc_bias=(0.5, 2.0))}
+    yield {"x": np.array([[1.0]]), **by_hand(proj_bias=4.0)}
+    yield {"x": plain(rng, 2, 3), **weights(rng, 3, 5)}
+    yield {"x": plain(rng, 2, 4, 3), **weights(rng, 3, 7)}
+    yield {"x": plain(rng, 3, 4), **weights(rng, 4, 2)}
+
+
+@ASSIGNMENT.check("MLP.__call__", "gives gelu(x @ c_fc_weight + c_fc_bias) @ c_proj_weight + c_proj_bias", layers)
+def output(x, trace, **fields):
+    return MLP(**fields)(x, trace)
+
+
+def two_rows(rng):
+    """A token, and others that may stand beside it."""
+    yield {"x": np.array([[1.0]]), "others": np.array([[-3.0], [5.0]]), **by_hand(fc_bias=(0.5, 2.0))}
+    yield {"x": plain(rng, 2, 3), "others": plain(rng, 3, 3), **weights(rng, 3, 5)}
+
+
+@ASSIGNMENT.check("MLP.__call__", "a token's result does not depend on the tokens beside it", two_rows)
+def alone(x, others, **fields):
+    layer = MLP(**fields)
+    return {"what the others change in it": layer(np.concatenate([x, others]))[: len(x)] - layer(x)}
+
+
+def asleep(rng):
+    """Layers in which every neuron gets far less than 0."""
+    yield {"x": np.array([[1.0]]), **by_hand(fc_bias=(-50.0, -50.0), proj_bias=4.0)}
+    yield {"x": plain(rng, 2, 3), **weights(rng, 3, 5), "c_fc_bias": np.full(5, -100.0)}
+
+
+@ASSIGNMENT.check("MLP.__call__", "where GELU holds every neuron back, only c_proj_bias comes out", asleep)
+def held_back(x, **fields):
+    return MLP(**fields)(x)
+
+
+@ASSIGNMENT.check("MLP.__call__", "announces pre, with its bias, and post, each (..., T, F)", layers)
+def announced(x, **fields):
+    acts = Recorder()
+    MLP(**fields)(x, acts)
+    there = {name: acts[name] for name in ("hook_pre", "hook_post") if name in acts}
+    return {"the names announced": list(there), **there}
+
+
+def on_their_way(rng):
+    """Each of the announced tensors, to be changed on its way."""
+    for name in ("hook_pre", "hook_post"):
+        yield {"x": np.array([[1.0]]), "name": name, **by_hand(fc_bias=(0.5, 2.0), proj_bias=4.0)}
+
+
+@ASSIGNMENT.check("MLP.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
+def patched(x, name, **fields):
+    ones = MLP(**fields)(x, lambda n, a: np.ones_like(a) if n == name else a)
+    return {f"the output with ones as {name}": ones}
+
+
+@ASSIGNMENT.check("MLP.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+# --- known mistakes -----------------------------------------------------------------------------------------
+
+ROOT = math.sqrt(2 / math.pi)
+
+
+def cube(x):
+    return 0.044715 * x * x * x
+
+
+def half(x, u):
+    return 0.5 * x * (1 + np.tanh(u))
+
+
+def sigmoid(x):
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+def tanh_by_exp(u):
+    with np.errstate(all="ignore"):
+        return (np.exp(u) - np.exp(-u)) / (np.exp(u) + np.exp(-u))
+
+
+def erf(x):
+    return np.array([math.erf(a) for a in x.reshape(-1)], x.dtype).reshape(x.shape)
+
+
+def slope(x):
+    t = np.tanh(ROOT * (x + cube(x)))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * ROOT * (1 + 3 * 0.044715 * x * x)
+
+
+OTHER_BENDS = {
+    "this is the other GELU, with erf: GPT-2 was trained with the tanh form": (
+        lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2)))
+    ),
+    "this is the quick form, x times the sigmoid of 1.702 x": lambda x: x * sigmoid(1.702 * x),
+    "this is ReLU, which does not bend but break": lambda x: np.maximum(x, 0),
+    "this is SiLU, x times the sigmoid of x": lambda x: x * sigmoid(x),
+    "the sigmoid gets u, not 2 u: 0.5 (1 + tanh u) = sigmoid(2 u)": lambda x: x * sigmoid(ROOT * (x + cube(x))),
+    "the cube is forgotten: x + 0.044715 x^3": lambda x: half(x, ROOT * x),
+    "sqrt(2/pi) is forgotten": lambda x: half(x, x + cube(x)),
+    "2/pi stands without its root": lambda x: half(x, 2 / math.pi * (x + cube(x))),
+    "the root is over pi/2, not over 2/pi": lambda x: half(x, math.sqrt(math.pi / 2) * (x + cube(x))),
+    "the root is over 2 only: sqrt(2) / pi": lambda x: half(x, math.sqrt(2) / math.pi * (x + cube(x))),
+    "sqrt(2/pi) multiplies x only, not the cube": lambda x: half(x, ROOT * x + cube(x)),
+    "x is squared, not cubed": lambda x: half(x, ROOT * (x + 0.044715 * x * x)),
+    "0.044715 is cubed with x: only x is": lambda x: half(x, ROOT * (x + (0.044715 * x) ** 3)),
+    "the cube's coefficient is 0.44715: it is 0.044715": lambda x: half(x, ROOT * (x + 10 * cube(x))),
+    "the cube's coefficient is 0.0044715: it is 0.044715": lambda x: half(x, ROOT * (x + cube(x) / 10)),
+    "the cube's coefficient is 0.04715: it is 0.044715": lambda x: half(x, ROOT * (x + 0.04715 * x * x * x)),
+    "the cube is taken off, not added": lambda x: half(x, ROOT * (x - cube(x))),
+    "the half is forgotten: 0.5 x (1 + tanh u)": lambda x: 2 * half(x, ROOT * (x + cube(x))),
+    "the 1 is forgotten: 0.5 x (1 + tanh u)": lambda x: 0.5 * x * np.tanh(ROOT * (x + cube(x))),
+    "x in front is forgotten: 0.5 x (1 + tanh u)": lambda x: 0.5 * (1 + np.tanh(ROOT * (x + cube(x)))),
+    "half of 1 + tanh u multiplies u, not x": lambda x: half(ROOT * (x + cube(x)), ROOT * (x + cube(x))),
+    "tanh is made of exp(u) and exp(-u), and exp of much overflows": (
+        lambda x: 0.5 * x * (1 + tanh_by_exp(ROOT * (x + cube(x))))
+    ),
+    "its slope comes out, not its value": slope,
+}
+for words, version in OTHER_BENDS.items():
+    ASSIGNMENT.wrong_version("gelu", words)(version)
+
+
+def wrong(words, *edits):
+    ASSIGNMENT.mistake("MLP.__call__", words, *edits)
+
+
+POST = 'trace("hook_post", in_blocks(gelu, trace("hook_pre", pre)))'
+FC_BIAS, PROJ_BIAS = "    pre += self.c_fc_bias\n", "    out += self.c_proj_bias\n"
+wrong("there is no GELU: two matrices in a row are no more than one", ("in_blocks(gelu, trace(", "(trace("))
+wrong(
+    "GELU stands after the second product, not between the two",
+    ("in_blocks(gelu, trace(", "(trace("),
+    ("return out", "return gelu(out)"),
+)
+wrong("GELU bends the output too: it belongs between the two products only", ("return out", "return gelu(out)"))
+wrong("GELU is applied twice in a row", ("in_blocks(gelu, trace(", "in_blocks(lambda x: gelu(gelu(x)), trace("))
+wrong("GELU bends x itself, before the first product", ("x @", "gelu(x) @"), ("in_blocks(gelu, trace(", "(trace("))
+wrong("ReLU stands in GELU's place", ("in_blocks(gelu,", "np.maximum(0,"))
+wrong("the first bias is forgotten: c_fc_bias", (FC_BIAS, ""))
+wrong("the second bias is forgotten: c_proj_bias", (PROJ_BIAS, ""))
+wrong("both biases are forgotten", (FC_BIAS, ""), (PROJ_BIAS, ""))
+wrong(
+    "the first bias is added after GELU, not before",
+    (FC_BIAS, ""),
+    (POST, f"{POST} + self.c_fc_bias"),
+)
+wrong("the first bias is taken off, not added", ("pre +=", "pre -="))
+wrong("the residual is added here: x + ... is the block's", ("return out", "return x + out"))
+wrong(
+    "hook_pre is announced before the bias is added",
+    ('trace("hook_pre", pre)', "pre"),
+    (FC_BIAS, '    pre = trace("hook_pre", pre) + self.c_fc_bias\n'),
+)
+wrong(
+    "hook_pre and hook_post are exchanged",
+    ('trace("hook_post", in', 'trace("hook_pre", in'),
+    ('trace("hook_pre", pre)', 'trace("hook_post", pre)'),
+)
+wrong("nothing is announced", (POST, "in_blocks(gelu, pre)"))
+wrong(
+    "what trace gives back is not used: x = trace(name, x)",
+    (POST, 'in_blocks(gelu, pre)\n    trace("hook_pre", pre)\n    trace("hook_post", post)'),
+)
