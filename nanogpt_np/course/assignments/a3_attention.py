@@ -101,6 +101,11 @@ def softmax_in_the_model(model, ids, trace):
     return model(ids, trace=trace)
 
 
+def zeros_for(name):
+    """Return a trace that puts zeros in the place of one tensor."""
+    return lambda n, a: np.zeros_like(a) if n == name else a
+
+
 def of_those(acts, *names):
     """Return which of the names were announced, and with them what."""
     there = {f"hook_{name}": acts[f"hook_{name}"] for name in names if f"hook_{name}" in acts}
@@ -207,8 +212,8 @@ def replaced(*names):
     replaced("hook_attn_scores", "hook_pattern"),
 )
 def patched_tables(q, keys, values, name):
-    zeros = attention.attend(q, keys, values, lambda n, a: np.zeros_like(a) if n == name else a)
-    return {f"what is found with zeros as {name}": zeros}
+    zeros = attention.attend(q, keys, values, zeros_for(name))
+    return {f"zeros as {name} change what is found": not np.array_equal(zeros, attention.attend(q, keys, values))}
 
 
 @ASSIGNMENT.check("attend", "in the whole model, in place of ours, it leads to the same logits", prompts)
@@ -224,7 +229,8 @@ def cut_prompts(rng):
 
 def in_two(model, ids, cut):
     cache = KVCache(model.config)
-    return np.concatenate([model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)], axis=-2)
+    parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
+    return {"the parts' logits less those of the whole": np.concatenate(parts, axis=-2) - model(ids)}
 
 
 @ASSIGNMENT.check("attend", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
@@ -304,30 +310,54 @@ def heads_apart(x, head, **fields):
     return {f"what head {head} changes in the output": Attention(**higher)(x) - Attention(**fields)(x)}
 
 
+def handed_over(layer, x, remember):
+    """Run a layer with a `remember` and return (output, what it was given as (k, v), once for each call)."""
+    given = []
+
+    def watched(k, v):
+        given.append((k, v))
+        return remember(k, v)
+
+    return layer(x, watched), given
+
+
+def small_memories(rng):
+    """With C = 1, where keys are 2x and values 10x."""
+    yield {"x": np.array([[1.0]]), **one_column()}
+    yield {"x": np.array([[1.0], [2.0]]), **one_column()}
+
+
+@ASSIGNMENT.check("Attention.__call__", "hands this pass's keys, then its values, to remember, once", small_memories)
+def remembers(x, **fields):
+    _, given = handed_over(Attention(**fields), x, attention.no_memory)
+    return {"calls": len(given), **{f"{name} of call 1": a for (k, v) in given[:1] for name, a in (("k", k), ("v", v))}}
+
+
 def memories(rng):
-    """A token or two, and the keys and values of tokens before them."""
-    old = {"old_keys": np.array([[[3.0]]]), "old_values": np.array([[[-5.0]]])}
-    yield {"x": np.array([[1.0]]), **old, **one_column()}
-    for shape, H, S in (((2, 6), 2, 3), ((2, 3, 6), 3, 2)):
-        past = (*shape[:-2], H, S, 6 // H)
-        old = {"old_keys": plain(rng, *past), "old_values": plain(rng, *past)}
-        yield {"x": plain(rng, *shape), **old, **weights(rng, 6, H, 0.4)}
+    """Prompts that come in two parts."""
+    yield {"x": np.array([[1.0], [2.0]]), "cut": 1, **one_column()}
+    yield {"x": plain(rng, 5, 6), "cut": 2, **weights(rng, 6, 2, 0.4)}
+    yield {"x": plain(rng, 2, 7, 6), "cut": 5, **weights(rng, 6, 3, 0.4)}
 
 
 @ASSIGNMENT.check(
     "Attention.__call__",
-    "hands k and v (..., H, T, D) to remember, once, and attends to all that it gives back",
+    "attends to all that remember gives back, k and v as (..., H, S, D): two parts find what the whole finds",
     memories,
 )
-def remembers(x, old_keys, old_values, **fields):
-    given = []
-
-    def remember(k, v):
-        given.append({"the keys that remember got": k, "the values that remember got": v})
-        return tuple(np.concatenate(pair, axis=-2) for pair in ((old_keys, k), (old_values, v)))
-
-    out = Attention(**fields)(x, remember)
-    return {"calls of remember": len(given), **(given[0] if given else {}), "the output": out}
+def in_two_parts(x, cut, **fields):
+    layer = Attention(**fields)
+    whole, (first, second) = layer(x), (x[..., :cut, :], x[..., cut:, :])
+    _, given = handed_over(layer, first, attention.no_memory)
+    H, T, D = fields["n_head"], cut, x.shape[-1] // fields["n_head"]
+    shapes = {str(list(a.shape)) for pair in given for a in pair}
+    if shapes != {str([*x.shape[:-2], H, T, D])}:
+        return {"the shapes that remember got": sorted(shapes)}
+    out, _ = handed_over(
+        layer, second, lambda k, v: [np.concatenate(p, axis=-2) for p in zip(given[0], (k, v), strict=True)]
+    )
+    shown = {"the second part's output less the same rows of the whole": out - whole[..., cut:, :]}
+    return {"the shapes that remember got": sorted(shapes), **shown}
 
 
 @ASSIGNMENT.check("Attention.__call__", "announces qkv, q, k, v, z and merged as they are, and attend's tables", layers)
@@ -349,8 +379,8 @@ def on_their_way(rng):
 
 @ASSIGNMENT.check("Attention.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
 def patched(x, name, **fields):
-    zeros = Attention(**fields)(x, trace=lambda n, a: np.zeros_like(a) if n == name else a)
-    return {f"the output with zeros as {name}": zeros}
+    layer = Attention(**fields)
+    return {f"zeros as {name} change the output": not np.array_equal(layer(x, trace=zeros_for(name)), layer(x))}
 
 
 @ASSIGNMENT.check("Attention.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)

@@ -160,8 +160,9 @@ def on_their_way(rng):
 
 @ASSIGNMENT.check("MLP.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
 def patched(x, name, **fields):
-    ones = MLP(**fields)(x, lambda n, a: np.ones_like(a) if n == name else a)
-    return {f"the output with ones as {name}": ones}
+    layer = MLP(**fields)
+    ones = layer(x, lambda n, a: np.ones_like(a) if n == name else a)
+    return {f"ones as {name} change the output": not np.array_equal(ones, layer(x))}
 
 
 @ASSIGNMENT.check("MLP.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)

@@ -86,5 +86,6 @@ class Attention:
 
         Announce "hook_qkv", "hook_q", "hook_k", "hook_v" (as (..., T, H, D), q before the scale), "hook_z" and
         "hook_merged", each as ``x = trace(name, x)``, and hand `trace` on to `attend`.
+        (The answer has `in_pieces` too: the same in less time for prompts of more than 512 tokens. You need none.)
         """
         raise NotImplementedError

@@ -1,0 +1,571 @@
+"""Assignment a5, the block and the model: layers put together along the residual stream."""
+
+import numpy as np
+
+from ...activations import BLOCK
+from ...attention import no_memory
+from ...cache import KVCache
+from ...config import Config
+from ...embedding import Embedding
+from ...lm_head import LMHead
+from ...model import GPT2, Block
+from ...points import table
+from ...trace import Recorder, no_trace, scoped
+from ..assignment import Assignment
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "block and model: the layers put together along the residual stream",
+    {
+        "model:Block.__call__": (
+            "If attention and the MLP both gave nothing but zeros, what would have to come out? And what would, with "
+            "your code? Which x does the second norm read: the one that came in, or the one attention has added to?",
+            "Four steps: a normalised copy for attention; x plus what attention makes of it; a normalised copy of this "
+            "new x for the MLP; plus what the MLP makes of that. The copies go into the layers and nowhere else.",
+            "Keep two names apart, x for the stream and another for the normalised copy. After attention write x = x "
+            "plus trace('hook_attn_out', ...) of self.attn with the copy, `remember` and its scoped trace; then "
+            "announce x as hook_resid_mid, and do the same with ln_2 and mlp.",
+        ),
+        "model:GPT2.__call__": (
+            "Which of the fields turns C columns into V scores? And who turns ids into C columns?",
+            "One line is enough: ids go into self.hidden, with cache and trace handed on by name; what comes out goes "
+            "into the LM head. Every row gets its scores, not the last one only.",
+            "Return trace('hook_logits', ...) of self.lm_head of what self.hidden gave for ids, cache and trace.",
+        ),
+        "model:GPT2._run": (
+            "Five tokens are in the cache and one more comes: at which position does it stand? In what order do "
+            "embedding, blocks and the last norm see x, and when may the cache count the new token?",
+            "A loop over the blocks with their numbers, x = block(x, ...) in it; the embedding before it, ln_f after "
+            "it. enumerate gives the number i, which cache.layer(i) and the name 'blocks.{i}.' both want.",
+            "Begin with self.embedding(ids, cache.length, trace); in the loop over enumerate(self.h) hand the block x, "
+            "the layer i of the cache and a scoped trace; then ln_f with 'ln_final.'; then cache.advance with the "
+            "length of the last axis of ids; return x.",
+        ),
+    },
+)
+
+# --- parts that can be calculated in the head -----------------------------------------------------------------
+
+
+def times(factor):
+    """Return a norm, or a whole block, that only multiplies."""
+    return lambda x, *_, **__: x * factor
+
+
+def plus(number):
+    """Return an MLP, an attention layer or a block that only adds."""
+    return lambda x, *_, **__: x + number
+
+
+def simple_block(ln_1_times, attn_plus, ln_2_times, mlp_plus):
+    return Block(ln_1=times(ln_1_times), attn=plus(attn_plus), ln_2=times(ln_2_times), mlp=plus(mlp_plus))
+
+
+SIMPLE = {"ln_1_times": 10.0, "attn_plus": 1.0, "ln_2_times": 100.0, "mlp_plus": 2.0}
+
+
+def simple_model(wte, wpe, h, ln_f_times, head):
+    """Return a model with one column, real embeddings and head, and `h` as its blocks."""
+    config = Config(vocab_size=len(wte), n_positions=len(wpe), n_embd=1, n_head=1, n_layer=len(h))
+    return GPT2(config, Embedding(wte, wpe), h, times(ln_f_times), LMHead(head))
+
+
+SIMPLE_MODEL = {
+    "wte": np.array([[1.0], [2.0], [3.0]]),
+    "wpe": np.array([[0.0], [0.1], [0.2], [0.3]]),
+    "ln_f_times": 100.0,
+    "head": np.array([[1.0], [0.0], [-1.0]]),
+}
+BLOCKS = (times(10.0), plus(1.0), times(2.0), plus(3.0))  # of the models by hand; no two neighbours may change places
+
+
+# --- Block ----------------------------------------------------------------------------------------------------
+
+
+def streams(rng):
+    """One number; two tokens, with other layers."""
+    yield {"x": np.array([[1.0]]), **SIMPLE}
+    others = {"ln_1_times": 3.0, "attn_plus": -4.0, "ln_2_times": -2.0, "mlp_plus": 0.5}
+    yield {"x": np.array([[1.0, 2.0], [-3.0, 0.5]]), **others}
+
+
+@ASSIGNMENT.check(
+    "Block.__call__",
+    "with norms that only multiply and layers that only add: mid = x + attn(ln_1(x)), out = mid + mlp(ln_2(mid))",
+    streams,
+)
+def block_by_hand(x, trace, **layers):
+    return simple_block(**layers)(x, trace=trace)
+
+
+def inputs(rng):
+    """A block of a small random model, and a prompt or a batch for it."""
+    for shape in ((1, 6), (3, 6), (2, 4, 6)):
+        yield {"model": small_model(rng, layer_norm_epsilon=1e-3), "x": plain(rng, *shape)}
+
+
+@ASSIGNMENT.check("Block.__call__", "with the real layers it gives what ours gives", inputs)
+def real_block(model, x, trace):
+    return model.h[0](x, trace=trace)
+
+
+def idle(rng):
+    """Streams on their way through a block that adds nothing."""
+    yield {"x": np.array([[1.0, -2.0]])}
+    yield {"x": plain(rng, 2, 3, 4)}
+
+
+@ASSIGNMENT.check("Block.__call__", "where attention and MLP add nothing, the stream comes out as it went in", idle)
+def nothing_added(x):
+    return Block(ln_1=times(10.0), attn=times(0.0), ln_2=times(100.0), mlp=times(0.0))(x)
+
+
+@ASSIGNMENT.check("Block.__call__", "hands the `remember` that came in on to attention", streams)
+def memory_handed_on(x, **layers):
+    got = []
+
+    def remember(k, v):
+        return k, v
+
+    def attn(x, remember=no_memory, trace=no_trace):
+        got.append(remember)
+        return x
+
+    simple = simple_block(**layers)
+    Block(simple.ln_1, attn, simple.ln_2, simple.mlp)(x, remember)
+    return {"attention got it": [r is remember for r in got]}
+
+
+def zeros_for(name):
+    """Return a trace that puts zeros in the place of one tensor."""
+    return lambda n, a: np.zeros_like(a) if n == name else a
+
+
+def named(acts, names):
+    """Return which of the names were announced, and with them what."""
+    there = {name: acts[name] for name in names if name in acts}
+    return {"the names announced": list(there), **there}
+
+
+@ASSIGNMENT.check(
+    "Block.__call__", "announces its five tensors, and its parts theirs as ln1., attn., ln2. and mlp.", inputs
+)
+def block_announced(model, x):
+    acts = Recorder()
+    model.h[0](x, trace=acts)
+    return named(acts, [point.name.removeprefix("blocks.{i}.") for point in BLOCK])
+
+
+def on_their_way(rng):
+    """Each of the announced tensors, to be changed on its way."""
+    for name in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"):
+        yield {"x": np.array([[1.0]]), "name": f"hook_{name}", **SIMPLE}
+
+
+@ASSIGNMENT.check("Block.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
+def block_patched(x, name, **layers):
+    block = simple_block(**layers)
+    return {f"zeros as {name} change the output": not np.array_equal(block(x, trace=zeros_for(name)), block(x))}
+
+
+def prompts(rng):
+    """A small random model and ids for it: one token, a prompt, a batch; with a head of its own, and tied."""
+    for shape, tied in (((1,), True), ((4,), False), ((2, 5), True)):
+        yield {"model": small_model(rng, n_layer=3, tie_word_embeddings=tied), "ids": ids(rng, *shape)}
+
+
+@ASSIGNMENT.check("Block.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def block_in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+def cut_prompts(rng):
+    """A small random model, ids for it, and where they are cut into two passes with a cache."""
+    for shape, cut in (((2,), 1), ((2, 5), 3)):
+        yield {"model": small_model(rng), "ids": ids(rng, *shape), "cut": cut}
+
+
+def in_two(model, ids, cut):
+    cache = KVCache(model.config)
+    parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
+    return {"the parts' logits less those of the whole": np.concatenate(parts, axis=ids.ndim - 1) - model(ids)}
+
+
+@ASSIGNMENT.check("Block.__call__", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
+def block_with_a_cache(model, ids, cut):
+    return in_two(model, ids, cut)
+
+
+# --- GPT2.__call__ --------------------------------------------------------------------------------------------
+
+
+def words(rng):
+    """One token, a prompt, a batch, for the model that can be calculated in the head."""
+    for ids_ in ([2], [0, 2], [[0, 1, 1], [2, 0, 1]]):
+        yield {"ids": np.array(ids_), **SIMPLE_MODEL}
+
+
+@ASSIGNMENT.check("GPT2.__call__", "gives each row of hidden times the head's matrix: V scores for every token", words)
+def logits_by_hand(ids, trace, **parts):
+    return simple_model(h=BLOCKS, **parts)(ids, trace=trace)
+
+
+@ASSIGNMENT.check("GPT2.__call__", "with real layers it gives our logits, be the head tied to wte or not", prompts)
+def logits(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+def prompts_to_shorten(rng):
+    """A small random model, ids for it, and how many of them are kept."""
+    for T, kept in ((2, 1), (5, 3)):
+        yield {"model": small_model(rng), "ids": ids(rng, T), "kept": kept}
+
+
+@ASSIGNMENT.check("GPT2.__call__", "a token's logits are the same whether tokens follow it or not", prompts_to_shorten)
+def logits_before(model, ids, kept):
+    change = np.abs(model(ids)[:kept] - model(ids[:kept])).max()
+    return {"the most that tokens after it change": change.astype(model.lm_head.weight.dtype)}
+
+
+@ASSIGNMENT.check("GPT2.__call__", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
+def logits_with_a_cache(model, ids, cut):
+    return in_two(model, ids, cut)
+
+
+@ASSIGNMENT.check("GPT2.__call__", "announces hook_logits, and hands trace on to hidden", prompts)
+def logits_announced(model, ids):
+    acts = Recorder()
+    model(ids, trace=acts)
+    return named(acts, ["hook_tokens", "ln_final.hook_output", "hook_logits"])
+
+
+def one_word(rng):
+    """One prompt for the model that can be calculated in the head."""
+    yield {"ids": np.array([0, 2]), **SIMPLE_MODEL}
+
+
+@ASSIGNMENT.check("GPT2.__call__", "goes on with what trace gives back: x = trace(name, x)", one_word)
+def logits_patched(ids, **parts):
+    model = simple_model(h=BLOCKS, **parts)
+    zeros = model(ids, trace=zeros_for("hook_logits"))
+    return {"zeros as hook_logits change what comes out": not np.array_equal(zeros, model(ids))}
+
+
+# --- GPT2._run ------------------------------------------------------------------------------------------------
+
+
+def words_and_pasts(rng):
+    """The prompts by hand, without a cache and after some tokens that it holds."""
+    for ids_, past in (([2], 0), ([2], 1), ([0, 2], 0), ([0, 2], 2), ([[0, 1, 1], [2, 0, 1]], 1)):
+        yield {"ids": np.array(ids_), "tokens_in_the_cache": past, **SIMPLE_MODEL}
+
+
+@ASSIGNMENT.check(
+    "GPT2._run",
+    "with blocks times 10, plus 1, times 2, plus 3: ln_f(((wte + wpe) 10 + 1) 2 + 3), positions going on from "
+    "the cache's length",
+    words_and_pasts,
+)
+def run_by_hand(ids, tokens_in_the_cache, trace, **parts):
+    model = simple_model(h=BLOCKS, **parts)
+    cache = KVCache(model.config)
+    cache.advance(tokens_in_the_cache)
+    return model.hidden(ids, cache=cache, trace=trace)
+
+
+class Ledger:
+    """A cache that keeps a record of what is asked of it, and nothing else."""
+
+    def __init__(self, length):
+        self.length, self.asked, self.lengths = length, [], []
+
+    def layer(self, i):
+        def remember(*block):
+            self.asked.append((*block, i))
+            self.lengths.append(self.length)
+
+        return remember
+
+    def advance(self, T):
+        self.length += T
+
+
+@ASSIGNMENT.check(
+    "GPT2._run",
+    "block i gets layer i of the cache, and the cache counts the T tokens once, when all blocks are done",
+    words_and_pasts,
+)
+def layers_of_the_cache(ids, tokens_in_the_cache, **parts):
+    def asking(i):
+        def block(x, remember=no_memory, trace=no_trace):
+            if remember is not no_memory:
+                remember(i)
+            return x
+
+        return block
+
+    cache = Ledger(tokens_in_the_cache)
+    simple_model(h=tuple(asking(i) for i in range(3)), **parts).hidden(ids, cache=cache)
+    return {
+        "(block, its layer of the cache)": sorted(f"({block}, {layer})" for block, layer in cache.asked),
+        "the cache's length while blocks run": sorted(set(cache.lengths)),
+        "its length afterwards": cache.length,
+    }
+
+
+@ASSIGNMENT.check("GPT2._run", "with real layers it gives our logits", prompts)
+def run_in_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+@ASSIGNMENT.check("GPT2._run", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
+def run_with_a_cache(model, ids, cut):
+    return in_two(model, ids, cut)
+
+
+@ASSIGNMENT.check("GPT2._run", "every part announces under its name: blocks.0. and so on, ln_final.", prompts)
+def run_announced(model, ids):
+    acts = Recorder()
+    model.hidden(ids, trace=acts)
+    return named(acts, table(model.config))
+
+
+# --- known mistakes -------------------------------------------------------------------------------------------
+
+
+def wrong(function, words, *edits):
+    ASSIGNMENT.mistake(function, words, *edits)
+
+
+def other_block(words):
+    """Decorate a block written in another order: (block, x, attn(x), ln_1(x), ...) with their traces -> output"""
+
+    def decorate(formula):
+        def version(self, x, remember=no_memory, trace=no_trace):
+            ln_1 = lambda x: self.ln_1(x, scoped(trace, "ln1."))  # noqa: E731
+            attn = lambda x: trace("hook_attn_out", self.attn(x, remember, scoped(trace, "attn.")))  # noqa: E731
+            ln_2 = lambda x: self.ln_2(x, scoped(trace, "ln2."))  # noqa: E731
+            mlp = lambda x: trace("hook_mlp_out", self.mlp(x, scoped(trace, "mlp.")))  # noqa: E731
+            mid = lambda x: trace("hook_resid_mid", x)  # noqa: E731
+            return trace("hook_resid_post", formula(trace("hook_resid_pre", x), ln_1, attn, ln_2, mlp, mid))
+
+        ASSIGNMENT.wrong_version("Block.__call__", words)(version)
+        return formula
+
+    return decorate
+
+
+@other_block("the norms stand after the sums (post-norm), as in the first Transformer: GPT-2 normalises before a layer")
+def post_norm(x, ln_1, attn, ln_2, mlp, mid):
+    x = mid(ln_1(x + attn(x)))
+    return ln_2(x + mlp(x))
+
+
+@other_block("the norms stand after the layers: what a layer adds is normalised, not what it reads")
+def norms_of_what_is_added(x, ln_1, attn, ln_2, mlp, mid):
+    x = mid(x + ln_1(attn(x)))
+    return x + ln_2(mlp(x))
+
+
+@other_block("the MLP comes first, then attention")
+def mlp_first(x, ln_1, attn, ln_2, mlp, mid):
+    x = mid(x + mlp(ln_2(x)))
+    return x + attn(ln_1(x))
+
+
+@other_block("ln_2 reads x as it was before attention: attention and MLP stand side by side")
+def side_by_side(x, ln_1, attn, ln_2, mlp, mid):
+    return mid(x + attn(ln_1(x))) + mlp(ln_2(x))
+
+
+@other_block("the MLP reads what attention read, ln_1(x)")
+def one_copy_for_both(x, ln_1, attn, ln_2, mlp, mid):
+    copy = ln_1(x)
+    return mid(x + attn(copy)) + mlp(copy)
+
+
+@other_block("the MLP reads what attention found, not the stream with it")
+def what_attention_found(x, ln_1, attn, ln_2, mlp, mid):
+    found = attn(ln_1(x))
+    return mid(x + found) + mlp(ln_2(found))
+
+
+@other_block("the second sum goes on from the x that came in: what attention added is lost")
+def attention_lost(x, ln_1, attn, ln_2, mlp, mid):
+    return x + mlp(ln_2(mid(x + attn(ln_1(x)))))
+
+
+@other_block("the x that came in is added a second time")
+def added_twice(x, ln_1, attn, ln_2, mlp, mid):
+    y = mid(x + attn(ln_1(x)))
+    return x + y + mlp(ln_2(y))
+
+
+BLOCK_CALL = "Block.__call__"
+ATTN_SUM, MLP_SUM = 'x = x + trace("hook_attn_out"', 'x = x + trace("hook_mlp_out"'
+NO_ATTN_SUM, NO_MLP_SUM = (ATTN_SUM, ATTN_SUM.replace("x + ", "")), (MLP_SUM, MLP_SUM.replace("x + ", ""))
+wrong(BLOCK_CALL, "the residual is missing around attention: x + attn(ln_1(x))", NO_ATTN_SUM)
+wrong(BLOCK_CALL, "the residual is missing around the MLP: mid + mlp(ln_2(mid))", NO_MLP_SUM)
+wrong(BLOCK_CALL, "both residuals are missing", NO_ATTN_SUM, NO_MLP_SUM)
+FROM_ATTN_IN, FROM_MLP_IN = (
+    (ATTN_SUM, ATTN_SUM.replace("x + ", "attn_in + ")),
+    (MLP_SUM, MLP_SUM.replace("x + ", "mlp_in + ")),
+)
+wrong(BLOCK_CALL, "attention adds to the normalised copy, not to the stream", FROM_ATTN_IN)
+wrong(BLOCK_CALL, "the MLP adds to the normalised copy, not to the stream", FROM_MLP_IN)
+wrong(BLOCK_CALL, "both layers add to the normalised copies, not to the stream", FROM_ATTN_IN, FROM_MLP_IN)
+wrong(BLOCK_CALL, "ln_1 is used twice: the MLP has a norm of its own, ln_2", ("self.ln_2(", "self.ln_1("))
+wrong(BLOCK_CALL, "ln_2 is used twice: attention has a norm of its own, ln_1", ("self.ln_1(", "self.ln_2("))
+wrong(
+    BLOCK_CALL,
+    "ln_1 and ln_2 are exchanged",
+    ('self.ln_1(x, scoped(trace, "ln1."', 'self.ln_2(x, scoped(trace, "1."'),
+    ('self.ln_2(x, scoped(trace, "ln2."', 'self.ln_1(x, scoped(trace, "ln2."'),
+    ('trace, "1."', 'trace, "ln1."'),
+)
+NO_LN_1, NO_LN_2 = ('self.ln_1(x, scoped(trace, "ln1."))', "x"), ('self.ln_2(x, scoped(trace, "ln2."))', "x")
+wrong(BLOCK_CALL, "attention reads the stream as it is: ln_1 is left out", NO_LN_1)
+wrong(BLOCK_CALL, "the MLP reads the stream as it is: ln_2 is left out", NO_LN_2)
+wrong(BLOCK_CALL, "neither ln_1 nor ln_2 is used", NO_LN_1, NO_LN_2)
+wrong(BLOCK_CALL, "attention is left out", (ATTN_SUM, "x = x + 0 * trace('hook_attn_out'"))
+wrong(BLOCK_CALL, "the MLP is left out", (MLP_SUM, "x = x + 0 * trace('hook_mlp_out'"))
+wrong(
+    BLOCK_CALL,
+    "`remember` is not handed on to attention: with a cache it sees none of the tokens before",
+    ("attn_in, remember,", "attn_in, no_memory,"),
+)
+wrong(
+    BLOCK_CALL,
+    'the parts\' names lack a beginning, or they get no trace: each wants its own, as scoped(trace, "ln1.")',
+    *[(f'scoped(trace, "{part}.")', "trace") for part in ("ln1", "attn", "ln2", "mlp")],
+)
+wrong(
+    BLOCK_CALL,
+    "the norms announce as ln_1. and ln_2.: the trace points are called ln1. and ln2.",
+    ('"ln1."', '"ln_1."'),
+    ('"ln2."', '"ln_2."'),
+)
+wrong(
+    BLOCK_CALL,
+    "hook_attn_out and hook_mlp_out are announced with the stream in them",
+    ('x + trace("hook_attn_out", ', 'trace("hook_attn_out", x + '),
+    ('x + trace("hook_mlp_out", ', 'trace("hook_mlp_out", x + '),
+)
+wrong(
+    BLOCK_CALL,
+    "what trace gives back is not used: x = trace(name, x)",
+    (
+        'x = trace("hook_resid_pre", x)',
+        'given, trace = trace, lambda n, a: [given(n, a), a][1]\n    trace("hook_resid_pre", x)',
+    ),
+)
+
+MODEL_CALL = "GPT2.__call__"
+HIDDEN = "self.hidden(ids, cache=cache, trace=trace)"
+LOGITS = f'trace("hook_logits", self.lm_head({HIDDEN}))'
+wrong(MODEL_CALL, "the LM head is left out: what comes back is still C columns", ("self.lm_head", ""))
+wrong(
+    MODEL_CALL,
+    "the last token alone gets logits: every row scores what follows its token",
+    (HIDDEN, f"{HIDDEN}[..., -1:, :]"),
+)
+wrong(
+    MODEL_CALL,
+    "probabilities come back, not logits: softmax is for whoever chooses a token",
+    (f"return {LOGITS}", f"e = np.exp({LOGITS})\n    return e / e.sum(axis=-1, keepdims=True)"),
+)
+wrong(
+    MODEL_CALL,
+    "the likeliest ids come back, not logits",
+    (f"return {LOGITS}", f"return {LOGITS}.argmax(axis=-1)"),
+)
+wrong(
+    MODEL_CALL,
+    "the scores are products with wte, not with the head: a model may have one that is not tied to it",
+    (f"self.lm_head({HIDDEN})", f"{HIDDEN} @ self.embedding.wte_weight.T"),
+)
+wrong(MODEL_CALL, "ln_f is applied again before the head: `hidden` ends with it", (HIDDEN, f"self.ln_f({HIDDEN})"))
+wrong(MODEL_CALL, "the cache is not handed on: every pass is the first", ("cache=cache", "cache=None"))
+wrong(MODEL_CALL, "trace is not handed on to hidden", ("trace=trace)))", "trace=no_trace)))"))
+wrong(MODEL_CALL, "hook_logits is not announced", (LOGITS, f"self.lm_head({HIDDEN})"))
+wrong(
+    MODEL_CALL,
+    "what trace gives back is not used: x = trace(name, x)",
+    (f"return {LOGITS}", f'logits = self.lm_head({HIDDEN})\n    trace("hook_logits", logits)\n    return logits'),
+)
+
+RUN = "GPT2._run"
+START = "x = self.embedding(ids, cache.length, trace)"
+LOOP = "for i, block in enumerate(self.h):"
+STEP = 'x = block(x, cache.layer(i), scoped(trace, f"blocks.{i}."))'
+END = 'x = self.ln_f(x, scoped(trace, "ln_final."))'
+ADVANCE = "cache.advance(ids.shape[-1])"
+wrong(RUN, "positions begin at 0, whatever the cache holds", (START, START.replace("cache.length", "0")))
+wrong(
+    RUN,
+    "positions begin one too late: the first token of all stands at 0",
+    (START, "x = self.embedding(ids, min(cache.length + 1, len(self.embedding.wpe_weight) - ids.shape[-1]), trace)"),
+)
+wrong(
+    RUN,
+    "the embeddings are multiplied by sqrt(C), as in the first Transformer",
+    (START, f"{START} * self.config.n_embd**0.5"),
+)
+wrong(RUN, "the blocks run in reverse order", (LOOP, "for i, block in reversed(list(enumerate(self.h))):"))
+wrong(RUN, "the last block is left out", (LOOP, "for i, block in enumerate(self.h[:-1]):"))
+wrong(RUN, "the first block is left out", (LOOP, "for i, block in list(enumerate(self.h))[1:]:"))
+wrong(RUN, "the first block is used for all", (STEP, STEP.replace("block(", "self.h[0](")))
+wrong(RUN, "no block runs", (STEP, "pass"))
+wrong(
+    RUN,
+    "each block reads the embeddings, not what the block before it made of them",
+    (START, START.replace("x =", "start = x =")),
+    (STEP, STEP.replace("block(x,", "block(start,")),
+)
+wrong(
+    RUN,
+    "the stream is added to what a block gives: a block does that itself",
+    (STEP, STEP.replace("block(", "x + block(")),
+)
+wrong(RUN, "the last norm is missing: ln_f", (END, "pass"))
+wrong(
+    RUN,
+    "ln_f comes before the last block, not after it",
+    (END, "pass"),
+    (STEP, f"if block is self.h[-1]:\n            {END}\n        {STEP}"),
+)
+wrong(RUN, "ln_f comes before the first block, not after the last", (END, "pass"), (START, f"{START}\n    {END}"))
+wrong(
+    RUN, "ln_f is applied after every block", (STEP, f"{STEP}\n        {END}"), (f"    {END}\n    cache", "    cache")
+)
+wrong(RUN, "ln_f is applied twice", (END, f"{END}\n    {END}"))
+wrong(RUN, "every block gets layer 0 of the cache", ("cache.layer(i)", "cache.layer(0)"))
+wrong(RUN, "the layers of the cache are counted from 1", ("cache.layer(i)", "cache.layer(i + 1)"))
+wrong(RUN, "the blocks get no layer of the cache: nothing is remembered", ("cache.layer(i), scoped", "trace=scoped"))
+wrong(RUN, "the cache is not told of the new tokens: cache.advance(T)", (ADVANCE, "pass"))
+wrong(RUN, "the cache counts one token, however many came", (ADVANCE, "cache.advance(1)"))
+wrong(
+    RUN,
+    "the cache counts the tokens of the first axis, which is the batch's where there is one",
+    (ADVANCE, "cache.advance(len(ids))"),
+)
+wrong(
+    RUN,
+    "the cache counts the tokens in every block, not once at the end",
+    (ADVANCE, "pass"),
+    (STEP, f"{STEP}\n        {ADVANCE}"),
+)
+wrong(
+    RUN,
+    "the cache counts the tokens before the blocks have stored them",
+    (ADVANCE, "pass"),
+    (START, f"{START}\n    {ADVANCE}"),
+)
+wrong(RUN, "the blocks' names are counted from 1: the first is blocks.0.", ('f"blocks.{i}."', 'f"blocks.{i + 1}."'))
+wrong(
+    RUN,
+    'the blocks announce under other names: block i wants scoped(trace, f"blocks.{i}."), and i begins at 0',
+    ('f"blocks.{i}."', 'f"h.{i}."'),
+)
+wrong(RUN, "the last norm announces as ln_f.: its trace points are called ln_final.", ('"ln_final."', '"ln_f."'))
+wrong(RUN, "trace is not handed on", (START, f"trace = no_trace\n    {START}"))
