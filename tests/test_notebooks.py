@@ -93,7 +93,7 @@ def test_a_notebook_calls_the_package_and_repeats_none_of_it(path):
     for module in LEARNED:
         for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
             if isinstance(node, DEFINITIONS):
-                assert node.name not in theirs, f"{module}.{node.name}"
+                assert node.name not in theirs or node.name.startswith("__"), f"{module}.{node.name}"
                 found = [ast.unparse(part) for part in node.body if ast.dump(part) in statements]
                 assert len(found) < 2, (f"{module}.{node.name}", found)
 
@@ -117,24 +117,22 @@ assert (sys.prefix, default_model()) == ({prefix!r}, {model!r}), (sys.prefix, de
 
 
 @pytest.fixture(scope="module")
-def homes(tmp_path_factory):
-    """Folders for NANOGPT_NP_HOME: "facts", where no gpt2 is, and "gpt2", with one of random weights.
+def home_of_gpt2(tmp_path_factory):
+    """A folder for NANOGPT_NP_HOME with random weights of gpt2's shape.
 
     The file is laid out as the published one: names without a prefix, and a causal mask in every block.
     """
     from safetensors.numpy import save_file
 
-    folder, config, rng = tmp_path_factory.mktemp("homes"), published("gpt2"), np.random.default_rng(0)
+    home, config, rng = tmp_path_factory.mktemp("home"), published("gpt2"), np.random.default_rng(0)
     tensors = {name: random_parameter(name, p.shape(config), rng) for name, p in table(config).items()}
     P = config.n_positions
     mask = np.tri(P, dtype=np.float32).reshape(1, 1, P, P)
     tensors |= {f"h.{i}.attn.bias": mask for i in range(config.n_layer)}
-    for name in ("facts", "gpt2"):
-        (folder / name).mkdir()
-    (folder / "gpt2" / "gpt2").mkdir()
-    save_file(tensors, folder / "gpt2" / "gpt2" / "model.safetensors", metadata={"format": "pt"})
-    (folder / "gpt2" / "gpt2" / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
-    return folder
+    (home / "gpt2").mkdir()
+    save_file(tensors, home / "gpt2" / "model.safetensors", metadata={"format": "pt"})
+    (home / "gpt2" / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    return home
 
 
 @pytest.mark.notebooks
@@ -142,10 +140,11 @@ def homes(tmp_path_factory):
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("model", ["facts", "gpt2"])
 @every_notebook
-def test_a_notebook_runs_offline_without_warnings(path, model, homes, tmp_path, monkeypatch):
+def test_a_notebook_runs_offline_without_warnings(path, model, request, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="pip install -e '.[notebooks]'")
     nbclient = pytest.importorskip("nbclient", reason="pip install -e '.[notebooks]'")
-    monkeypatch.setenv("NANOGPT_NP_HOME", str(homes / model))
+    home = request.getfixturevalue("home_of_gpt2") if model == "gpt2" else tmp_path
+    monkeypatch.setenv("NANOGPT_NP_HOME", str(home))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # whatever the user has told IPython to do at every start
     monkeypatch.delenv("MPLBACKEND", raising=False)
@@ -153,7 +152,7 @@ def test_a_notebook_runs_offline_without_warnings(path, model, homes, tmp_path, 
     first = FIRST_CELL.format(prefix=sys.prefix, model=model)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
     folder = {"metadata": {"path": str(path.parent)}}
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=folder).execute()
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=folder).execute()
 
     outputs = [out for cell in notebook.cells[1:] if cell.cell_type == "code" for out in cell.outputs]
     complaints = [out.text for out in outputs if out.output_type == "stream" and out.name == "stderr"]
