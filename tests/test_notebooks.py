@@ -8,6 +8,7 @@ By default only what can be read off the files is checked: running needs Jupyter
 import ast
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -132,7 +133,8 @@ def home_of_gpt2(tmp_path_factory):
     (home / "gpt2").mkdir()
     save_file(tensors, home / "gpt2" / "model.safetensors", metadata={"format": "pt"})
     (home / "gpt2" / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
-    return home
+    yield home
+    shutil.rmtree(home)  # pytest keeps the folders of three sessions
 
 
 @pytest.mark.notebooks
