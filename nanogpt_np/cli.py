@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 
+from .memory import keep_freed_memory
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
@@ -33,6 +35,7 @@ def command(main):
 
     @functools.wraps(main)
     def run(argv=None):
+        keep_freed_memory()
         # Streams that the caller closed are None in Python: write into nothing instead.
         sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):

@@ -10,66 +10,93 @@ Read next: `cache.py`.
 import ctypes
 import functools
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
 
-from .cache import KVCache
+from .cache import KVCache, NoCache
 
-SMALLEST = 192  # tokens of a part at least: with more cores than such parts, products divide better by themselves
+SMALLEST = 192  # tokens of a part at least; with more cores than such parts, products are left to divide themselves
 _alone = threading.Lock()  # held by whoever has changed the number of threads
+
+
+class Stopped(Exception):
+    """Another part has failed: what this one waits for will not come."""
 
 
 class Part(KVCache):
     """The cache as one part of a prompt sees it: the tokens before it are there, once they are computed."""
 
-    def __init__(self, cache, start, before):
+    def __init__(self, cache, start, n_layer, before, stop):
         super().__init__(cache.config)
-        self.length, self._layers, self.before = start, cache._layers, before
-        self.stored = [threading.Event() for _ in range(cache.config.n_layer)]
+        self.length, self._layers, self.before, self.stop = start, cache._layers, before, stop
+        self.stored = [threading.Event() for _ in range(n_layer)]
 
     def _remember(self, i, k, v):
         if self.before:
             self.before.stored[i].wait()
+        if self.stop.is_set():
+            raise Stopped
         keys_and_values = super()._remember(i, k, v)
         self.stored[i].set()
         return keys_and_values
 
 
-def in_parts(run, ids, cache):
-    """Return ``run(ids, cache)`` (..., T, C), a part of the T tokens on each core
+def in_parts(model, ids, cache):
+    """Return the model's last hidden states (..., T, C) for ids (..., T), a part of the tokens on each core
 
-    run : the model's pass, which starts after the tokens that the cache holds, and adds to it.
+    cache : as for the model, None included.
     """
-    past, T, cores = cache.length, ids.shape[-1], _cores()
-    if not 1 < cores <= T // SMALLEST or not _alone.acquire(blocking=False):
-        return run(ids, cache)
-    ends = shares(cache.config, past, T, cores)
-    starts, parts = [0, *ends[:-1]], [None]
-    for start in starts:
-        parts.append(Part(cache, past + start, before=parts[-1]))
+    T, cores = ids.shape[-1], _cores()
+    known = cache is None or type(cache) is KVCache  # another kind may do anything with what it is given
+    if not known or not 1 < cores <= T // SMALLEST or not _alone.acquire(blocking=False):
+        return model._run(ids, NoCache() if cache is None else cache)
+    try:
+        cache = KVCache(model.config) if cache is None else cache
+        stop, parts, begin = threading.Event(), [], 0
+        for end in shares(model.config, cache.length, T, cores):
+            before = parts[-1][0] if parts else None
+            part = Part(cache, cache.length + begin, len(model.h), before, stop)
+            parts.append((part, ids[..., begin:end]))
+            begin = end
+        with products_on_one_core():
+            x = np.concatenate(_side_by_side(model._run, parts, stop), axis=-2)
+        cache.advance(T)
+        return x
+    finally:
+        _alone.release()
 
-    def run_part(part, start, end):
+
+def _side_by_side(run, parts, stop):
+    """Return what each part gave: the last runs in this thread, so that Ctrl-C reaches it, each other in its own."""
+    results, errors = {}, {}
+
+    def run_part(n):
+        part, ids = parts[n]
         try:
-            return run(ids[..., start:end], part)
-        finally:  # after a failure nobody waits for what will not come
+            results[n] = run(ids, part)
+        except BaseException as error:
+            errors[n] = error
+            stop.set()
+        finally:  # nobody waits for what will not come
             for event in part.stored:
                 event.set()
 
+    last = len(parts) - 1
+    # In copies of this context, so that np.errstate holds there too.
+    threads = [threading.Thread(target=copy_context().run, args=(run_part, n)) for n in range(last)]
+    for thread in threads:
+        thread.start()
     try:
-        with products_on_one_core(), ThreadPoolExecutor(cores) as pool:
-            running = [
-                pool.submit(copy_context().run, run_part, *span)  # in this context, so that np.errstate holds there too
-                for span in zip(parts[1:], starts, ends, strict=True)
-            ]
-        x = np.concatenate([part.result() for part in running], axis=-2)  # the first that failed raises here
+        run_part(last)
     finally:
-        _alone.release()
-    cache.advance(T)
-    return x
+        for thread in threads:  # after a failure each ends at its next block
+            thread.join()
+    for n in sorted(errors, key=lambda n: isinstance(errors[n], Stopped)):
+        raise errors[n]
+    return [results[n] for n in range(len(parts))]
 
 
 def shares(config, past, T, cores):

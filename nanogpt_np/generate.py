@@ -149,7 +149,7 @@ def _run(args):
             top_p=args.top_p,
             rng=rng,
             use_cache=not args.no_cache,
-            trace=log,
+            trace=log if args.trace or args.top or args.watch else no_trace,  # unwatched, a long prompt takes less time
         )
         first = list(itertools.islice(new, 1))  # what is wrong with prompt or weights has shown by now
         new = itertools.chain(first, new)

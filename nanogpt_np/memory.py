@@ -7,18 +7,23 @@ Source: mallopt(3). Read next: `model.py`.
 """
 
 import ctypes
+import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # the parameters' numbers in glibc's malloc.h
-KEPT = 1 << 30  # bytes: a recording of 512 tokens of gpt2, and some more
 LARGEST = 32 << 20  # bytes of an array that is kept; the most that every glibc accepts
+USUAL = 64 << 20  # bytes kept in all: what glibc comes to by itself once it has seen an array of `LARGEST`
+MUCH = 1 << 30  # bytes: a recording of 512 tokens of gpt2, and some more
 
 
-def keep_freed_memory():
-    """Have this process keep up to `KEPT` bytes that it frees; does nothing where glibc is not the C library."""
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+def keep_freed_memory(nbytes=MUCH):
+    """Have this process keep up to `nbytes` that it frees.
+
+    Importing the model does it with `USUAL`, every command of this package with `MUCH`. Does nothing where glibc is
+    not the C library, or where its own variables MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_ say what to do.
+    """
+    told = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" and not told else None
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGEST)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_TRIM_THRESHOLD, nbytes)

@@ -11,17 +11,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from .attention import LONG, Attention, no_memory
-from .cache import KVCache, NoCache
+from .cache import NoCache
 from .config import Config
 from .cores import in_parts
 from .embedding import Embedding
 from .layernorm import LayerNorm
 from .lm_head import LMHead
-from .memory import keep_freed_memory
+from .memory import USUAL, keep_freed_memory
 from .mlp import MLP
 from .trace import no_trace, scoped, under
 
-keep_freed_memory()
+keep_freed_memory(USUAL)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,7 +90,7 @@ class GPT2:
             raise ValueError("the trace gave back None: it must return the array that the model goes on with")
         ids = check_ids(ids, self.config, past)  # again: a trace may change them
         if ids.shape[-1] > LONG and trace is no_trace:  # whoever watches sees all tokens at once
-            return in_parts(self._run, ids, KVCache(self.config) if cache is None else cache)
+            return in_parts(self, ids, cache)
         return self._run(ids, NoCache() if cache is None else cache, trace)
 
     def _run(self, ids, cache, trace=no_trace):

@@ -6,7 +6,7 @@ answer its query. H heads do this side by side, each with D = C / H columns of i
 Judge it with: python -m nanogpt_np course grade DIR a3. Hints: python -m nanogpt_np course hint a3 1
 """
 
-import math  # noqa: F401  math.inf, math.sqrt: plain numbers, which leave float32 what it is
+import math
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,7 +6,7 @@ Without the bend, two matrices in a row would be no more than one.
 Judge it with: python -m nanogpt_np course grade DIR a4. Hints: python -m nanogpt_np course hint a4 1
 """
 
-import math  # noqa: F401  math.sqrt, math.pi: plain numbers, which leave float32 what it is
+import math
 from dataclasses import dataclass
 
 import numpy as np

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanogpt_np.config import Config
-from nanogpt_np.trace import no_trace, scoped  # noqa: F401  scoped(trace, "ln1.") is the trace for a part
+from nanogpt_np.trace import no_trace, scoped
 
 
 def no_memory(k, v):
