@@ -16,7 +16,7 @@ COMMANDS = {  # each runs as python -m nanogpt_np.COMMAND too
     "train": "learn from text files, from scratch or from a checkpoint",
     "facts": "ask a checkpoint every fact that the bundled one learned",
     "course": "write GPT-2 yourself, a layer at a time, and have it graded",
-    "benchmark": "how fast it runs, beside transformers and beside what the machine allows",
+    "benchmark": "how fast it runs, beside transformers and beside its matrix products alone",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }
 MODULES = {  # where a module of that name holds something else

@@ -1,8 +1,8 @@
-"""``python -m nanogpt_np.benchmark``: how fast this package is, beside transformers and beside what the machine allows.
+"""``python -m nanogpt_np.benchmark``: how fast this package is, beside transformers and its matrix products alone.
 
 Every row times its racers one after another, round by round, so that a machine whose speed drifts
-treats them alike; medians are shown, with the middle half of all rounds. Who is timed, and what the
-floors are: `racers.py`. Speed does not depend on the values of the weights, so without a checkpoint
+treats them alike; medians are shown, with the middle half of all rounds. Who is timed, and what
+the products alone are: `racers.py`. Speed does not depend on the values of the weights, so without a checkpoint
 a random one is written first, laid out as the published files are.
 """
 
@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import parameters, racers, weights
-from .benchmark_report import lines_of, markdown, sizes
+from . import cores, parameters, racers, weights
+from .benchmark_report import busy, lines_of, markdown, sizes
 from .cli import Parser, command, say
 from .config import PUBLISHED, published
 
@@ -32,7 +32,6 @@ CONTEXTS = (5, 128, 512, 959)  # tokens in the cache before those that are decod
 TRACED = 512  # tokens of the prompt that is run with and without a trace
 ROWS = ("prompt", "decode", "cold", "load", "memory", "trace", "train")
 SETTLE = 0.05  # seconds until the threads of the one that was timed before have gone to sleep
-BUSY = 0.2  # a spread (middle half over median) above this says that something else is running
 DTYPES = {"F32": np.float32, "F16": np.float16}
 
 
@@ -131,7 +130,8 @@ def measure(directory, rows, rounds, against):
         reading = lanes(racers.Reading) if "decode" in rows else []
         for n in (n for n in CONTEXTS if "decode" in rows and n + racers.DECODED <= config.n_positions):
             ids = some_ids(n)
-            for lane in runners + reading:
+            _check_same([lane.prepare("decode", ids) for lane in runners][:-1], "their logits")
+            for lane in reading:
                 lane.prepare("decode", ids)
             yield _row("decode", "seconds per token", in_turn(runners + reading, rounds), n, racers.DECODED)
         if "trace" in rows:
@@ -165,7 +165,7 @@ def measure(directory, rows, rounds, against):
         yield row | {"float32 parameters": 4 * parameters.count(config)}
 
 
-def _process(script, directory):
+def _process(script, directory=None):
     """Run a script in a fresh interpreter and return the last line that it printed."""
     head = f"DIRECTORY, TEXT = {str(directory)!r}, {racers.TEXT!r}\n"
     done = subprocess.run([sys.executable, "-c", head + script], capture_output=True, text=True, check=False)
@@ -212,8 +212,8 @@ def write_random(config, directory, dtype="F32"):
     (directory / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
 
 
-def machine():
-    """Return what the figures depend on: processor, cores, versions."""
+def machine(against=None):
+    """Return what the figures depend on: processor, cores, versions, threads (None where unknown or not asked for)."""
     name = platform.processor()
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -225,11 +225,19 @@ def machine():
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"processor": name, "cores": os.cpu_count(), "blas": f"{blas['name']} {blas['version']}", **versions}
+    threads = cores._threads()
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "blas": f"{blas['name']} {blas['version']}",
+        "blas threads": threads[0]() if threads else None,
+        **versions,
+        "torch threads": int(_process("import torch; print(torch.get_num_threads())")) if against else None,
+    }
 
 
 def _parser():
-    parser = Parser("benchmark", "Time this package, beside transformers and beside what the machine allows.")
+    parser = Parser("benchmark", "Time this package, beside transformers and beside its matrix products alone.")
     add = parser.add_argument
     add("--model", default="gpt2", metavar="SIZE|NAME|DIR", help="a size (random weights where the model is not on "
         "this machine), a name, or a directory (default: gpt2)")  # fmt: skip
@@ -253,7 +261,7 @@ def main(argv=None):
         results = [json.loads(Path(file).read_text(encoding="utf-8")) for file in args.table]
         print(markdown(*results) if len(results) == 1 else sizes(results))
         return 0
-    result = {"machine": machine(), "model": Path(args.model).name, "rows": []}
+    result = {"machine": machine(args.against), "model": Path(args.model).name, "rows": []}
     scratch = None
     try:
         directory, result["weights"] = _found(args.model)
@@ -271,8 +279,8 @@ def main(argv=None):
             shutil.rmtree(scratch, ignore_errors=True)
     timed = [r for row in result["rows"] for r in row["results"].values() if "high" in r]
     result["widest spread"] = max(((r["high"] - r["low"]) / r["median"] for r in timed), default=0)
-    if result["widest spread"] > BUSY:
-        say(f"the machine was busy: some times spread by {result['widest spread']:.0%}")
+    if busy(result):
+        say(busy(result))
     if args.json:
         print(json.dumps(result, indent=1))
     return 0

@@ -4,6 +4,7 @@ Each row of the result holds what was timed, and for every racer the median and 
 """
 
 OURS, THEIRS, PRODUCTS, READING = "nanogpt_np", "transformers", "products alone", "plain reading"
+BUSY = 0.2  # a spread (middle half over median) above this says that something else was running
 
 
 def lines_of(row):
@@ -14,7 +15,7 @@ def lines_of(row):
     for name, result in others:
         ratio = result["median"] / ours[1]["median"]
         if name == PRODUCTS:
-            says = f"{ratio:.2f} of this floor reached"
+            says = f"{ratio:.2f} of this speed reached"
         elif row["row"] == "trace":
             says = f"{ratio - 1:+.1%} time"
         else:
@@ -48,6 +49,12 @@ def _shown(row, result):
     return f"{1000 * result['median']:9.1f} ms {middle:20} {speed:17}"
 
 
+def busy(result):
+    """Return a sentence that says that something else was running while the times were taken, or ""."""
+    spread = result["widest spread"]
+    return f"The machine was busy: some times spread by {spread:.0%}." if spread > BUSY else ""
+
+
 def markdown(result):
     """Return the tables of README.md."""
     table = ["| | nanogpt_np | transformers | times faster | products alone |", "|---|---|---|---|---|"]
@@ -56,18 +63,20 @@ def markdown(result):
         if row["row"] == "trace":
             first, *others = results.values()
             for name, watched in zip(results, [first, *others], strict=True):
-                more = f" ({watched['median'] / first['median'] - 1:+.1%})" if watched is not first else ""
+                more = f", {watched['median'] / first['median'] - 1:+.1%}" if watched is not first else ""
                 table.append(f"| {title.replace('no trace', name)} | {_cell(row, watched)}{more} | | | |")
             continue
-        ours, theirs, floor = (results.get(name) for name in (OURS, THEIRS, PRODUCTS))
+        ours, theirs, products = (results.get(name) for name in (OURS, THEIRS, PRODUCTS))
         cells = [title, *(_cell(row, cell) if cell else "" for cell in (ours, theirs))]
         cells.append(f"{theirs['median'] / ours['median']:.2f}" if theirs else "")
-        cells.append(f"{_cell(row, floor)} ({floor['median'] / ours['median']:.0%} reached)" if floor else "")
+        reached = f"{products['median'] / ours['median']:.0%} reached" if products else ""
+        cells.append(f"{_cell(row, products)}, {reached}" if products else "")
         table.append(f"| {' | '.join(cells)} |")
-    versions = ", ".join(f"{name} {v}" for name, v in result["machine"].items() if name not in ("processor", "cores"))
-    about = f"{result['machine']['processor']}, {result['machine']['cores']} cores; {versions}. "
-    about += f"Weights: {result['model']}, {result['weights']}."
-    return "\n".join([about, "", *table])
+    machine = {name: what for name, what in result["machine"].items() if what is not None}
+    versions = ", ".join(f"{name} {what}" for name, what in machine.items() if name not in ("processor", "cores"))
+    about = f"{machine['processor']}, {machine['cores']} cores; {versions}. "
+    about += f"Weights: {result['model']}, {result['weights']}. Medians, with the middle half of all rounds."
+    return "\n".join([about, *filter(None, [busy(result)]), "", *table])
 
 
 def sizes(results):
@@ -77,11 +86,11 @@ def sizes(results):
     for result in results:
         first = {row["row"]: row for row in reversed(result["rows"])}  # of each kind
         decode, memory = first["decode"], first["memory"]
-        speed, peak, floor = decode["results"][OURS], memory["results"][OURS], decode["results"].get(PRODUCTS)
+        speed, peak, products = decode["results"][OURS], memory["results"][OURS], decode["results"].get(PRODUCTS)
         cells = [
             f"{result['model']}, {result['weights']}",
             _cell(decode, speed),
-            f"{floor['median'] / speed['median']:.0%}" if floor else "",
+            f"{products['median'] / speed['median']:.0%}" if products else "",
             _cell(memory, peak),
             f"{peak['median'] / memory['float32 parameters']:.2f}",
         ]
@@ -90,9 +99,13 @@ def sizes(results):
 
 
 def _cell(row, result):
+    """Return a median with its unit and, of what was timed, the middle half."""
+    median = result["median"]
     if row["unit"] == "bytes":
-        return f"{result['median'] / 1e6:.0f} MB"
-    tokens = {"prompt": row["tokens"], "train": row["tokens"], "decode": 1}.get(row["row"])
-    if tokens and row["row"] != "prompt":
-        return f"{tokens / result['median']:.3g} tokens/s"
-    return f"{result['median']:.3g} s" if result["median"] >= 0.1 else f"{1000 * result['median']:.3g} ms"
+        return f"{median / 1e6:.0f} MB"
+    low, high = result["low"], result["high"]
+    tokens = {"train": row["tokens"], "decode": 1}.get(row["row"])
+    if tokens:  # the longest times are the lowest speeds
+        return f"{tokens / median:.3g} tokens/s ({tokens / high:.3g} to {tokens / low:.3g})"
+    scale, unit = (1, "s") if median >= 0.1 else (1000, "ms")
+    return f"{scale * median:.3g} {unit} ({scale * low:.3g} to {scale * high:.3g})"

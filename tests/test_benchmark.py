@@ -56,6 +56,7 @@ def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
             assert 0 < times["low"] <= times["median"] <= times["high"]
             assert f"{1000 * times['median']:.1f} ms" in err, name
     assert result["machine"]["numpy"] == np.__version__
+    assert result["machine"]["torch threads"] is None  # torch was not asked for
     assert multiprocessing.active_children() == []
 
 
@@ -69,6 +70,29 @@ def test_racers_that_run_different_models_are_found():
     for other in (np.ones(3) + 2e-3, np.full(3, np.nan)):
         with pytest.raises(ValueError, match="their logits differ"):
             benchmark._check_same([np.ones(3), other], "their logits")
+
+
+def test_racers_that_decode_different_models_are_found(directory, monkeypatch):
+    class Lane:
+        def __init__(self, racer, directory):
+            self.name = racer.name
+
+        def prepare(self, method, *arguments):
+            return np.ones(3) + (self.name == "transformers" and method == "decode")
+
+        def time(self):
+            return 1.0
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(benchmark, "Lane", Lane)
+    monkeypatch.setattr(benchmark, "PROMPTS", (5,))
+    monkeypatch.setattr(benchmark, "CONTEXTS", (5,))
+    rows = benchmark.measure(directory, ["prompt", "decode"], 4, "transformers")
+    assert next(rows)["row"] == "prompt"
+    with pytest.raises(ValueError, match="their logits differ"):
+        next(rows)
 
 
 def test_the_summary_is_median_and_quarters():
@@ -96,21 +120,31 @@ def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_a_floor():
     prompt, decode, memory, trace = map(lines_of, ROWS)
     assert "+2.0% time" in trace[1] and "+30.0% time" in trace[2]
     assert "2000.0 ms" in prompt[0] and "511.5 tokens/s" in prompt[0]
-    assert "1.50 times as much" in prompt[1] and "0.75 of this floor reached" in prompt[2]
+    assert "1.50 times as much" in prompt[1] and "0.75 of this speed reached" in prompt[2]
     assert "25.0 tokens/s" in decode[0] and "0.75 times as much" in decode[1]
     assert "600 MB" in memory[0] and "2.00 times as much" in memory[1] and "1.20 times this" in memory[2]
     result = {
-        "machine": {"processor": "P", "cores": 2, "numpy": "2"},
+        "machine": {"processor": "P", "cores": 2, "blas threads": 2, "numpy": "2", "torch threads": None},
         "model": "gpt2",
         "weights": "random",
         "rows": ROWS,
+        "widest spread": 0.2,
     }
     page = markdown(result)
-    assert page.startswith("P, 2 cores; numpy 2. Weights: gpt2, random.")
-    assert "| prompt of 1023 tokens | 2 s | 3 s | 1.50 | 1.5 s (75% reached) |" in page
-    assert "| a token more, after 5 | 25 tokens/s |  |  |  |" in page
+    assert page.startswith("P, 2 cores; blas threads 2, numpy 2. Weights: gpt2, random. Medians, ")
+    prompt = "2 s (1.9 to 2.1) | 3 s (2.9 to 3.1) | 1.50 | 1.5 s (1.4 to 1.6), 75% reached"
+    assert f"| prompt of 1023 tokens | {prompt} |" in page
+    assert "| a token more, after 5 | 25 tokens/s (20 to 33.3) |  |  |  |" in page
     assert "| peak memory, load to 200 new tokens | 600 MB | 1200 MB | 2.00 |  |" in page
-    assert "| prompt of 512 tokens, shape log | 1.02 s (+2.0%) | | | |" in page
+    assert "| prompt of 512 tokens, shape log | 1.02 s (0.9 to 1.1), +2.0% | | | |" in page
+
+
+def test_times_taken_on_a_busy_machine_are_shown_as_such():
+    machine = {"processor": "P", "cores": 2}
+    quiet = {"machine": machine, "model": "M", "weights": "W", "rows": ROWS, "widest spread": 0.2}
+    assert "busy" not in markdown(quiet) and markdown(quiet).splitlines()[1] == ""
+    lines = markdown(quiet | {"widest spread": 0.304}).splitlines()
+    assert lines[1:3] == ["The machine was busy: some times spread by 30%.", ""]
 
 
 def test_several_models_make_a_table_of_a_line_each():
@@ -118,8 +152,8 @@ def test_several_models_make_a_table_of_a_line_each():
     table = sizes([result | {"model": "gpt2"}, result | {"model": "gpt2-xl"}]).splitlines()
     assert table[0] == "|  | tokens/s after 5 | of the products alone | peak memory | of the float32 parameters |"
     assert table[2:] == [
-        "| gpt2, random | 25 tokens/s |  | 600 MB | 1.20 |",
-        "| gpt2-xl, random | 25 tokens/s |  | 600 MB | 1.20 |",
+        "| gpt2, random | 25 tokens/s (20 to 33.3) |  | 600 MB | 1.20 |",
+        "| gpt2-xl, random | 25 tokens/s (20 to 33.3) |  | 600 MB | 1.20 |",
     ]
 
 
@@ -153,7 +187,9 @@ def test_transformers_is_raced_on_the_same_weights(directory, capsys, monkeypatc
     rows = ["prompt", "decode", "load", "cold"]
     arguments = ["--against", "transformers", "--model", str(directory), "--rounds", "4", "--json", "--rows", *rows]
     assert main(["benchmark", *arguments]) == 0
-    measured = json.loads(capsys.readouterr().out)["rows"]
+    result = json.loads(capsys.readouterr().out)
+    measured = result["rows"]
+    assert result["machine"]["torch threads"] >= 1
     assert [row["row"] for row in measured] == rows
     for row in measured:
         assert list(row["results"])[:2] == ["nanogpt_np", "transformers"]

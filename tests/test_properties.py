@@ -26,7 +26,7 @@ from nanogpt_np.attention import softmax
 from nanogpt_np.cache import KVCache
 from nanogpt_np.config import PUBLISHED, Config
 from nanogpt_np.layernorm import LayerNorm
-from nanogpt_np.mlp import gelu
+from nanogpt_np.mlp import gelu, in_blocks
 from nanogpt_np.trace import Recorder, ShapeLog, chain
 
 checked = settings(derandomize=True, deadline=None, max_examples=60)
@@ -386,6 +386,17 @@ def test_gelu_lets_large_values_through_and_makes_small_ones_0():
     np.testing.assert_array_equal(gelu(x), x)
     np.testing.assert_allclose(gelu(-x), 0, rtol=0, atol=1e-30)
     assert gelu(x).dtype == np.float32
+    np.testing.assert_allclose(gelu(np.float32([-1e13])), 0, rtol=0, atol=2e-22)  # and without a warning
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(gelu(np.float32([-1e14, -1e20, -1e30])), 0, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8])
+def test_softmax_and_gelu_take_whole_numbers_for_the_floats_they_are(dtype):
+    x = np.array([[-100, 3], [0, 100]], dtype)  # int8 has room for neither 100 * 100 nor -100 - 100
+    np.testing.assert_array_equal(softmax(x), softmax(x.astype(float)))
+    np.testing.assert_array_equal(in_blocks(gelu, x), gelu(x.astype(float)))
+    assert in_blocks(gelu, x.astype(np.float32)).dtype == softmax(x.astype(np.float32)).dtype == np.float32
 
 
 def test_the_two_forms_of_gelu_differ_by_up_to_5e_4():
