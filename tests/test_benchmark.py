@@ -116,7 +116,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_a_floor():
+def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_the_products_speed():
     prompt, decode, memory, trace = map(lines_of, ROWS)
     assert "+2.0% time" in trace[1] and "+30.0% time" in trace[2]
     assert "2000.0 ms" in prompt[0] and "511.5 tokens/s" in prompt[0]
