@@ -86,22 +86,26 @@ def judge(check, load, seed=0, *, writes=(), files=()):
     notes = set()
     try:
         versions = load()
-        cases = list(all_cases(check, seed))
-        for number, (case, dtype) in enumerate([*cases, cases[0]]):
-            again = number == len(cases)
+        for number, case, dtype, again in in_turn(check, seed):
+            got = run(check, case, versions, writes=writes)
+            if unwritten(got, files):
+                return Result(INCOMPLETE)
             expected = run(check, case, {})
             if expected.error:
                 raise RuntimeError(f"the reference fails in {check.name}") from expected.error
-            got = run(check, case, versions, writes=writes)
             result = verdict(check, case, dtype, got, expected, files)
-            if result.status == INCORRECT and number and not got_right(check, case, expected, load, files, writes):
+            if (
+                result.status == INCORRECT
+                and number
+                and not got_right(check, case, dtype, expected, load, files, writes)
+            ):
                 return result
             if result.status == INCORRECT and number:  # a fresh copy of the student's file gets it right
                 earlier = "the same call again" if again else "other calls before it"
                 result.problem = f"it is right when it is called first, and wrong after {earlier}: what does it keep?"
                 result.notes = "global variables, class attributes and mutable defaults live on between calls"
                 return result
-            if result.status != CORRECT:
+            if result.status == INCORRECT:
                 return result
             notes |= {result.notes}
     except Finding as finding:
@@ -109,10 +113,19 @@ def judge(check, load, seed=0, *, writes=(), files=()):
     return Result(CORRECT, notes=min(notes - {""}, default=""))  # of the fewest digits
 
 
-def got_right(check, case, expected, load, files, writes):
+def got_right(check, case, dtype, expected, load, files, writes):
     """Return whether the student's code, freshly loaded, does this case right."""
     got = run(check, case, load(), writes=writes)
-    return verdict(check, case, None, got, expected, files).status == CORRECT
+    return verdict(check, case, dtype, got, expected, files).status == CORRECT
+
+
+def in_turn(check, seed):
+    """Yield (number, case, dtype, False) of all cases, and then the first again, with True."""
+    first = None
+    for number, (case, dtype) in enumerate(all_cases(check, seed)):
+        first = first or (case, dtype)
+        yield number, case, dtype, False
+    yield number + 1, *first, True
 
 
 def all_cases(check, seed):
@@ -160,8 +173,6 @@ def verdict(check, case, dtype, got, expected, files):
     shown += f" ({dtype})" if dtype else ""
     notes = "; ".join(got.notes)
     if got.error is not None:
-        if isinstance(got.error, NotImplementedError) and _place(got.error, files)[1]:
-            return Result(INCOMPLETE)
         return Result(INCORRECT, error_words(got.error), case=shown, where=_place(got.error, files)[0], notes=notes)
     # Of a float32 case all numbers are float32's, also those that were made plain floats on their way.
     tolerance = compare.TOLERANCE[dtype] if dtype == np.float32 else None
@@ -173,6 +184,11 @@ def verdict(check, case, dtype, got, expected, files):
     if dtypes and dtypes[0] == "float64":
         notes = "; ".join(filter(None, [notes, FLOAT64]))
     return Result(INCORRECT, case=shown, trace=trace, notes=notes, **different)
+
+
+def unwritten(got, files):
+    """Return whether a run ended at a function that is still to be written."""
+    return isinstance(got.error, NotImplementedError) and _place(got.error, files)[1]
 
 
 FLOAT64 = (

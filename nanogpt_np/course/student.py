@@ -100,7 +100,7 @@ def refuse_the_reference(path, seen=()):
         if name.partition(".")[0] in FORBIDDEN and not allowed:
             raise Finding(
                 f"{path.name} uses {name} in line {line}: what is to be written here may not come from there "
-                f"(allowed are: from {' import ..., from '.join(ALLOWED)} import ...)"
+                f"(allowed are {' and '.join(ALLOWED)})"
             )
         sibling = path.with_name(f"{name.partition('.')[0]}.py")
         if sibling not in (path, *seen) and sibling.is_file():
@@ -111,8 +111,9 @@ def imports(tree):
     """Yield (module, line) of what is imported, also by its name as a text, as importlib wants it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            # import nanogpt_np.trace binds nanogpt_np, the whole of it
-            yield from ((a.name if a.asname else a.name.partition(".")[0], node.lineno) for a in node.names)
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nanogpt_np":
+            yield f"nanogpt_np.{node.attr}", node.lineno  # import nanogpt_np.trace binds nanogpt_np, the whole of it
         elif isinstance(node, ast.ImportFrom):
             # from nanogpt_np import trace: the module is one of the names
             bare = node.module in ("nanogpt_np", None)
