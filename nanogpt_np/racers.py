@@ -17,6 +17,7 @@ from .cache import KVCache
 from .config import Config
 from .generate import next_logits
 from .loss import loss_and_grads
+from .memory import keep_freed_memory
 from .parameters import assemble
 from .trace import Recorder, ShapeLog, no_trace
 from .trainer import initial_params
@@ -34,6 +35,7 @@ class Ours:
     name = "nanogpt_np"
 
     def __init__(self, directory):
+        keep_freed_memory()  # as every command does
         self.model = weights.load_directory(directory)
 
     def prompt(self, ids):
@@ -241,6 +243,7 @@ class Training:
     name = Ours.name
 
     def __init__(self, directory):
+        keep_freed_memory()
         self.step = our_step(TRAINED, initial_params(TRAINED, np.random.default_rng(0)))
 
     def run(self):
