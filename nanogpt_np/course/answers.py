@@ -15,12 +15,12 @@ from . import seams
 def answer(assignment):
     """Return the text of a whole file that is graded CORRECT: the stub, its functions written as the package's are."""
     stub = assignment.stub.read_text(encoding="utf-8")
-    lines, edits, helpers = stub.splitlines(), [], {}
+    lines, edits, helpers, modules = stub.splitlines(), [], {}, {}
     for where in assignment.functions:
         ours, node = seams.own(where), definition(ast.parse(stub), seams.short(where))
         source = textwrap.dedent(inspect.getsource(ours)).rstrip()
         edits.append((first_line(node), node.end_lineno, textwrap.indent(source, " " * node.col_offset)))
-        needed(ours, helpers)
+        needed(ours, helpers, modules)
     for start, end, text in sorted(edits, reverse=True):
         lines[start - 1 : end] = text.splitlines()
     there = {name for node in ast.parse(stub).body for name in names_of(node)}
@@ -28,6 +28,9 @@ def answer(assignment):
     if extra:  # after the imports, where definitions begin
         at = next(first_line(node) for node in ast.parse("\n".join(lines)).body if is_definition(node))
         lines[at - 1 : at - 1] = "\n\n\n".join([*extra, ""]).splitlines()
+    imports = [line for name, line in modules.items() if name not in there]
+    at = next(n.lineno for n in ast.parse(stub).body if isinstance(n, (ast.Import, ast.ImportFrom)))
+    lines[at - 1 : at - 1] = imports
     return "\n".join(lines) + "\n"
 
 
@@ -58,8 +61,11 @@ def names_of(node):
     return []
 
 
-def needed(ours, helpers):
-    """Add to `helpers` {name: source} what a function uses of its own module and the student's file may lack."""
+def needed(ours, helpers, modules):
+    """Add to `helpers` {name: source} what a function uses of its own module and the student's file may lack.
+
+    And to `modules` {name: import} what it uses of the standard library.
+    """
     module = sys.modules[ours.__module__]
     text = inspect.getsource(module)
     at_top = {name: node for node in ast.parse(text).body for name in names_of(node)}
@@ -68,10 +74,12 @@ def needed(ours, helpers):
         if name not in used or name in helpers or name == getattr(ours, "__name__", ""):
             continue
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            continue  # the stub imports what its answer wants
+            if not getattr(node, "level", 0):
+                modules[name] = ast.unparse(node)
+            continue  # the stub imports what its answer wants of this package
         if is_definition(node):
             helpers[name] = ""  # its place, before what it uses itself
-            needed(getattr(module, name), helpers)
+            needed(getattr(module, name), helpers, modules)
         source = "\n".join(text.splitlines()[first_line(node) - 1 : node.end_lineno])
         helpers.pop(name, None)
         if source not in helpers.values():

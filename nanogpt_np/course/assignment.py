@@ -47,11 +47,14 @@ class Assignment:
     functions : ``{"layernorm:LayerNorm.__call__": (hint, hint, hint)}``: module of this package, then the name in it
         and in the student's file. A class may stand there as a whole (``"cache:KVCache"``).
     writes : of those, the ones that may write into their arguments.
+    may_import : modules of this package that the student's file may import, beside `trace` and `config`: what is
+        given there. Where all is graded together, the student's own stands in for what was imported.
     """
 
     title: str
     functions: dict[str, tuple[str, ...]]
     writes: tuple[str, ...] = ()
+    may_import: tuple[str, ...] = ()
     stem: str = ""  # "a2_layernorm": the name of its module, of its stub and of the student's file
     checks: list[Check] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)

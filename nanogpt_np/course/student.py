@@ -1,7 +1,8 @@
 """A student's file: whether it may be read, and its functions.
 
-The reference is forbidden there: `nanogpt_np` (but for `trace` and `config`, which are no answers), torch and the
-like. That is to catch a shortcut, not a cheat: the file is searched for imports and for their names as text.
+The reference is forbidden there: `nanogpt_np` (but for `trace` and `config`, which are no answers, and for what an
+assignment gives), torch and the like. That is to catch a shortcut, not a cheat: the file is searched for imports and
+for their names as text.
 """
 
 import ast
@@ -28,9 +29,10 @@ def versions(folder, check):
     """Return ``{where: version}`` of the functions that a check judges, from freshly loaded files in `folder`.
 
     The other functions of the same file are the package's, so that each is judged on its own; a check of
-    several functions leaves all of them the student's. Raises Finding for what is wrong with the file.
+    several functions leaves all of them the student's, also where one file has imported what another is to hold.
+    Raises Finding for what is wrong with a file.
     """
-    found = {}
+    found, namespaces = {}, []
     for assignment in assignments().values():
         wanted = [where for where in assignment.functions if where in check.functions]
         if not wanted:
@@ -40,6 +42,13 @@ def versions(folder, check):
             found |= seams.pick(namespace, where, assignment.file)
         for where in assignment.functions.keys() - set(wanted):
             replace(namespace, where)
+        namespaces.append(namespace)
+    ours = [(seams.own(where), version) for where, version in found.items() if "." not in seams.short(where)]
+    for namespace in namespaces:
+        for name, value in list(vars(namespace).items()):
+            for own, version in ours:
+                if value is own:
+                    setattr(namespace, name, version)
     return found
 
 
@@ -95,12 +104,13 @@ def read(path):
 
 def refuse_the_reference(path, seen=()):
     """Raise Finding if a file, or another file of its folder that it imports, imports the reference."""
+    given = next((a.may_import for a in assignments().values() if a.file == path.name), ())
+    allowed = (*ALLOWED, *given)
     for name, line in imports(ast.parse(read(path))):
-        allowed = any(name == a or name.startswith(f"{a}.") for a in ALLOWED)
-        if name.partition(".")[0] in FORBIDDEN and not allowed:
+        if name.partition(".")[0] in FORBIDDEN and not any(name == a or name.startswith(f"{a}.") for a in allowed):
             raise Finding(
                 f"{path.name} uses {name} in line {line}: what is to be written here may not come from there "
-                f"(allowed are {' and '.join(ALLOWED)})"
+                f"(allowed are {', '.join(allowed[:-1])} and {allowed[-1]})"
             )
         sibling = path.with_name(f"{name.partition('.')[0]}.py")
         if sibling not in (path, *seen) and sibling.is_file():

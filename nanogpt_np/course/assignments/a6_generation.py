@@ -1,0 +1,781 @@
+"""Assignment a6, from vectors to text: the LM head, the choice of a token, and the loop.
+
+How chance is used is the student's business (``Generator.choice``, a cumulative sum and ``Generator.random``, ...), so
+no check compares what two ways draw from one seed. A check of chance returns what every right way shares: how often an
+id comes, to the nearest quarter; which ids come at all; whether the same seed gives the same again. With 800 draws a
+share is off by an eighth or more with a chance below 2 exp(-2 * 800 / 64) = 3e-11 (Hoeffding's bound), of 50 draws
+none is an id of probability 0.42 with 0.58^50 = 1e-12, and 12 ids of 100 come twice in one order with 1e-24. So a right
+answer is as good as never failed; and what is graded again with the same seed has the same result again, unless it
+makes chance of its own.
+"""
+
+from itertools import islice
+
+import numpy as np
+
+from ... import parameters
+from ...cache import KVCache
+from ...config import Config
+from ...generate import generate, next_logits
+from ...lm_head import LMHead
+from ...sampling import draw, probabilities
+from ...trace import Recorder, no_trace
+from ..assignment import Assignment
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "the LM head, sampling and generation: from vectors to text",
+    {
+        "lm_head:LMHead.__call__": (
+            "For one vector x of C numbers and one token there is one score. How many scores are there for T vectors "
+            "and V tokens, and which two rows of numbers does each come from?",
+            "A dot product for every pair of a row of x and a row of weight: that is one matrix product. Its inner "
+            "axes must both be C, and weight has C last.",
+            "`@` sums over the last axis of what stands left and the last but one of what stands right. Left is x, "
+            "(..., C); right must be (C, V), which is weight with its two axes swapped: .T does that.",
+        ),
+        "sampling:probabilities": (
+            "Take logits [2, 1, 0] and top_k=2. Which probabilities are there before anything is dropped, which after, "
+            "and what makes them sum to 1 again? And what would logits / 0 be?",
+            "Deal with temperature 0 first, and return. Then softmax of logits / temperature; an order of the ids, "
+            "likeliest first; and how many of that order stay: top_k and top_p each say a number, the smaller counts. "
+            "Put 0 to the others, in their places, and divide by the sum.",
+            "np.argsort(-logits, kind='stable') puts the likeliest first, and of equals the lower id. Of p in that "
+            "order, as far as top_k leaves it, np.cumsum divided by its own last number says what has been reached "
+            "after each token: as many stay as are still below top_p, and one more.",
+        ),
+        "sampling:draw": (
+            "With p = [0.25, 0.75] and a number u that lies anywhere between 0 and 1 with equal chance: for which u "
+            "would you return 0, for which 1? Where does u come from?",
+            "rng.random() gives u. Lay the probabilities end to end: np.cumsum(p) says where each piece ends, and you "
+            "want the first that ends beyond u. Or let the Generator do all of it: it has a method to choose.",
+            "rng.choice takes how many ids there are, and the probabilities as p=...; without them all are alike. "
+            "Return what it gives as an int. np.random.choice is another thing: it does not listen to rng.",
+        ),
+        "generate:next_logits": (
+            "model.hidden gives T rows, one for each token. Which of these tokens has seen all the others, and so "
+            "which row may say what comes next?",
+            "Three steps: hidden, with cache and trace handed on; its last row; the LM head. The row is announced "
+            "before the LM head reads it, the scores after.",
+            "Index -1 of what hidden gives is the last row, (C,). What trace gives back for it goes into "
+            "model.lm_head, and what that gives goes through trace once more, as hook_next_logits, and is returned.",
+        ),
+        "generate:generate": (
+            "Write down by hand what goes through the model for the prompt [5, 3] and three new ids, with a cache and "
+            "without. How many passes is that, and which of the new ids never goes through?",
+            "A loop of at most min(n_new, n_positions - T + 1) rounds, with the cache made once before it: logits, an "
+            "id, return if it ends the text, else yield it. The round ends with what goes through next: the one new "
+            "id with a cache, everything so far without.",
+            "`token in stop` is asked before `yield token`. Greedy is logits.argmax(); else probabilities gets all "
+            "three settings, and draw what it gives, and rng. Next goes np.array([token]) with the cache, and "
+            "np.append(ids, token) without: both are new arrays, so that the caller's stays.",
+        ),
+    },
+    may_import=("nanogpt_np.attention", "nanogpt_np.cache", "nanogpt_np.model"),
+)
+
+
+def scripted(says, vocab_size=8):
+    """Return a GPT-2 that says ``says[t]`` after position t, whatever it reads: its blocks do nothing."""
+    P = len(says)
+    config = Config(vocab_size, P, n_embd=P, n_layer=1, n_head=1, n_inner=1, tie_word_embeddings=False)
+    params = {name: np.zeros(p.shape(config)) for name, p in parameters.table(config).items()}
+    params["wpe.weight"][:] = np.eye(P)
+    params["ln_f.weight"][:] = 1
+    params["lm_head.weight"][says, np.arange(P)] = 1
+    return parameters.assemble(config, params)
+
+
+def constant(logits, n_positions):
+    """Return a GPT-2 whose next token has these logits, whatever it reads."""
+    config = Config(len(logits), n_positions, n_embd=1, n_layer=1, n_head=1, n_inner=1)
+    params = {name: np.zeros(p.shape(config)) for name, p in parameters.table(config).items()}
+    params["ln_f.bias"][:] = 1
+    params["wte.weight"][:, 0] = logits
+    return parameters.assemble(config, params)
+
+
+# --- the LM head ---------------------------------------------------------------------------------
+
+
+def vectors(rng):
+    """One token, several, a batch; as many tokens as columns, so that a swap does not show by its shape."""
+    yield {"x": np.array([[1.0, 2.0]]), "weight": np.array([[1.0, 0.0], [3.0, 1.0], [0.5, -1.0]])}
+    yield {"x": np.array([[1.0, 2.0]]), "weight": np.array([[1.0, 3.0], [0.0, 1.0]])}
+    yield {"x": np.array([1.0, 2.0]), "weight": np.array([[1.0, 0.0], [3.0, 1.0], [0.5, -1.0]])}
+    yield {"x": plain(rng, 3, 4), "weight": plain(rng, 7, 4)}
+    yield {"x": plain(rng, 2, 3, 4), "weight": plain(rng, 7, 4)}
+
+
+@ASSIGNMENT.check("LMHead.__call__", "the score of a token is the dot product of x with the token's row", vectors)
+def scores(x, weight):
+    return LMHead(weight)(x)
+
+
+@ASSIGNMENT.check("LMHead.__call__", "twice the vector has twice the scores", vectors)
+def doubled(x, weight):
+    head = LMHead(weight)
+    return {"scores of 2 x less twice those of x": head(2 * x) - 2 * head(x)}
+
+
+def beside(rng):
+    """A vector, and others that may stand before and behind it."""
+    yield {"x": np.array([1.0, 2.0]), "others": np.array([[10.0, -20.0]]), "weight": np.array([[1.0, 0.0], [3.0, 1.0]])}
+    yield {"x": plain(rng, 4), "others": plain(rng, 2, 4), "weight": plain(rng, 7, 4)}
+
+
+@ASSIGNMENT.check("LMHead.__call__", "each row has the scores that it would have alone", beside)
+def each_alone(x, others, weight):
+    head = LMHead(weight)
+    together = head(np.concatenate([others, x[None], others]))
+    return {"what the others change in the scores of x": together[len(others)] - head(x)}
+
+
+def prompts(rng):
+    """A small random model and ids for it: one token, a prompt, a batch."""
+    for shape in ((1,), (4,), (2, 5)):
+        yield {"model": small_model(rng), "ids": ids(rng, *shape)}
+
+
+@ASSIGNMENT.check("LMHead.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
+def logits_of_the_model(model, ids, trace):
+    return model(ids, trace=trace)
+
+
+# --- probabilities -------------------------------------------------------------------------------
+
+
+def tempered(rng):
+    """At temperature 1, below it, above it."""
+    for temperature in (1.0, 0.5, 2.0):
+        yield {"logits": np.array([0.0, 1.0]), "temperature": temperature}
+    yield {"logits": plain(rng, 5) * 2, "temperature": 0.7}
+
+
+@ASSIGNMENT.check("probabilities", "gives softmax(logits / temperature)", tempered)
+def softmax_with_temperature(logits, temperature):
+    return probabilities(logits, temperature)
+
+
+@ASSIGNMENT.check("probabilities", "has temperature 1 and keeps all tokens if nothing else is said", tempered)
+def defaults(logits, temperature):
+    return probabilities(logits * temperature)
+
+
+def coldest(rng):
+    """The largest logit anywhere; and twice."""
+    yield {"logits": np.array([1.0, 3.0])}
+    yield {"logits": np.array([3.0, 1.0, 3.0])}
+    yield {"logits": plain(rng, 6)}
+
+
+@ASSIGNMENT.check("probabilities", "temperature 0 gives 1 to the likeliest token and 0 to all others", coldest)
+def greedy(logits):
+    return probabilities(logits, 0.0)
+
+
+def some_of_them(rng):
+    """The likeliest in the middle; all of them; more than there are."""
+    for top_k in (1, 2, 4, 9):
+        yield {"chances": np.array([0.1, 0.5, 0.1, 0.3]), "top_k": top_k}
+    yield {"chances": rng.permutation(np.arange(1.0, 8)) / 28, "top_k": 3}
+
+
+@ASSIGNMENT.check("probabilities", "top_k leaves the k likeliest, scaled to sum 1", some_of_them)
+def by_top_k(chances, top_k):
+    return probabilities(np.log(chances), 1.0, top_k=top_k)
+
+
+def enough_of_them(rng):
+    """Far from where the sums are, so that rounding decides nothing."""
+    for top_p in (0.5, 0.7):
+        yield {"chances": np.array([0.4, 0.6]), "top_p": top_p}
+    for top_p in (0.05, 0.45, 0.6, 0.85, 1.0):
+        yield {"chances": np.array([0.1, 0.5, 0.15, 0.25]), "top_p": top_p}
+    yield {"chances": rng.permutation(np.arange(1.0, 8)) / 28, "top_p": 0.8}  # sums of whole 28ths, 0.8 is 22.4
+
+
+@ASSIGNMENT.check(
+    "probabilities", "top_p leaves the likeliest up to the one with which their sum reaches top_p", enough_of_them
+)
+def by_top_p(chances, top_p):
+    return probabilities(np.log(chances), 1.0, top_p=top_p)
+
+
+def several_settings(rng):
+    """Two or three settings at once; the order of the steps decides."""
+    yield {"chances": np.array([0.4, 0.3, 0.2, 0.1]), "temperature": 1.0, "top_k": 2, "top_p": 0.55}
+    yield {"chances": np.array([0.4, 0.3, 0.2, 0.1]), "temperature": 1.0, "top_k": 2, "top_p": 0.9}
+    yield {"chances": np.array([0.4, 0.3, 0.2, 0.1]), "temperature": 1.0, "top_k": 3, "top_p": 0.6}
+    yield {"chances": np.array([0.4, 0.6]), "temperature": 0.5, "top_k": None, "top_p": 0.65}
+    yield {"chances": np.array([0.4, 0.6]), "temperature": 2.0, "top_k": None, "top_p": 0.58}
+    yield {"chances": np.array([0.2, 0.3, 0.4, 0.1]), "temperature": 0.5, "top_k": 2, "top_p": None}
+    yield {"chances": np.array([0.2, 0.3, 0.4, 0.1]), "temperature": 0.0, "top_k": 2, "top_p": 0.9}
+
+
+@ASSIGNMENT.check(
+    "probabilities", "temperature comes first, then top_k, then top_p among what is left", several_settings
+)
+def in_this_order(chances, temperature, top_k, top_p):
+    return probabilities(np.log(chances), temperature, top_k, top_p)
+
+
+def equals(rng):
+    """Tokens of one logit, of which some are to go."""
+    for top_k, top_p in ((1, None), (2, None), (None, 0.3), (None, 0.6)):
+        yield {"logits": np.array([0.0, 2.0, 2.0, 2.0]), "top_k": top_k, "top_p": top_p}
+
+
+@ASSIGNMENT.check(
+    "probabilities", "of equal logits the lower id counts as likelier: no more stay than asked for", equals
+)
+def ties(logits, top_k, top_p):
+    return probabilities(logits, 1.0, top_k, top_p)
+
+
+def extremes(rng):
+    """Numbers whose exp is more than any float holds, or less."""
+    yield {"logits": np.array([1000.0, 999.0]), "temperature": 1.0}
+    yield {"logits": np.array([-1000.0, -999.0]), "temperature": 1.0}
+    yield {"logits": np.array([2.0, 3.0, 1.0]), "temperature": 0.001}
+
+
+@ASSIGNMENT.check("probabilities", "large logits and small temperatures do not overflow", extremes)
+def stable(logits, temperature):
+    return probabilities(logits, temperature, top_p=0.9)
+
+
+def whatever_is_dropped(rng):
+    """Many tokens, under all settings."""
+    for settings in ((1.0, None, None), (0.7, 10, None), (1.5, None, 0.8), (0.9, 20, 0.9)):
+        yield {"logits": 3 * rng.standard_normal(50), "settings": settings}
+
+
+@ASSIGNMENT.check("probabilities", "what it gives sums to 1, whatever is dropped", whatever_is_dropped)
+def sum_to_one(logits, settings):
+    return {"their sum": float(probabilities(logits, *settings).sum())}
+
+
+def nonsense(rng):
+    """Each setting out of its range."""
+    yield {"settings": {"top_k": 0}}
+    yield {"settings": {"top_p": 0.0}}
+    yield {"settings": {"top_p": 1.5}}
+    yield {"settings": {"temperature": -1.0}}
+
+
+@ASSIGNMENT.check("probabilities", "settings that mean nothing raise ValueError", nonsense)
+def refused(settings):
+    try:
+        return f"no error, but {probabilities(np.array([1.0, 2.0, 3.0]), **settings)}"
+    except ValueError:
+        return "ValueError"
+
+
+def models_and_settings(rng):
+    """A small random model, a prompt, and all settings."""
+    yield {"model": small_model(rng), "ids": ids(rng, 4), "temperature": 0.8, "top_k": 6, "top_p": 0.9}
+
+
+@ASSIGNMENT.check("probabilities", "of the logits of a model it makes the same as ours", models_and_settings)
+def of_a_model(model, ids, temperature, top_k, top_p):
+    return probabilities(next_logits(model, ids), temperature, top_k, top_p)
+
+
+# --- draw ----------------------------------------------------------------------------------------
+
+DRAWS = 800
+
+
+def chances(rng):
+    """All multiples of a quarter, so that the nearest quarter is the right one; no arrays, which would run twice."""
+    for p in ((0.25, 0.75), (0.5, 0.0, 0.25, 0.25)):
+        yield {"p": p, "seed": int(rng.integers(1000))}
+
+
+@ASSIGNMENT.check("draw", "an id comes as often as its probability says", chances)
+def frequencies(p, seed):
+    rng = np.random.default_rng(seed)
+    drawn = [draw(np.array(p), rng) for _ in range(DRAWS)]
+    counts = np.array([sum(i == id for i in drawn) for id in range(len(p))])
+    return {f"how often each id comes in {DRAWS} draws, to the nearest quarter": np.round(4 * counts / DRAWS) / 4}
+
+
+def certain_ones(rng):
+    """One id only; one at the front, or none."""
+    for p in ((0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 0.5, 0.0, 0.5, 0.0)):
+        yield {"p": p, "seed": int(rng.integers(1000))}
+
+
+@ASSIGNMENT.check("draw", "an id of probability 0 never comes, nor one that is none", certain_ones)
+def possible(p, seed):
+    rng = np.random.default_rng(seed)
+    drawn = {draw(np.array(p), rng) for _ in range(50)}
+    return {"ids that came and could not": sorted(int(i) for i in drawn if not (0 <= i < len(p) and p[i] > 0))}
+
+
+def seeds(rng):
+    """Two seeds."""
+    yield {"p": (0.125,) * 8, "seed": 1, "another": 2}
+
+
+@ASSIGNMENT.check("draw", "all chance comes from rng: the same seed draws the same, another seed other ids", seeds)
+def repeatable(p, seed, another):
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        return [int(draw(np.array(p), rng)) for _ in range(40)]
+
+    first = drawn(seed)
+    return {
+        "40 draws with the same seed again": "the same ids" if drawn(seed) == first else "other ids",
+        "40 draws with another seed": "the same ids" if drawn(another) == first else "other ids",
+    }
+
+
+# --- next_logits ---------------------------------------------------------------------------------
+
+
+def single_prompts(rng):
+    """A small random model, with prompts of one token and of several."""
+    for T in (1, 4):
+        yield {"model": small_model(rng), "ids": ids(rng, T)}
+
+
+@ASSIGNMENT.check(
+    "next_logits", "gives the scores after the last token: the last row of the model's logits", single_prompts
+)
+def last_row(model, ids, trace):
+    return next_logits(model, ids, trace=trace)
+
+
+def cut_prompts(rng):
+    """A small random model, a prompt, and where it is cut in two."""
+    for cut in (1, 3):
+        yield {"model": small_model(rng), "ids": ids(rng, 4), "cut": cut}
+
+
+@ASSIGNMENT.check("next_logits", "goes on from what the cache holds, and adds to it", cut_prompts)
+def with_a_cache(model, ids, cut, trace):
+    cache = KVCache(model.config)
+    next_logits(model, ids[:cut], cache=cache)
+    length = cache.length
+    logits = next_logits(model, ids[cut:], cache=cache, trace=trace)
+    return {"tokens in the cache after the first part": length, "scores after the second part": logits}
+
+
+@ASSIGNMENT.check("next_logits", "hands trace on, and announces last_row (C,) and next_logits (V,)", single_prompts)
+def announced(model, ids):
+    acts = Recorder()
+    next_logits(model, ids, trace=acts)
+    own = {name: acts.pop(name) for name in ("hook_last_row", "hook_next_logits") if name in acts}
+    return {"tensors that the model announced": len(acts), **own}
+
+
+def changes(rng):
+    """Each of the two announced tensors, to be changed on its way."""
+    for name in ("hook_last_row", "hook_next_logits"):
+        yield {"logits": (1.0, 2.0, 4.0), "name": name}
+
+
+@ASSIGNMENT.check("next_logits", "goes on with what trace gives back: x = trace(name, x)", changes)
+def patched(logits, name):
+    model, prompt = constant(logits, 4), np.array([0, 1])
+    doubled = next_logits(model, prompt, trace=lambda n, x: 2 * x if n == name else x)
+    return {f"the scores with twice the {name}": doubled}
+
+
+# --- generate ------------------------------------------------------------------------------------
+
+
+def scripts(rng):
+    """What the model says after each position; some of it is asked for."""
+    yield {"says": (3, 5, 2), "prompt": np.array([7]), "n_new": 1}
+    yield {"says": (3, 5, 2, 6, 4), "prompt": np.array([7]), "n_new": 3}
+    yield {"says": (3, 5, 2, 6, 4), "prompt": np.array([7, 7]), "n_new": 2}
+    yield {"says": (3, 5, 2, 6, 4), "prompt": [1, 0, 1], "n_new": 0}
+
+
+@ASSIGNMENT.check("generate", "gives n_new ids, each the likeliest after all before it", scripts)
+def likeliest(says, prompt, n_new):
+    """The model says says[t] after position t, whatever it reads."""
+    rng = np.random.default_rng(0)
+    return list(generate(scripted(says), prompt, n_new, rng=rng))
+
+
+def texts(rng):
+    """A small random model, in which every id depends on all before it."""
+    for T in (1, 4):
+        yield {"model": small_model(rng), "prompt": ids(rng, T), "n_new": 5}
+
+
+@ASSIGNMENT.check("generate", "gives the same ids with the cache and without it", texts)
+def both_ways(model, prompt, n_new):
+    def new(use_cache):
+        return list(generate(model, prompt, n_new, stop=(), rng=np.random.default_rng(0), use_cache=use_cache))
+
+    return {"ids with the cache": new(True), "ids without it": new(False)}
+
+
+def ends(rng):
+    """The text ends at any of the stop ids, and by itself at <|endoftext|>."""
+    says = (3, 5, 2, 6, 4)
+    for stop in ((5,), (3,), (6, 2), ()):
+        yield {"says": says, "prompt": np.array([7]), "stop": {"stop": stop}}
+    yield {"says": (3, 5, 50256, 6), "prompt": np.array([7]), "stop": {}}
+
+
+@ASSIGNMENT.check("generate", "ends at the first stop id, and does not give it out", ends)
+def stops(says, prompt, stop):
+    model = scripted(says, vocab_size=8 if stop else 50257)
+    return list(generate(model, prompt, 4, rng=np.random.default_rng(0), **stop))
+
+
+def full(rng):
+    """Prompts that leave room for some ids, and for the last one only; with the cache and without."""
+    for use_cache in (True, False):
+        for T in (3, 1):
+            yield {"says": (3, 5, 2), "prompt": np.full(T, 7), "n_new": 9, "use_cache": use_cache}
+
+
+@ASSIGNMENT.check("generate", "ends after n_positions - T + 1 ids, when the context is full", full)
+def context(says, prompt, n_new, use_cache):
+    """The context is as long as `says`."""
+    return list(generate(scripted(says), prompt, n_new, rng=np.random.default_rng(0), use_cache=use_cache))
+
+
+def short_texts(rng):
+    """With the cache and without."""
+    for use_cache in (True, False):
+        yield {"prompt": np.array([7, 7]), "n_new": 3, "use_cache": use_cache}
+
+
+@ASSIGNMENT.check(
+    "generate", "with the cache only the new id goes through the model, without it all so far", short_texts
+)
+def passes(prompt, n_new, use_cache):
+    lengths = []
+
+    def watch(name, x):
+        if name == "hook_tokens":
+            lengths.append(x.shape[-1])
+        return x
+
+    rng = np.random.default_rng(0)
+    list(generate(scripted((3, 5, 2, 6, 4)), prompt, n_new, rng=rng, use_cache=use_cache, trace=watch))
+    return {"tokens in each pass that trace was told of": lengths}
+
+
+def endless(rng):
+    """More ids than will be asked for."""
+    yield {"prompt": np.array([7]), "n_new": 4}
+
+
+@ASSIGNMENT.check("generate", "gives each id out as soon as it is found, after one pass", endless)
+def as_found(prompt, n_new):
+    told = []
+    new = iter(generate(scripted((3, 5, 2, 6, 4)), prompt, n_new, trace=lambda name, x: told.append(name) or x))
+    found = {}
+    for which in ("first", "second"):
+        list(islice(new, 1))
+        found[f"passes through the model when the {which} id comes"] = told.count("hook_tokens")
+    return found
+
+
+def kinds(rng):
+    """The caller's own list, and array."""
+    yield {"prompt": [7, 6]}
+    yield {"prompt": np.array([7, 6])}
+
+
+@ASSIGNMENT.check("generate", "leaves the caller's prompt as it was", kinds)
+def prompt_afterwards(prompt):
+    list(generate(scripted((3, 5, 2, 6, 4)), prompt, 2, use_cache=False))
+    return {"the caller's prompt afterwards": prompt}
+
+
+def settings(rng):
+    """Which ids can come differs with each setting: with 1e-13 or less they cannot, with 0.4 they will."""
+    nothing = {"temperature": 1.0, "top_k": None, "top_p": None}
+    yield {"logits": (0.0, 30.0), **nothing, "seed": 1}
+    yield {"logits": (0.0, 30.0), **nothing, "temperature": 100.0, "seed": 2}
+    yield {"logits": (1.0, 1.0, 1.0), **nothing, "top_k": 2, "seed": 3}
+    yield {"logits": (1.0, 1.0, 1.0), **nothing, "top_p": 0.5, "seed": 4}
+
+
+@ASSIGNMENT.check("generate", "above temperature 0 it draws, by temperature, top_k and top_p", settings)
+def sampled(logits, temperature, top_k, top_p, seed):
+    """The next token has these logits, whatever the model reads."""
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": np.random.default_rng(seed)}
+    new = list(generate(constant(logits, 51), np.array([0]), 50, **options))
+    return {"the ids that come among 50": sorted({int(i) for i in new})}
+
+
+def two_seeds(rng):
+    """Two seeds."""
+    yield {"seed": 1, "another": 2}
+
+
+@ASSIGNMENT.check("generate", "the same seed gives the same text; another seed, or no rng, another", two_seeds)
+def seeded(seed, another):
+    """All of 100 tokens are equally likely."""
+
+    def text(rng):
+        return [int(i) for i in generate(constant((0.0,) * 100, 12), np.array([0]), 12, temperature=1.0, rng=rng)]
+
+    first = text(np.random.default_rng(seed))
+    others = {
+        "the same seed again": text(np.random.default_rng(seed)),
+        "another seed": text(np.random.default_rng(another)),
+        "no rng": text(None),
+    }
+    return {f"12 ids with {words}": "the same" if new == first else "others" for words, new in others.items()}
+
+
+# --- known mistakes of the LM head ---------------------------------------------------------------
+
+
+def mistake_of(function):
+    return lambda words, *edits: ASSIGNMENT.mistake(function, words, *edits)
+
+
+mistake = mistake_of("LMHead.__call__")
+HEAD = "x @ self.weight.T"
+mistake("the matrix is used as it is stored, x @ weight, not transposed", (HEAD, "x @ self.weight"))
+mistake(
+    "tokens and vocabulary are swapped in the result: weight @ x.T is (V, T)",
+    (HEAD, "self.weight @ np.swapaxes(x, -1, -2) if x.ndim > 1 else self.weight @ x"),
+)
+mistake(
+    "softmax is taken already: what is asked for here are scores, not probabilities",
+    (HEAD, "(e := np.exp((y := x @ self.weight.T) - y.max(-1, keepdims=True))) / e.sum(-1, keepdims=True)"),
+)
+mistake(
+    "the largest score is taken off: the same probabilities, but other scores",
+    (HEAD, f"(y := {HEAD}) - y.max(-1, keepdims=True)"),
+)
+mistake("the scores are divided by sqrt(C), as those of attention by sqrt(D)", (HEAD, f"({HEAD}) / x.shape[-1] ** 0.5"))
+mistake(
+    "the rows are brought to length 1 first (cosine similarity)",
+    (HEAD, "x @ (self.weight / np.sqrt((self.weight**2).sum(-1, keepdims=True))).T"),
+)
+mistake("only the last row of x gets scores", (HEAD, "(x[..., -1:, :] if x.ndim > 1 else x) @ self.weight.T"))
+mistake(
+    "the mean of each vector is taken off once more: the last layer norm has done that",
+    (HEAD, "(x - x.mean(-1, keepdims=True)) @ self.weight.T"),
+)
+
+# --- of probabilities ----------------------------------------------------------------------------
+
+mistake = mistake_of("probabilities")
+TEMPERED = "softmax((logits - logits.max()) / temperature)"
+COLDEST = (
+    "    if temperature == 0:\n        p = np.zeros(len(logits))\n        p[logits.argmax()] = 1\n        return p\n"
+)
+ORDER = 'np.argsort(-logits, kind="stable")'
+TOP_K = "min(top_k, len(p))"
+NUCLEUS = "keep = min(keep, 1 + int(np.searchsorted(so_far, top_p * so_far[-1])))"
+SCALED = "    p /= p.sum()\n"
+DROPPED = "p[order[keep:]] = 0"
+
+mistake("the logits are multiplied by the temperature, not divided", (TEMPERED, "softmax(logits * temperature)"))
+mistake("the temperature is forgotten", (TEMPERED, "softmax(logits)"))
+mistake(
+    "the probabilities are divided by the temperature, after the softmax", (TEMPERED, "softmax(logits) / temperature")
+)
+mistake(
+    "softmax is taken twice: of the probabilities divided by the temperature",
+    (TEMPERED, "softmax(softmax(logits) / temperature)"),
+)
+mistake(
+    "the logits are divided by temperature 0: that case comes before", ("if temperature == 0", "if temperature < 0")
+)
+mistake("temperature 0 is taken for 1 (`temperature or 1`)", (COLDEST, "    temperature = temperature or 1.0\n"))
+mistake(
+    "temperature 0 shares among all that are equally likely",
+    ("p[logits.argmax()] = 1", "p[logits == logits.max()] = 1 / (logits == logits.max()).sum()"),
+)
+mistake("top_k keeps k + 1 tokens", (TOP_K, "min(top_k + 1, len(p))"))
+mistake("top_k keeps k - 1 tokens", (TOP_K, "min(top_k, len(p)) - 1"))
+mistake("top_k counts on there being that many tokens", (TOP_K, "1 + int(np.arange(len(p))[top_k - 1])"))
+mistake("top_k is forgotten", (TOP_K, "len(p)"))
+mistake(
+    "a threshold chooses: whatever is as likely as the last that stays, stays too",
+    (DROPPED, "p[p < p[order[keep - 1]]] = 0"),
+)
+mistake(
+    "of equal logits the higher id is kept: an ascending order read backwards",
+    (ORDER, 'np.argsort(logits, kind="stable")[::-1]'),
+)
+mistake("the unlikeliest are kept: the order is ascending", (ORDER, 'np.argsort(logits, kind="stable")'))
+mistake("the first ids are kept, not the likeliest: nothing is sorted", (ORDER, "np.arange(len(p))"))
+mistake(
+    "the probabilities come back in the order of likelihood: ids keep their places",
+    (SCALED, "    p = p[order] / p.sum()\n"),
+)
+mistake("what stays is not scaled to sum 1 again", (SCALED, ""))
+mistake(
+    "the token that reaches top_p is dropped, unless it is the first",
+    (NUCLEUS, NUCLEUS.replace("1 + int", "max(1, int") + ")"),
+)
+mistake(
+    "the token that reaches top_p is dropped, and so all where it is the first",
+    (NUCLEUS, NUCLEUS.replace("1 + int", "int")),
+)
+mistake("top_p keeps one token too many", (NUCLEUS, NUCLEUS.replace("1 + int", "2 + int")))
+mistake(
+    "top_p is compared with each probability, not with their sum",
+    (NUCLEUS, "keep = min(keep, max(1, int((p >= top_p).sum())))"),
+)
+mistake("top_p keeps tokens until 1 - top_p is reached", (NUCLEUS, NUCLEUS.replace("top_p *", "(1 - top_p) *")))
+mistake("top_p is forgotten", (NUCLEUS, ""))
+mistake(
+    "top_p counts among all tokens, not among those that top_k has left",
+    (NUCLEUS, NUCLEUS.replace("top_p * so_far[-1]", "top_p")),
+)
+mistake(
+    "top_p looks at the probabilities before the temperature",
+    ("so_far = np.cumsum(p[order[:keep]])", "so_far = np.cumsum(softmax(logits)[order[:keep]])"),
+)
+mistake("top_k is forgotten where top_p is given", (TOP_K, "min(top_k, len(p)) if top_p is None else len(p)"))
+mistake("top_p is forgotten where top_k is given", ("if top_p is not None:", "if top_p is not None and top_k is None:"))
+mistake(
+    "exp overflows: the largest logit is not taken off first",
+    (TEMPERED, "np.exp(logits / temperature)\n        p = p / p.sum()"),
+)
+mistake("check_sampling is not called", ("    check_sampling(temperature, top_k, top_p)\n", ""))
+mistake(
+    "a dropped token has its logit set to 0, not to minus infinity",
+    (DROPPED, "p = softmax(np.where(np.isin(np.arange(len(p)), order[:keep]), logits, 0) / temperature)"),
+)
+
+# --- of draw -------------------------------------------------------------------------------------
+
+mistake = mistake_of("draw")
+CHOICE = "int(rng.choice(len(p), p=p))"
+mistake(
+    "rng is not used: np.random, or a new generator, makes chance of its own",
+    (CHOICE, "int(np.random.default_rng().choice(len(p), p=p))"),
+)
+mistake(
+    "every draw has a new generator with the same seed", (CHOICE, "int(np.random.default_rng(0).choice(len(p), p=p))")
+)
+mistake("the likeliest is taken, not drawn", (CHOICE, "int(p.argmax())"))
+mistake("all ids are drawn alike: p is not given to rng.choice", (CHOICE, "int(rng.integers(len(p)))"))
+mistake("all ids that are possible are drawn alike", (CHOICE, "int(rng.choice(np.flatnonzero(p)))"))
+mistake("the id after the right one is drawn", (CHOICE, "int(rng.choice(len(p), p=p)) + 1"))
+mistake(
+    "the random number is compared with the probabilities, not with their sums",
+    (CHOICE, "int((p > rng.random()).argmax())"),
+)
+mistake(
+    "a place in the order of likelihood is drawn, not the id that stands there",
+    (CHOICE, "int(rng.choice(len(p), p=np.sort(p)[::-1]))"),
+)
+
+# --- of next_logits ------------------------------------------------------------------------------
+
+mistake = mistake_of("next_logits")
+LAST = "model.hidden(ids, cache=cache, trace=trace)[-1]"
+SCORES = "model.lm_head(last_row)"
+mistake("the logits are those of the first row", (LAST, LAST.replace("-1", "0")))
+mistake("the logits are those of all rows, (T, V)", (LAST, LAST.replace("[-1]", "")))
+mistake("the rows are averaged", (LAST, LAST.replace("[-1]", ".mean(axis=0)")))
+mistake("the last column is taken, not the last row", (LAST, LAST.replace("[-1]", "[:, -1]")))
+mistake("the LM head is forgotten: these are the last row's C numbers", (SCORES, "last_row.copy()"))
+mistake("softmax is taken already: what is asked for are scores", (SCORES, f"softmax({SCORES})"))
+mistake("the cache is not handed on to the model", (LAST, LAST.replace("cache=cache, ", "")))
+mistake("trace is not handed on to the model", (LAST, LAST.replace(", trace=trace", "")))
+mistake(
+    "what trace gives back is not used: x = trace(name, x)",
+    (f'last_row = trace("hook_last_row", {LAST})', f'trace("hook_last_row", last_row := {LAST})'),
+    ('logits = trace("hook_next_logits", logits)', 'trace("hook_next_logits", logits)'),
+)
+mistake(
+    "the last row and its scores are not announced",
+    (f'trace("hook_last_row", {LAST})', LAST),
+    ('    logits = trace("hook_next_logits", logits)\n', ""),
+)
+
+
+@ASSIGNMENT.wrong_version("next_logits", "all rows go through the LM head, and the last of the T x V scores is taken")
+def through_the_whole_head(model, ids, *, cache=None, trace=no_trace):
+    return trace("hook_next_logits", model(ids, cache=cache, trace=trace)[-1])
+
+
+# --- of generate ---------------------------------------------------------------------------------
+
+mistake = mistake_of("generate")
+CACHE = "cache = KVCache(model.config) if use_cache else None"
+ROUNDS = "range(min(n_new, room))"
+STEP = "logits = next_logits(model, ids, cache=cache, trace=trace)"
+STOP = "            if token in stop:\n                return\n            yield token\n"
+NEXT = "ids = np.array([token]) if use_cache else np.append(ids, token)"
+DRAW = "draw(probabilities(logits, temperature, top_k, top_p), rng)"
+GREEDY = "        if temperature == 0:\n            return logits.argmax()\n"
+
+mistake("the prompt is given out again before the new ids", (CACHE, f"{CACHE}\n        yield from ids.tolist()"))
+mistake("it gives one id too many", (ROUNDS, "range(min(n_new + 1, room))"))
+mistake("it gives one id too few", (ROUNDS, "range(min(n_new, room) - 1)"))
+mistake("it ends one id before the context is full: the last id needs no position", ("- len(ids) + 1", "- len(ids)"))
+mistake("it goes on when the context is full", (ROUNDS, "range(n_new)"))
+mistake("n_positions alone is the limit, not what the prompt leaves of it", ("- len(ids) + 1", "+ 0"))
+mistake(
+    "the stop id is given out before the text ends",
+    (STOP, "            yield token\n            if token in stop:\n                return\n"),
+)
+mistake("the stop ids are not looked at", (STOP, "            yield token\n"))
+mistake(
+    "a stop id is left out, but the text goes on",
+    (STOP, "            if token not in stop:\n                yield token\n"),
+)
+mistake("only <|endoftext|> ends the text, whatever `stop` says", ("if token in stop", "if token == END_OF_TEXT_ID"))
+mistake("only the first of the stop ids ends the text", ("if token in stop", "if token in stop[:1]"))
+mistake(
+    "the cache is not used: everything goes through the model again at every step",
+    (CACHE, "cache = None"),
+    (NEXT, "ids = np.append(ids, token)"),
+)
+mistake(
+    "with the cache, too, the whole text goes through again: the positions run on",
+    (NEXT, "ids = np.append(ids, token)"),
+)
+mistake(
+    "without the cache only the new id goes through, and all before it is forgotten", (NEXT, "ids = np.array([token])")
+)
+mistake(
+    "the cache is made anew for every id, and all before it is forgotten",
+    (CACHE, "pass"),
+    (STEP, f"{CACHE}\n            {STEP}"),
+)
+mistake(
+    "the new id is not appended: the prompt goes through again and again", (NEXT, "ids = ids"), (CACHE, "cache = None")
+)
+mistake(
+    "the cache is always used, whatever use_cache says",
+    ("KVCache(model.config) if use_cache else None", "KVCache(model.config)"),
+    (NEXT, "ids = np.array([token])"),
+)
+mistake("the likeliest is taken, although temperature is above 0", ("if temperature == 0", "if True"))
+mistake(
+    "it draws, although temperature is 0",
+    ("if temperature == 0", "if False"),
+    (DRAW, DRAW.replace("temperature", "temperature or 1.0")),
+)
+mistake("the temperature is not handed on to probabilities", (DRAW, DRAW.replace("temperature", "1.0")))
+mistake("top_k is not handed on to probabilities", (DRAW, DRAW.replace("top_k", "None")))
+mistake("top_p is not handed on to probabilities", (DRAW, DRAW.replace("top_p", "None")))
+mistake(
+    "rng is not used: a new generator makes chance of its own", (DRAW, DRAW.replace("rng", "np.random.default_rng()"))
+)
+mistake("rng is begun anew at every step", (DRAW, DRAW.replace("rng", "np.random.default_rng(0)")))
+mistake("it counts on being given an rng", ("rng = np.random.default_rng() if rng is None else rng", "rng.random"))
+mistake(
+    "without an rng it always begins with the same seed", ("default_rng()", "default_rng(0)"), ("rng is None", "True")
+)
+mistake("all ids are found before the first is given out", ("return steps(ids)", "return iter(list(steps(ids)))"))
+mistake("trace is not handed on to next_logits", (STEP, STEP.replace(", trace=trace", "")))
+mistake(
+    "the new ids are appended to the caller's own list",
+    ("    ids = check_ids(ids, model.config)\n", "    given, ids = ids, check_ids(ids, model.config)\n"),
+    ("yield token", "given.append(token) if isinstance(given, list) else None\n            yield token"),
+)

@@ -1,0 +1,284 @@
+"""Assignment a7, the KV cache: the class `KVCache`, its fields and private methods the student's own.
+
+How it keeps what it is given is not looked at: a growing array and one with room from the start are both right. Looked
+at is what `remember` gives back, `length`, and what the model makes of them.
+"""
+
+import numpy as np
+
+from ...cache import KVCache
+from ...config import Config
+from ...generate import generate
+from ..assignment import Assignment
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "the KV cache: what was computed once is kept",
+    {
+        "cache:KVCache": (
+            "Write down what block 0 gets and gives back in two passes, of two tokens and of one: k and v with their "
+            "shapes. What must be there when the second begins? And block 1: may it see what block 0 keeps?",
+            "A dict from the block's number to its keys and values is enough to keep. remember(k, v) puts k behind the "
+            "keys that are there, along the axis of tokens, which is the last but one, and v behind the values; the "
+            "first pass finds nothing there. Only advance changes length.",
+            "np.concatenate([old, new], axis=-2) makes a new array, and so leaves alone whatever was given out before. "
+            "layer(i) has to return a function that knows its i: functools.partial(self._remember, i), or a def inside "
+            "of layer.",
+        )
+    },
+)
+
+
+def cuts_of(T, passes):
+    """Yield (number of the pass, slice) for passes of so many tokens each."""
+    ends = np.cumsum(passes)
+    assert ends[-1] == T
+    yield from enumerate(slice(end - n, end) for n, end in zip(passes, ends, strict=True))
+
+
+def config_for(k):
+    """Return the Config of a model whose blocks have keys k (blocks, ..., H, T, D), with room for one token more."""
+    blocks, H, T, D = k.shape[0], *k.shape[-3:]
+    return Config(vocab_size=5, n_positions=T + 1, n_embd=H * D, n_layer=blocks, n_head=H)
+
+
+def in_passes(cache, k, v, passes, look):
+    """Send k and v (blocks, ..., H, T, D) through a cache as the model does -> what was given back, by name."""
+    given = {}
+    for number, part in cuts_of(k.shape[-2], passes):
+        for i in range(len(k)):
+            keys, values = cache.layer(i)(k[i][..., part, :], v[i][..., part, :])
+            given[f"keys of block {i} in pass {number + 1}"] = look(keys)
+            given[f"values of block {i} in pass {number + 1}"] = look(values)
+        cache.advance(part.stop - part.start)
+    return given
+
+
+def one_block(rng):
+    """A number for each token: one at a time, a prompt and one, one and several; then heads and columns."""
+    k, v = np.array([[[[1.0], [2.0], [3.0]]]]), np.array([[[[10.0], [20.0], [30.0]]]])
+    for passes in ((1,), (1, 1), (2, 1), (1, 2), (1, 1, 1)):
+        T = sum(passes)
+        yield {"k": k[..., :T, :], "v": v[..., :T, :], "passes": passes}
+    yield {"k": plain(rng, 1, 2, 5, 3), "v": plain(rng, 1, 2, 5, 3), "passes": (2, 2, 1)}
+
+
+@ASSIGNMENT.check("KVCache", "remember gives back the keys and values of all passes so far, oldest first", one_block)
+def remembered(k, v, passes):
+    """Axes of k and v: block, head, token, column."""
+    return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
+
+
+def several_blocks(rng):
+    """Two blocks, then three."""
+    k, v = np.array([[[[1.0], [2.0]]], [[[5.0], [6.0]]]]), np.array([[[[10.0], [20.0]]], [[[50.0], [60.0]]]])
+    yield {"k": k, "v": v, "passes": (1, 1)}
+    yield {"k": plain(rng, 3, 2, 4, 3), "v": plain(rng, 3, 2, 4, 3), "passes": (2, 1, 1)}
+
+
+@ASSIGNMENT.check("KVCache", "every block has keys and values of its own", several_blocks)
+def blocks_apart(k, v, passes):
+    """Axes of k and v: block, head, token, column."""
+    return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
+
+
+@ASSIGNMENT.check("KVCache", "layer(i) is of block i, also if all are asked for before one is called", several_blocks)
+def asked_for_first(k, v, passes):
+    """Axes of k and v: block, head, token, column."""
+    cache = KVCache(config_for(k))
+    layers = [cache.layer(i) for i in range(len(k))]
+    given = {}
+    for number, part in cuts_of(k.shape[-2], passes):
+        for i, remember in enumerate(layers):
+            given[f"keys of block {i} in pass {number + 1}"] = np.copy(
+                remember(k[i][..., part, :], v[i][..., part, :])[0]
+            )
+        cache.advance(part.stop - part.start)
+    return given
+
+
+def counted(rng):
+    """Passes of one token and of several, through one block and two."""
+    for blocks, passes in ((1, (1, 1)), (1, (2, 1)), (2, (2, 1, 3))):
+        k = plain(rng, blocks, 1, sum(passes), 1)
+        yield {"k": k, "passes": passes}
+
+
+@ASSIGNMENT.check("KVCache", "length is 0 at first, and grows by T in advance, once for each pass", counted)
+def length(k, passes):
+    """Axes of k and v: block, head, token, column."""
+    cache = KVCache(config_for(k))
+    lengths = {"length at first": cache.length}
+    for number, part in cuts_of(k.shape[-2], passes):
+        for i in range(len(k)):
+            cache.layer(i)(k[i][..., part, :], k[i][..., part, :])
+        lengths[f"length after the blocks of pass {number + 1}, before advance"] = cache.length
+        cache.advance(part.stop - part.start)
+        lengths[f"length after advance({part.stop - part.start}) in pass {number + 1}"] = cache.length
+    return lengths
+
+
+def batches(rng):
+    """Two prompts side by side; two axes of them."""
+    k = np.array([[[[[1.0], [2.0]]], [[[5.0], [6.0]]]]])  # (1, 2, 1, 2, 1): block, batch, head, token, column
+    yield {"k": k, "v": 10 * k, "passes": (1, 1)}
+    yield {"k": plain(rng, 2, 3, 2, 4, 3), "v": plain(rng, 2, 3, 2, 4, 3), "passes": (2, 1, 1)}
+    yield {"k": plain(rng, 1, 2, 3, 2, 4, 2), "v": plain(rng, 1, 2, 3, 2, 4, 2), "passes": (3, 1)}
+
+
+@ASSIGNMENT.check("KVCache", "any batch axes stand in front, and stay: (..., H, T, D) -> (..., H, S, D)", batches)
+def of_a_batch(k, v, passes):
+    """Axes of k and v: block, batch, head, token, column."""
+    return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
+
+
+@ASSIGNMENT.check(
+    "KVCache", "a later pass does not change what an earlier one gave back, nor what it was given", one_block
+)
+def left_alone(k, v, passes):
+    """Axes of k and v: block, head, token, column. All is looked at after the last pass."""
+    given = in_passes(KVCache(config_for(k)), k, v, passes, lambda array: array)
+    return {**given, "k that was handed over": k, "v that was handed over": v}
+
+
+def two_texts(rng):
+    """The keys of two texts, a token each in every pass."""
+    yield {"k": np.array([[[[1.0], [2.0]]]]), "other": np.array([[[[7.0], [8.0]]]])}
+
+
+@ASSIGNMENT.check("KVCache", "two caches share nothing", two_texts)
+def two_caches(k, other):
+    """Axes of k: block, head, token, column. The passes of the two texts alternate."""
+    caches, given = {"one": KVCache(config_for(k)), "the other": KVCache(config_for(k))}, {}
+    for t in range(2):
+        for name, text in (("one", k), ("the other", other)):
+            keys, _ = caches[name].layer(0)(text[0][:, t : t + 1], text[0][:, t : t + 1])
+            caches[name].advance(1)
+            given[f"keys of {name} after {t + 1} of its tokens"] = np.copy(keys)
+    return given
+
+
+def cut_prompts(rng):
+    """A small random model and ids, cut into passes; a batch."""
+    for shape, passes in (((2,), (1, 1)), ((5,), (3, 1, 1)), ((2, 5), (2, 3))):
+        yield {"model": small_model(rng), "ids": ids(rng, *shape), "passes": passes}
+
+
+@ASSIGNMENT.check("KVCache", "a text in several passes has the logits of one whole pass", cut_prompts)
+def in_the_model(model, ids, passes, trace):
+    cache, rows = KVCache(model.config), []
+    for _, part in cuts_of(ids.shape[-1], passes):
+        rows.append(model(ids[..., part], cache=cache, trace=trace))
+    return np.concatenate(rows, axis=-2)
+
+
+def prompts(rng):
+    """A small random model, and a text to be continued until its context is full."""
+    model = small_model(rng)
+    yield {"model": model, "prompt": ids(rng, 3), "n_new": model.config.n_positions - 2}
+
+
+@ASSIGNMENT.check("KVCache", "generation with it gives the ids that it gives without", prompts)
+def in_generation(model, prompt, n_new):
+    return list(generate(model, prompt, n_new, stop=()))
+
+
+# --- known mistakes ------------------------------------------------------------------------------
+
+
+def mistake(words, *edits):
+    ASSIGNMENT.mistake("KVCache", words, *edits)
+
+
+COUNT = "self.length += T"
+KEEP_KEYS = "keys[..., self.length : S, :] = k"
+KEEP_VALUES = "values[..., self.length : S, :] = v"
+GIVE = "return keys[..., :S, :], values[..., :S, :]"
+ROOM_OF_ZEROS = (
+    "np.empty(shape, k.dtype), np.empty(shape, v.dtype)",
+    "np.zeros(shape, k.dtype), np.zeros(shape, v.dtype)",
+)
+
+mistake("advance does not count: what is kept, and the positions, begin anew in every pass", (COUNT, "pass"))
+mistake("only the new keys and values are given back", (GIVE, "return k, v"))
+mistake("keys and values are swapped in what is given back", (GIVE, "return values[..., :S, :], keys[..., :S, :]"))
+mistake("the keys are kept as values, too", (KEEP_VALUES, "values[..., self.length : S, :] = k"))
+mistake("the values are kept as keys, too", (KEEP_KEYS, "keys[..., self.length : S, :] = v"))
+mistake("all blocks share one store", ("partial(self._remember, i)", "partial(self._remember, 0)"))
+mistake(
+    "all caches share one store: it belongs to the class, not to self",
+    ("        self._layers = {}\n", ""),
+    ('    """\n\n    def __init__', '    """\n\n    _layers = {}\n\n    def __init__'),
+)
+mistake(
+    "layer keeps i in the cache, and so the block that was asked for last counts",
+    ("return partial(self._remember, i)", "self.i = i\n        return lambda k, v: self._remember(self.i, k, v)"),
+)
+mistake("the whole room is given back, also what holds no token yet", ROOM_OF_ZEROS, (GIVE, "return keys, values"))
+mistake(
+    "of each pass only the last token is kept",
+    (KEEP_KEYS, "keys[..., self.length : S, :] = k[..., -1:, :]"),
+    (KEEP_VALUES, "values[..., self.length : S, :] = v[..., -1:, :]"),
+)
+mistake(
+    "the new keys and values are written over the first ones, not behind the last",
+    ROOM_OF_ZEROS,
+    (KEEP_KEYS, "keys[..., :T, :] = k"),
+    (KEEP_VALUES, "values[..., :T, :] = v"),
+)
+mistake(
+    "what was given back before changes: older tokens are moved in the array that it shows",
+    (
+        f"        {KEEP_KEYS}\n        {KEEP_VALUES}\n        {GIVE}",
+        "        for kept, new in ((keys, k), (values, v)):\n"
+        "            kept[..., : longest - T, :] = kept[..., T:, :].copy()\n"
+        "            kept[..., longest - T :, :] = new\n"
+        "        return keys[..., longest - S :, :], values[..., longest - S :, :]",
+    ),
+)
+
+
+def along(axis):
+    """Return how old and new ones are joined along an axis; there are no old ones in the first pass."""
+    return lambda old, new: new.copy() if old is None else np.concatenate([old, new], axis=axis)
+
+
+BEHIND = along(-2)
+
+
+def joined(words, join=BEHIND, *, advance=lambda length, T: length + T, remember=lambda length, T: length):
+    """Add a wrong cache without room from the start: how it joins, and what becomes of length in both functions."""
+
+    class Joined:
+        def __init__(self, config):
+            self.length, self.kept = 0, {}
+
+        def layer(self, i):
+            def remember_in_block(k, v):
+                self.length = remember(self.length, k.shape[-2])
+                old = self.kept.get(i, (None, None))
+                self.kept[i] = tuple(join(o, n) for o, n in zip(old, (k, v), strict=True))
+                return self.kept[i]
+
+            return remember_in_block
+
+        def advance(self, T):
+            self.length = advance(self.length, T)
+
+    ASSIGNMENT.wrong_version("KVCache", words)(Joined)
+
+
+joined("the newest come first", lambda old, new: new.copy() if old is None else np.concatenate([new, old], axis=-2))
+joined("the batch axis is forgotten: axis 1 is that of the tokens for a single prompt only", along(1))
+joined("the heads are joined, not the tokens: axis -3", along(-3))
+joined("the columns are joined, not the tokens: axis -1", along(-1))
+joined("the first pass is kept, but none after it", lambda old, new: new.copy() if old is None else old)
+joined("advance does not count: the positions begin at 0 again in every pass", advance=lambda length, T: length)
+joined("advance counts a pass, not its T tokens", advance=lambda length, T: length + 1)
+joined("advance sets length to T, and does not add it", advance=lambda length, T: T)
+joined(
+    "the tokens are counted in every block, not once for each pass",
+    advance=lambda length, T: length,
+    remember=lambda length, T: length + T,
+)
+joined("the tokens are counted in every block, and in advance, too", remember=lambda length, T: length + T)
