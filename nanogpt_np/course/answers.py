@@ -29,8 +29,9 @@ def answer(assignment):
         at = next(first_line(node) for node in ast.parse("\n".join(lines)).body if is_definition(node))
         lines[at - 1 : at - 1] = "\n\n\n".join([*extra, ""]).splitlines()
     imports = [line for name, line in modules.items() if name not in there]
-    at = next(n.lineno for n in ast.parse(stub).body if isinstance(n, (ast.Import, ast.ImportFrom)))
-    lines[at - 1 : at - 1] = imports
+    if imports:
+        at = next(n.lineno for n in ast.parse(stub).body if isinstance(n, (ast.Import, ast.ImportFrom)))
+        lines[at - 1 : at - 1] = [*imports, ""] if "numpy" in lines[at - 1] else imports
     return "\n".join(lines) + "\n"
 
 

@@ -181,7 +181,7 @@ def _content(value):
 def edited(where, edits):
     """Return the package's own version with `edits` (old, new) in its source; each old text is there exactly once."""
     _, name, ours = find(where)
-    source = textwrap.dedent(inspect.getsource(ours))
+    source = _source(ours)
     for old, new in edits:
         if source.count(old) != 1:
             raise ValueError(f"{where} holds {old!r} {source.count(old)} times, not once")
@@ -189,3 +189,8 @@ def edited(where, edits):
     namespace = dict(vars(sys.modules[ours.__module__]))
     exec(compile(source, f"<{where}, edited>", "exec"), namespace)
     return namespace[name]
+
+
+@functools.cache  # reading a file costs milliseconds, and there are dozens of mistakes
+def _source(ours):
+    return textwrap.dedent(inspect.getsource(ours))

@@ -42,6 +42,11 @@ def config_for(k):
     return Config(vocab_size=5, n_positions=T + 1, n_embd=H * D, n_layer=blocks, n_head=H)
 
 
+def in_blocks(k):
+    """Give keys or values the axes (blocks, ..., H, T, D): a reader is spared those of one block and one head."""
+    return k.reshape(1, 1, *k.shape) if k.ndim == 2 else k[:, None] if k.ndim == 3 else k
+
+
 def in_passes(cache, k, v, passes, look):
     """Send k and v (blocks, ..., H, T, D) through a cache as the model does -> what was given back, by name."""
     given = {}
@@ -56,43 +61,41 @@ def in_passes(cache, k, v, passes, look):
 
 def one_block(rng):
     """A number for each token: one at a time, a prompt and one, one and several; then heads and columns."""
-    k, v = np.array([[[[1.0], [2.0], [3.0]]]]), np.array([[[[10.0], [20.0], [30.0]]]])
+    k, v = np.array([[1.0], [2.0], [3.0]]), np.array([[10.0], [20.0], [30.0]])
     for passes in ((1,), (1, 1), (2, 1), (1, 2), (1, 1, 1)):
         T = sum(passes)
-        yield {"k": k[..., :T, :], "v": v[..., :T, :], "passes": passes}
+        yield {"k": k[:T], "v": v[:T], "passes": passes}
     yield {"k": plain(rng, 1, 2, 5, 3), "v": plain(rng, 1, 2, 5, 3), "passes": (2, 2, 1)}
 
 
 @ASSIGNMENT.check("KVCache", "remember gives back the keys and values of all passes so far, oldest first", one_block)
 def remembered(k, v, passes):
-    """Axes of k and v: block, head, token, column."""
+    k, v = in_blocks(k), in_blocks(v)
     return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
 
 
 def several_blocks(rng):
     """Two blocks, then three."""
-    k, v = np.array([[[[1.0], [2.0]]], [[[5.0], [6.0]]]]), np.array([[[[10.0], [20.0]]], [[[50.0], [60.0]]]])
-    yield {"k": k, "v": v, "passes": (1, 1)}
+    k = np.array([[[1.0], [2.0]], [[5.0], [6.0]]])  # block, token, column
+    yield {"k": k, "v": 10 * k, "passes": (1, 1)}
     yield {"k": plain(rng, 3, 2, 4, 3), "v": plain(rng, 3, 2, 4, 3), "passes": (2, 1, 1)}
 
 
 @ASSIGNMENT.check("KVCache", "every block has keys and values of its own", several_blocks)
 def blocks_apart(k, v, passes):
-    """Axes of k and v: block, head, token, column."""
+    k, v = in_blocks(k), in_blocks(v)
     return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
 
 
 @ASSIGNMENT.check("KVCache", "layer(i) is of block i, also if all are asked for before one is called", several_blocks)
 def asked_for_first(k, v, passes):
-    """Axes of k and v: block, head, token, column."""
+    k, v = in_blocks(k), in_blocks(v)
     cache = KVCache(config_for(k))
-    layers = [cache.layer(i) for i in range(len(k))]
-    given = {}
+    layers, given = [cache.layer(i) for i in range(len(k))], {}
     for number, part in cuts_of(k.shape[-2], passes):
         for i, remember in enumerate(layers):
-            given[f"keys of block {i} in pass {number + 1}"] = np.copy(
-                remember(k[i][..., part, :], v[i][..., part, :])[0]
-            )
+            keys, _ = remember(k[i][..., part, :], v[i][..., part, :])
+            given[f"keys of block {i} in pass {number + 1}"] = np.copy(keys)
         cache.advance(part.stop - part.start)
     return given
 
@@ -100,13 +103,12 @@ def asked_for_first(k, v, passes):
 def counted(rng):
     """Passes of one token and of several, through one block and two."""
     for blocks, passes in ((1, (1, 1)), (1, (2, 1)), (2, (2, 1, 3))):
-        k = plain(rng, blocks, 1, sum(passes), 1)
-        yield {"k": k, "passes": passes}
+        yield {"blocks": blocks, "passes": passes}
 
 
 @ASSIGNMENT.check("KVCache", "length is 0 at first, and grows by T in advance, once for each pass", counted)
-def length(k, passes):
-    """Axes of k and v: block, head, token, column."""
+def length(blocks, passes):
+    k = np.ones((blocks, 1, sum(passes), 1))
     cache = KVCache(config_for(k))
     lengths = {"length at first": cache.length}
     for number, part in cuts_of(k.shape[-2], passes):
@@ -128,7 +130,6 @@ def batches(rng):
 
 @ASSIGNMENT.check("KVCache", "any batch axes stand in front, and stay: (..., H, T, D) -> (..., H, S, D)", batches)
 def of_a_batch(k, v, passes):
-    """Axes of k and v: block, batch, head, token, column."""
     return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
 
 
@@ -136,25 +137,26 @@ def of_a_batch(k, v, passes):
     "KVCache", "a later pass does not change what an earlier one gave back, nor what it was given", one_block
 )
 def left_alone(k, v, passes):
-    """Axes of k and v: block, head, token, column. All is looked at after the last pass."""
-    given = in_passes(KVCache(config_for(k)), k, v, passes, lambda array: array)
+    """All is looked at after the last pass."""
+    given = in_passes(KVCache(config_for(in_blocks(k))), in_blocks(k), in_blocks(v), passes, lambda array: array)
     return {**given, "k that was handed over": k, "v that was handed over": v}
 
 
 def two_texts(rng):
-    """The keys of two texts, a token each in every pass."""
-    yield {"k": np.array([[[[1.0], [2.0]]]]), "other": np.array([[[[7.0], [8.0]]]])}
+    """The keys of two texts, two tokens each."""
+    yield {"k": np.array([[1.0], [2.0]]), "k_of_another": np.array([[7.0], [8.0]])}
 
 
 @ASSIGNMENT.check("KVCache", "two caches share nothing", two_texts)
-def two_caches(k, other):
-    """Axes of k: block, head, token, column. The passes of the two texts alternate."""
-    caches, given = {"one": KVCache(config_for(k)), "the other": KVCache(config_for(k))}, {}
+def two_caches(k, k_of_another):
+    """A token of the one text, a token of the other, and so on."""
+    config = config_for(in_blocks(k))
+    caches, given = (KVCache(config), KVCache(config)), {}
     for t in range(2):
-        for name, text in (("one", k), ("the other", other)):
-            keys, _ = caches[name].layer(0)(text[0][:, t : t + 1], text[0][:, t : t + 1])
-            caches[name].advance(1)
-            given[f"keys of {name} after {t + 1} of its tokens"] = np.copy(keys)
+        for which, cache, text in zip(("one", "the other"), caches, (k, k_of_another), strict=True):
+            keys, _ = cache.layer(0)(text[None, t : t + 1], text[None, t : t + 1])
+            cache.advance(1)
+            given[f"keys of {which} after {t + 1} of its tokens"] = np.copy(keys)
     return given
 
 
