@@ -324,5 +324,12 @@ def test_what_an_assignment_gives_may_be_imported_there_and_nowhere_else(tmp_pat
     a6, a7 = grade(folder, ["a6", "a7"])
     assert {result.status for _, result in a6.results} == {"CORRECT"}
     (problem,) = {result.problem for _, result in a7.results}
-    assert problem.startswith("a7_cache.py uses nanogpt_np.cache in line ")
+    assert problem.startswith("a7_cache.py uses nanogpt_np.cache.NoCache in line ")
     assert problem.endswith("(allowed are nanogpt_np.trace and nanogpt_np.config)")
+
+
+@pytest.mark.parametrize("line", ["from nanogpt_np.model import LMHead", "import nanogpt_np.cache"])
+def test_of_a_module_that_gives_something_nothing_else_may_be_imported(line, tmp_path):
+    results = graded("a6", tmp_path, f"{line}\n{answer(assignments()['a6'])}", only="draw")
+    assert {result.status for result in results.values()} == {"INCORRECT"}
+    assert " in line 1: what is to be written here may not come from there" in results["possible"].problem

@@ -24,7 +24,8 @@ Any order works; each function is judged on its own, and then inside the whole m
     python -m nanogpt_np course grade {folder} a2      judge one assignment
     python -m nanogpt_np course hint a2 1         a question; 2 points, 3 nearly says it
 
-Your files may import numpy and the standard library, and `nanogpt_np.trace` and `nanogpt_np.config`.
+Your files may import numpy and the standard library, `nanogpt_np.trace` and `nanogpt_np.config`, and whatever they
+import as they come.
 """
 
 

@@ -47,8 +47,8 @@ class Assignment:
     functions : ``{"layernorm:LayerNorm.__call__": (hint, hint, hint)}``: module of this package, then the name in it
         and in the student's file. A class may stand there as a whole (``"cache:KVCache"``).
     writes : of those, the ones that may write into their arguments.
-    may_import : modules of this package that the student's file may import, beside `trace` and `config`: what is
-        given there. Where all is graded together, the student's own stands in for what was imported.
+    may_import : what of this package the student's file may import, beside `trace` and `config`, by full names such as
+        "nanogpt_np.attention.softmax". Where all is graded together, the student's own stands in for it.
     """
 
     title: str

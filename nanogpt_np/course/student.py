@@ -118,15 +118,13 @@ def refuse_the_reference(path, seen=()):
 
 
 def imports(tree):
-    """Yield (module, line) of what is imported, also by its name as a text, as importlib wants it."""
+    """Yield (full name, line) of what is imported, also by its name as a text, as importlib wants it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nanogpt_np":
             yield f"nanogpt_np.{node.attr}", node.lineno  # import nanogpt_np.trace binds nanogpt_np, the whole of it
         elif isinstance(node, ast.ImportFrom):
-            # from nanogpt_np import trace: the module is one of the names
-            bare = node.module in ("nanogpt_np", None)
-            yield from ((f"{node.module}.{a.name}" if bare else node.module, node.lineno) for a in node.names)
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Constant) and re.fullmatch(rf"({'|'.join(FORBIDDEN)})(\.\w+)*", str(node.value)):
             yield node.value, node.lineno

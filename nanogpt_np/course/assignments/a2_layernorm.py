@@ -21,8 +21,8 @@ An assignment is this module and a stub, `../stubs/a2_layernorm.py`; both are fo
 
 The stub is the student's file: the package's classes and functions, complete but for bodies that raise
 NotImplementedError (docstring with shapes and formula first). It imports numpy, dataclasses, nanogpt_np.trace, and
-what else of the package is used in its answer: of modules that ``Assignment(may_import=...)`` names. Helpers of its
-own module, and imports of the standard library, come along with `answers.answer`. To try: ``python -m nanogpt_np
+what else of the package its answer uses, as ``Assignment(may_import=...)`` allows. Helpers of its own module, and
+imports of the standard library, come along with `answers.answer`. To try: ``python -m nanogpt_np
 course new DIR; ... answer a2 --yes > DIR/a2_layernorm.py; ... grade DIR a2``.
 """
 

@@ -72,7 +72,7 @@ ASSIGNMENT = Assignment(
             "np.append(ids, token) without: both are new arrays, so that the caller's stays.",
         ),
     },
-    may_import=("nanogpt_np.attention", "nanogpt_np.cache", "nanogpt_np.model"),
+    may_import=("nanogpt_np.attention.softmax", "nanogpt_np.cache.KVCache", "nanogpt_np.model.check_ids"),
 )
 
 
@@ -538,12 +538,13 @@ def seeded(seed, another):
         return [int(i) for i in generate(constant((0.0,) * 100, 12), np.array([0]), 12, temperature=1.0, rng=rng)]
 
     first = text(np.random.default_rng(seed))
-    others = {
-        "the same seed again": text(np.random.default_rng(seed)),
-        "another seed": text(np.random.default_rng(another)),
-        "no rng": text(None),
+    pairs = {
+        "the same seed twice": (first, text(np.random.default_rng(seed))),
+        "another seed": (first, text(np.random.default_rng(another))),
+        "no rng": (first, text(None)),
+        "no rng twice": (text(None), text(None)),
     }
-    return {f"12 ids with {words}": "the same" if new == first else "others" for words, new in others.items()}
+    return {f"12 ids with {words}": "the same" if a == b else "others" for words, (a, b) in pairs.items()}
 
 
 # --- known mistakes of the LM head ---------------------------------------------------------------
@@ -726,7 +727,6 @@ STEP = "logits = next_logits(model, ids, cache=cache, trace=trace)"
 STOP = "            if token in stop:\n                return\n            yield token\n"
 NEXT = "ids = np.array([token]) if use_cache else np.append(ids, token)"
 DRAW = "draw(probabilities(logits, temperature, top_k, top_p), rng)"
-GREEDY = "        if temperature == 0:\n            return logits.argmax()\n"
 
 mistake("the prompt is given out again before the new ids", (CACHE, f"{CACHE}\n        yield from ids.tolist()"))
 mistake("it gives one id too many", (ROUNDS, "range(min(n_new + 1, room))"))
@@ -784,8 +784,10 @@ mistake(
 )
 mistake("rng is begun anew at every step", (DRAW, DRAW.replace("rng", "np.random.default_rng(0)")))
 mistake("it counts on being given an rng", ("rng = np.random.default_rng() if rng is None else rng", "rng.random"))
+mistake("without an rng it always begins with the same seed", ("default_rng()", "default_rng(0)"))
 mistake(
-    "without an rng it always begins with the same seed", ("default_rng()", "default_rng(0)"), ("rng is None", "True")
+    "it always begins with the same seed, whatever rng is given",
+    ("default_rng() if rng is None else rng", "default_rng(0)"),
 )
 mistake("all ids are found before the first is given out", ("return steps(ids)", "return iter(list(steps(ids)))"))
 mistake("trace is not handed on to next_logits", (STEP, STEP.replace(", trace=trace", "")))
