@@ -125,7 +125,8 @@ def in_the_model(model, ids, trace):
     return model(ids, trace=trace)
 
 
-VARIANCE = "(centred * centred).mean(axis=-1, keepdims=True)"
+MEAN = "np.add.reduce(x, axis=-1, keepdims=True) / C"
+VARIANCE = "np.vecdot(centred, centred)[..., np.newaxis] / C"
 ROOT = "np.sqrt(variance + self.eps)"
 
 
@@ -158,7 +159,7 @@ mistake(
 )
 mistake(
     "the mean is never taken off (this is RMSNorm, which GPT-2 does not use)",
-    ("x - x.mean(axis=-1, keepdims=True)", "x"),
+    (f"x - {MEAN}", "x"),
 )
 mistake(
     "the mean is taken off, but the squares of x are averaged, not those of x - mean",
@@ -167,15 +168,15 @@ mistake(
 mistake("it divides by the variance, not by its root", (ROOT, "variance + self.eps"))
 mistake(
     "the mean is over all numbers, not over each row",
-    ("x.mean(axis=-1, keepdims=True)", "x.mean()"),
+    (MEAN, "x.mean()"),
     (VARIANCE, "(centred * centred).mean() + 0 * x[..., :1]"),
 )
 mistake(
     "means are over the first axis (the tokens), not over the last (the columns)",
-    ("x.mean(axis=-1, keepdims=True)", "x.mean(axis=0, keepdims=True)"),
+    (MEAN, "x.mean(axis=0, keepdims=True)"),
     (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
 )
-mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.replace("mean", "sum")))
+mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.removesuffix(" / C")))
 mistake(
     "the trace gets the output before the bias is added",
     (
