@@ -17,8 +17,8 @@ def encode_piece(ranks, piece):
     """Return the ids of the tokens that a piece of text becomes, as a list.
 
     ranks : a dict {bytes: id}, all tokens that there are. Every single byte is among them, so that no text is
-        unknown; the longer ones were learned from text, the frequent ones first: the lower its id, the earlier.
-        (An id is a place in that table. GPT-2's b"!" has the id 0, though its byte is 33.)
+        unknown; the longer ones were learned from text, the frequent ones first. The id of a token is its rank:
+        the lower, the earlier it was learned. (GPT-2's b"!" has the id 0, though its byte is 33.)
     piece : bytes, mostly of a word with the space before it, such as b" Paris" or "naïve".encode(), whose ï is two
         bytes. Text is cut into such pieces first, and no token reaches from one into the next.
 
