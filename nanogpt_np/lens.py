@@ -88,15 +88,20 @@ def logit_lens(acts, model, token, position=-1):
     out of range, a batch, or a recording that lacks what is needed.
     """
     token = _token_id(model, token, "token")
-    stops = [("embeddings", "blocks.0.hook_resid_pre")]
-    for i in range(model.config.n_layer):
-        stops += [(f"attn {i}", f"blocks.{i}.hook_resid_mid"), (f"mlp {i}", f"blocks.{i}.hook_resid_post")]
     rows = []
-    for after, point in stops:
-        logits = model.lm_head(model.ln_f(_row(acts, model, point, position)))  # (V,)
+    for after, point, logits in early_logits(acts, model, position):
         row = standing(logits, softmax(logits), token)
         rows.append({"point": point, "after": after, **row, "best": int(logits.argmax())})
     return rows
+
+
+def early_logits(acts, model, position=-1):
+    """Yield (what comes before, trace point, logits (V,)) for each half-block: `logit_lens` for any token at once."""
+    stops = [("embeddings", "blocks.0.hook_resid_pre")]
+    for i in range(model.config.n_layer):
+        stops += [(f"attn {i}", f"blocks.{i}.hook_resid_mid"), (f"mlp {i}", f"blocks.{i}.hook_resid_post")]
+    for after, point in stops:
+        yield after, point, model.lm_head(model.ln_f(_row(acts, model, point, position)))
 
 
 def split(acts, model, token, position=-1, against=None):

@@ -6,11 +6,13 @@ Everything is a list of plain rows first (what ``--json`` prints) and lines of t
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 
+from .checkpoint import SINGLE
 from .cli import read_prompt
-from .home import default_model, find, origin
+from .home import default_model, find, known_digest, origin
 from .sampling import standing
 from .tokenizer import END_OF_TEXT_ID
 from .trace import ShapeLog
@@ -59,6 +61,7 @@ def load_with_provenance(name):
         "name": str(name),
         "origin": origin(str(name), directory),
         "directory": str(directory),
+        "sha256": known_digest(Path(directory) / SINGLE),
         "dtype": "/".join(sorted({s.dtype for s in stored.values()})),
         "parameters": sum(array.size for array in model.params.values()),
     }
