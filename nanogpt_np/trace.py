@@ -12,13 +12,23 @@ def no_trace(name, x):
 
 
 class Recorder(dict):
-    """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts anew."""
+    """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts anew.
+
+    In a notebook it shows as a page to walk through; with ``acts.model = model`` also weights, and what made the answer.
+    """
+
+    model = None
 
     def __call__(self, name, x):
         if name == "hook_tokens":
             self.clear()
         self[name] = x
         return x
+
+    def _repr_html_(self):
+        from .page.notebook import frame  # nothing here needs the page
+
+        return frame(self, self.model)
 
 
 class ShapeLog(list):

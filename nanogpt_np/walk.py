@@ -2,7 +2,7 @@
 
 Each step is one trace point: its shape, and its equation with the sizes of this run; on request what is in it,
 what to look at, and what it costs. The rows come from `steps.py`, here they are printed. A pass can be saved and
-replayed without weights (`recording.py`), or walked through in the terminal (`stepper.py`).
+replayed without weights (`recording.py`), walked through in the terminal (`stepper.py`), or written as a page (`page`).
 """
 
 import contextlib
@@ -23,13 +23,17 @@ from .tokenizer import Tokenizer
 from .trace import Recorder
 
 CLASHES = {  # flag: (flags that it does not go with, why)
-    "load": (("prompt", "model", "special", "save", "dry_run"), "it replays what was saved"),
+    "load": (("prompt", "model", "special", "save", "dry_run", "max_new_tokens"), "it replays what was saved"),
     "dry_run": (("model", "save", "step", "stats", "values", "top"), "it has no weights and no values"),
     "step": (
         ("json", "stats", "values", "notice", "bytes", "block", "head", "only", "top"),
         "the walk is through all steps and shows everything",
     ),
     "head": (("bytes",), "the ledger counts whole steps"),
+    "html": (
+        ("dry_run", "step", "json", "stats", "values", "notice", "bytes", "block", "head", "only", "top"),
+        "the page holds all steps and shows everything",
+    ),
 }
 NOTES = (
     "FLOPs are those of matrix products, 2 for each pair of numbers that meet; elementwise work is not counted. "
@@ -66,6 +70,9 @@ def _parser():
     add("--save", metavar="FILE.npz", help="keep the pass in a file")
     add("--load", metavar="FILE.npz", help="replay a pass from a file, in place of a prompt; needs no weights")
     add("--step", action="store_true", help="walk through the pass, one step at a time")
+    add("--html", metavar="FILE", help="write everything as a page to walk through in a browser, in one file")
+    add("-n", "--max-new-tokens", type=int, metavar="N", help="with --html: generate up to N tokens (default: 1)")
+    add("--watch", metavar="TOKEN", help='with --html: explain this token beside the likeliest, e.g. " Paris"')
     add("--dry-run", metavar="SIZE", help="the steps of gpt2 ... gpt2-xl on zero-filled weights: no values")
     return parser
 
@@ -86,6 +93,8 @@ def main(argv=None):
         names = select(recording.config, args.only, args.block, args.head)
         if args.save is not None:
             save(args.save, recording)
+        if args.html is not None:
+            return _write_page(args, recording, model, tokenizer)
         if args.step:
             return _walk(recording, model, tokenizer)
         result = _report(args, recording, names, tokenizer)
@@ -121,8 +130,13 @@ def _check(args):
     for flag in ("values", "top"):
         if given.get(flag, 1) < 1:
             raise ValueError(f"--{flag} must be 1 or more, not {given[flag]}")
-    if args.save is not None and (Path(args.save).is_dir() or not Path(args.save).absolute().parent.is_dir()):
-        raise ValueError(f"--save {args.save}: that is a folder, or stands in none")
+    for flag in ("save", "html"):
+        path = Path(given.get(flag, "file"))
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise ValueError(f"--{flag} {path}: that is a folder, or stands in none")
+    for flag in ("max_new_tokens", "watch"):
+        if flag in given and args.html is None:
+            raise ValueError(f"{_shown(flag)} goes with --html: the listing is of one pass")
     if args.step and (args.prompt == "-" or sys.stdin is None):
         why = "there is none" if sys.stdin is None else "the prompt cannot come from there"
         raise ValueError(f"--step reads what you type from standard input: {why}")
@@ -153,6 +167,17 @@ def _replay(args):
         raise ValueError(f"{args.load} holds no whole pass to the next token, as --save makes it: no {missing[0]}")
     say(f"replayed from {args.load}; {one_line(show.provenance_line(recording.about['model'], recording.config))}")
     return recording, None
+
+
+def _write_page(args, recording, model, tokenizer):
+    """Write a recorded pass as a page."""
+    from . import page
+
+    watched = show.watched_token(tokenizer, args.watch, recording.config, special=args.special)
+    n = 1 if args.max_new_tokens is None else args.max_new_tokens
+    size = page.write(args.html, recording, model, n=n, watch=watched)
+    say(f"{args.html}: {size / 1e6:.2f} MB, all in one file; open it in a browser")
+    return 0
 
 
 def _walk(recording, model, tokenizer):

@@ -18,7 +18,7 @@ from ..generate import generate
 from ..recording import Recording
 from ..trace import Recorder
 from ..weights import whole_file
-from .contents import BUDGET, contents, pieces
+from .contents import BUDGET, collect, pieces
 
 SCRIPTS = ("data", "heat", "arithmetic", "step", "attention", "answer", "generation", "map", "start", "main")
 POLICY = (
@@ -34,11 +34,11 @@ def build(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
     model : the model that was recorded, for its weights and for the split of a logit into its parts.
     watch : the id of a token to explain beside the likeliest ones.
     budget : how many characters of activations it may hold; what is more is rounded, then cut, and marked so.
-    unknown : letters of sizes that nobody knows, which are then shown as letters.
+    unknown : sizes that nobody knows, which are then shown as letters: "V", "n_positions", "n_layer".
 
     Raises ValueError for passes that do not fit however they are cut.
     """
-    held = contents(recordings, model, watch=watch, budget=budget, unknown=unknown)
+    held = collect(recordings, model, watch=watch, budget=budget, unknown=unknown)
     # Nothing in a <script> ends it but "</script", and <!-- changes how it is read: no < is left in the text.
     data = json.dumps(held, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     style, script = _file("page.css"), '"use strict";\n(() => {\n' + "\n".join(map(_script, SCRIPTS)) + "})();\n"

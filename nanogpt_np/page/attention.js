@@ -20,6 +20,8 @@ function attentionFigure(state) {
   const sum = el("p", { class: "aside" });
   const made = el("div", { class: "derived" });
 
+  let image = cellImage(table, range, isPattern ? "attention" : "positive");
+
   function strongest() {
     let best = 0;
     for (let k = 0; k <= query; k++) if (at(head, query, k) > at(head, query, best)) best = k;
@@ -56,7 +58,6 @@ function attentionFigure(state) {
 
   function drawGlance(shownKey) {
     const focused = glance.contains(document.activeElement);
-    const image = cellImage(table, range, isPattern ? "attention" : "positive");
     const side = heads > 16 ? 40 : 52;
     const most = Math.max(1, Math.floor((glance.clientWidth || 860) / (side + 19)));
     glance.style.setProperty("--across", Math.ceil(heads / Math.ceil(heads / most)));
@@ -78,7 +79,8 @@ function attentionFigure(state) {
     const focused = large.contains(document.activeElement);
     const grid = matrix({ T, S, start, pass, query, key: shownKey, range, isPattern, at: (q, k) => at(head, q, k), width: large.clientWidth || 420 });
     grid.addEventListener("click", ({ target }) => target.dataset.q && pick(head, Number(target.dataset.q), Number(target.dataset.k)));
-    grid.addEventListener("pointerover", ({ target, pointerType }) => {
+    // Moves, not what a drawing brings under a pointer at rest: the keyboard may be in use.
+    grid.addEventListener("pointermove", ({ target, pointerType }) => {
       if (pointerType !== "mouse" || !target.dataset.q) return;
       const [q, k] = [Number(target.dataset.q), Number(target.dataset.k)];
       if (q === query && k === (key ?? strongest())) return;
@@ -97,7 +99,10 @@ function attentionFigure(state) {
   }
 
   onResize(large, show);
-  onColours(large, show);
+  onColours(large, () => {
+    image = cellImage(table, range, isPattern ? "attention" : "positive");
+    show();
+  });
   show();
   return el("div", { class: "figure attention" },
     el("div", { class: "legend" }, ...(isPattern ? colourScale(0, 1, 1, "attention") : colourScale(-range, range, range, "positive")),
@@ -185,6 +190,7 @@ function arcsOf(pass, query, weight, S, start, width, onpick) {
   for (const k of shown) {
     const w = k > query ? null : weight(k);
     parts.push(el("g", { class: `arc-token${k === query ? " lit" : ""}${k > query ? " later" : ""}`, "data-q": k },
+      el("rect", { class: "touch", x: x(k) - gap / 2, y: base, width: gap, height: 40 }),
       el("text", { x: x(k), y: base + 17, "text-anchor": "middle" }, clipped(keyToken(pass, k), 8)),
       el("text", { class: "weight", x: x(k), y: base + 32, "text-anchor": "middle" }, w === null ? "" : percent(w))));
   }
@@ -193,11 +199,11 @@ function arcsOf(pass, query, weight, S, start, width, onpick) {
     "aria-label": `Where ${quoted(keyToken(pass, query))} looks: ${shown.filter((k) => k <= query).map((k) => `${quoted(keyToken(pass, k))} ${percent(weight(k))}`).join(", ")}` }, parts);
   const over = ({ target, type, pointerType }) => {
     const token = target.closest("[data-q]");
-    if (!token || (type === "pointerover" && pointerType !== "mouse")) return;
+    if (!token || (type === "pointermove" && pointerType !== "mouse")) return;
     const q = Number(token.dataset.q);
     if (q >= start && q !== query) onpick(q);
   };
-  svg.addEventListener("pointerover", over);
+  svg.addEventListener("pointermove", over);
   svg.addEventListener("click", over);
   const cut = shown.length < S ? el("p", { class: "aside" }, `Of ${S} tokens those ${shown.length - 1} that it looks at most, and itself.`) : null;
   return [el("div", { class: "scroll-x" }, svg), cut].filter(Boolean);

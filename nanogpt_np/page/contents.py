@@ -6,6 +6,7 @@ where the page keeps a part of one. Names, equations and what to notice come fro
 the .js files beside it, which draw it all.
 """
 
+import functools
 import math
 import re
 import unicodedata
@@ -23,7 +24,7 @@ from ..stepper import lengths, stats
 from ..tokenizer import END_OF_TEXT_ID, Tokenizer
 from .packing import DIGITS, pack, plan
 
-BUDGET = 11_000_000  # characters of activations
+BUDGET = 12_000_000  # characters of activations
 LIKELIEST = 100  # tokens whose logit and probability are kept for each answer
 EXPLAINED = 6  # of which the rank through the blocks, and the split of the logit, are kept
 PER_ROW = 8  # likeliest tokens kept for each row of hook_logits
@@ -67,14 +68,14 @@ TITLES = {
 }
 
 
-def contents(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
+def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
     """Return all that the page shows.
 
     recordings : a `recording.Recording` for each pass, in order: that of the prompt, then one for each token that was
         generated before the last. All hold the same trace points.
     model : the model that was recorded; without it there are no weights, and no split of a logit.
     watch : the id of a token to explain beside the likeliest ones.
-    unknown : letters of sizes that nobody knows (a Recorder alone does not), shown as letters.
+    unknown : sizes that nobody knows (a Recorder alone does not), shown as letters: "V", "n_positions", "n_layer".
 
     Raises ValueError if it is more than `budget` characters of numbers, however they are cut.
     """
@@ -95,6 +96,7 @@ def contents(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
         "about": _about(about, model, config),
         "sizes": {letter: letter if letter in unknown else size for letter, size in config.sizes.items()},
         "layers": config.n_layer,
+        "layers_known": "n_layer" not in unknown,
         "format": kept.format,
         "digits": DIGITS[kept.format],
         "kept": {"D": kept.kept_D, "F": kept.kept_F},
@@ -116,7 +118,7 @@ class Words:
     """The tokens that the page names, each with the pieces of its text."""
 
     def __init__(self):
-        self.tokenizer, self.shown = Tokenizer(), {}
+        self.tokenizer, self.shown = _tokenizer(), {}
 
     def __call__(self, i):
         """Return the id, as a plain whole number, and remember its text."""
@@ -125,11 +127,16 @@ class Words:
         return i
 
 
+@functools.cache
+def _tokenizer():
+    return Tokenizer()  # its table takes a tenth of a second to read
+
+
 def pieces(raw):
     """Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
 
     What has no shape of its own (control characters, marks of direction, bytes that are no whole character) becomes
-    its code as Python writes it; a combining mark without its letter stands on a dotted circle.
+    its code as Python writes it (\\x80 and above are bytes, \\u0080 and above characters); a combining mark without its letter stands on a dotted circle.
     """
     found = []
     for c in raw.decode("utf-8", "surrogateescape"):
@@ -139,7 +146,7 @@ def pieces(raw):
         elif c == " ":
             kind, text = 1, c
         elif category[0] in "CZ":
-            kind, text = 2, c.encode("unicode_escape").decode()
+            kind, text = 2, f"\\u{ord(c):04x}" if 0x80 <= ord(c) < 0x100 else c.encode("unicode_escape").decode()
         elif category[0] == "M" and not (found and found[-1][0] == 0):
             kind, text = 0, "\u25cc" + c
         else:
@@ -237,10 +244,9 @@ def _about(about, model, config):
     """Return whose numbers these are, claiming no more than is known."""
     told = about.get("model", {})
     origin = told.get("origin", "")
-    kind = next(
-        (kind for kind, sign in KINDS_OF_ORIGIN.items() if sign in origin), "not told" if not origin else "local"
-    )
-    if kind == "local" and model is not None and _never_trained(model):
+    unsaid = "local" if origin else "not told" if model is None else "in memory"
+    kind = next((kind for kind, sign in KINDS_OF_ORIGIN.items() if sign in origin), unsaid)
+    if kind == unsaid and model is not None and _never_trained(model):
         kind = "random"
     ids = about.get("prompt_ids", [])
     return {
@@ -251,7 +257,7 @@ def _about(about, model, config):
         "dtype": told.get("dtype"),
         "sha256": told.get("sha256") or next(iter(re.findall(r"sha256 ([0-9a-f]{12})", origin)), None),
         "decoding": told.get("decoding"),
-        "bos": bool(ids) and ids[0] == END_OF_TEXT_ID,
+        "bos": ids[0] == END_OF_TEXT_ID if ids else None,
         "vocabulary": None if config.vocab_size == END_OF_TEXT_ID + 1 else config.vocab_size,
         "prompt": about.get("prompt"),
     }

@@ -22,8 +22,9 @@ function pointOf(name) {
   return PAGE.points[name] || PAGE.points[generic(name)];
 }
 
+/** What the table says of a stored parameter; undefined for any other name, of which an address may hold any. */
 function parameterOf(name) {
-  return PAGE.parameters[generic(name)];
+  return Object.hasOwn(PAGE.parameters, generic(name)) ? PAGE.parameters[generic(name)] : undefined;
 }
 
 /** Put the number of the block into a text of the table. */
@@ -85,16 +86,23 @@ function startOf(pass) {
 const DECODERS = {
   f4: (bytes) => new Float32Array(bytes.buffer),
   f8: (bytes) => new Float64Array(bytes.buffer),
-  d3: (bytes) => Float64Array.from(new Uint16Array(bytes.buffer), threeDigits),
+  d3: (bytes) => {
+    const codes = new Uint16Array(bytes.buffer);
+    const numbers = new Float64Array(codes.length);
+    for (let i = 0; i < codes.length; i++) numbers[i] = threeDigits(codes[i]);
+    return numbers;
+  },
 };
 
+const POWERS = Array.from({ length: 23 }, (_, power) => Number(`1e${power}`)); // exact in float64
+
+/** A decimal of three digits: sign, power of ten and digits in 16 bits. */
 function threeDigits(code) {
   const sign = code >> 15 ? -1 : 1;
   const digits = code & 1023;
-  if (digits === 1001) return sign * Infinity;
-  if (digits === 1002) return NaN;
-  if (digits === 1003) return sign * 1e-30; // nearly zero
-  return sign * Number(`${digits}e${((code >> 10) & 31) - 22}`);
+  const power = ((code >> 10) & 31) - 22;
+  if (digits < 1000) return sign * (power < 0 ? digits / POWERS[-power] : digits * POWERS[power]);
+  return digits === 1001 ? sign * Infinity : digits === 1002 ? NaN : sign * 1e-30; // the last: nearly zero
 }
 
 function unpack(text, format) {
@@ -118,8 +126,10 @@ function percent(p) {
   return p === 0 ? "0 %" : `${(100 * p).toPrecision(2)} %`;
 }
 
+const COUNT_FORMAT = new Intl.NumberFormat("en-US");
+
 function counted(n) {
-  return n.toLocaleString("en-US");
+  return COUNT_FORMAT.format(n);
 }
 
 function shapeText(shape) {
@@ -249,9 +259,12 @@ function weightTable(name) {
 
 /** The size up to which colours differ: all but the largest two in a hundred are below it. */
 function colourRange(values) {
-  const sizes = Float64Array.from(values, Math.abs).filter(Number.isFinite).sort();
-  if (!sizes.length) return 1;
-  return sizes[Math.floor(0.98 * (sizes.length - 1))] || sizes[sizes.length - 1] || 1;
+  const sizes = new Float64Array(values.length);
+  let count = 0;
+  for (const x of values) if (Number.isFinite(x)) sizes[count++] = Math.abs(x);
+  if (!count) return 1;
+  const sorted = sizes.subarray(0, count).sort();
+  return sorted[Math.floor(0.98 * (count - 1))] || sorted[count - 1] || 1;
 }
 
 // ---- elements ----

@@ -40,9 +40,10 @@ function cellImage(table, range, positive) {
   const image = new ImageData(table.columns, table.rows);
   const [T, S] = table.letters.join(" ") === "H T S" ? table.shape.slice(1) : [1, Infinity];
   for (let i = 0; i < table.rows * table.columns; i++) {
-    const masked = (i % S) - S + T > Math.floor(i / S) % T; // a key that comes after the query
-    const [r, g, b] = masked ? [0, 0, 0] : heatColour(table.values[i], range, positive);
-    image.data.set([r, g, b, masked ? 0 : 255], 4 * i);
+    if ((i % S) - S + T > Math.floor(i / S) % T) continue; // a key that comes after the query: left transparent
+    const rgb = heatColour(table.values[i], range, positive);
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = rgb[c];
+    image.data[4 * i + 3] = 255;
   }
   const canvas = el("canvas", { width: table.columns, height: table.rows });
   canvas.getContext("2d").putImageData(image, 0, 0);

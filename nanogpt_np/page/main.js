@@ -155,13 +155,15 @@ function drawTop() {
     onclick: () => chooseToken(position),
   }, tokenText(keyToken(0, position))));
   const made = passes.map((one, pass) => one.answer && link({ pass, name: NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name }, {
-    class: `chip made${pass === STATE.pass && STATE.name ? " lit" : ""}`, title: `chosen in pass ${pass + 1}`,
+    class: `chip made${pass === STATE.pass && STATE.name ? " lit" : ""}${pass + promptLength === STATE.query ? " read" : ""}`, title: `chosen in pass ${pass + 1}`,
   }, tokenText(one.answer.chosen), passes.length === 1 ? el("span", { class: "chip-note" }, percent(answerOf(pass).rows.find((row) => row.id === one.answer.chosen).p)) : null));
   document.getElementById("top").replaceChildren(
     el("p", { class: "whose" }, whose(about)),
     el("h1", { class: `sentence${promptLength > 30 ? " long" : ""}` }, el("span", { class: "unseen" }, "The prompt and its answer: "),
       el("span", { class: "chips prompt" }, chips), el("span", { class: "chips" }, el("span", { class: "then", "aria-label": "then" }, "→"), made)),
-    passes.length > 1 && STATE.name ? el("p", { class: "which-pass" }, `Pass ${STATE.pass + 1} of ${passes.length} read `, passes[STATE.pass].ids.map(tokenText), STATE.pass ? `; the cache held the ${startOf(STATE.pass)} tokens before.` : ".") : "");
+    passes.length > 1 && STATE.name ? el("p", { class: "which-pass" }, `Pass ${STATE.pass + 1} of ${passes.length} reads `, STATE.pass
+      ? [passes[STATE.pass].ids.map((id) => el("span", { class: "chip small" }, tokenText(id))), ` only: keys and values of the ${startOf(STATE.pass)} tokens before it come from the cache.`]
+      : "the prompt.") : "");
   if (focused >= 0) document.querySelectorAll("#top button, #top a")[focused]?.focus({ preventScroll: true });
 }
 
@@ -181,6 +183,7 @@ const KINDS = {
   other: ["other", "has a published name, but is not that checkpoint"],
   local: ["local", "a checkpoint from a folder"],
   random: ["random", "never trained: every bias is 0 and every gain 1"],
+  "in memory": ["unnamed", "a model in memory: from which checkpoint was not told"],
   "not told": ["unknown", "a Recorder keeps numbers, not whose they are"],
 };
 
@@ -193,10 +196,10 @@ function whose(about) {
     about.name ? el("strong", {}, about.name) : null,
     about.replayed ? "replayed from a file, which says so itself" : about.kind === "bundled" || about.kind === "published" ? null : meaning,
     about.parameters ? `${counted(about.parameters)} parameters` : null,
-    `${PAGE.layers} blocks of ${H} heads, ${C} columns`,
+    `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks of ${H} heads, ${C} columns`,
     about.dtype ? `stored as ${about.dtype}` : null,
     about.sha256 ? el("span", {}, "SHA-256 ", el("code", { title: about.sha256 }, about.sha256.slice(0, 12))) : about.name ? "SHA-256 not checked" : null,
-    about.bos ? "begins with <|endoftext|>" : "no BOS",
+    about.bos === null ? null : about.bos ? "begins with <|endoftext|>" : "no BOS",
     about.decoding,
     about.vocabulary && Number.isInteger(V) ? `its vocabulary has ${counted(about.vocabulary)} entries; the text is read with GPT-2's 50,257` : null,
   ].filter(Boolean);

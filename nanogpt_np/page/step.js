@@ -50,7 +50,7 @@ function equation(state) {
       renamed = renamed || part.includes("->");
       return part === "->" ? null : operator(part);
     }
-    if (part.of !== null && sources[part.of]) return operand(pass, null, sources[part.of]);
+    if (part.of !== null && sources[part.of]) return operand(pass, /attn_scores|hook_z/.test(name) ? "across" : "", sources[part.of]);
     return renamed ? null : el("span", { class: "operand unnamed" }, "mean");
   });
   return el("section", { class: "equation", "aria-label": "What it is made of" }, el("h3", {}, "What it is made of"),
@@ -68,10 +68,11 @@ function operand(pass, kind, name) {
   const stored = isWeight(name);
   const shape = stored ? storedShape(name) : PAGE.passes[pass].steps[NUMBER_OF.get(name)].shape;
   const target = stored ? { view: name, pass } : { pass, name };
-  return link(target, { class: `operand ${stored ? "stored" : "computed"} ${kind || ""}` },
+  return link(target, { class: `operand ${stored ? "stored" : "computed"} ${kind}` },
     el("span", { class: "picture" }, smallPicture(pass, name)),
     el("span", { class: "operand-name" }, stored ? shortName(name) : innerName(name)),
     el("span", { class: "operand-shape" }, shapeText(shape)),
+    kind === "across" && startOf(pass) && /hook_[kv]$/.test(name) ? el("span", { class: "operand-shape" }, `and ${startOf(pass)} from the cache`) : null,
     stored ? el("span", { class: "tag" }, "stored") : null,
   );
 }

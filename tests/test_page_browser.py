@@ -1,0 +1,529 @@
+"""The page in a browser, walked through as a reader does: ``pytest -m browser``.
+
+Every page that is opened here is watched: no message on the console, no request but for the page itself.
+"""
+
+import contextlib
+import functools
+import http.server
+import json
+import re
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+import nanogpt_np
+from nanogpt_np import glossary, page, points, show
+from nanogpt_np.generate import generate
+from nanogpt_np.lens import split
+from nanogpt_np.recording import Recording
+from nanogpt_np.trace import Recorder
+
+pytestmark = pytest.mark.browser
+
+PROMPT = "The capital of France is"
+HOSTILE = "</script><img src=x onerror=alert(1)>\n\t\x00\u202eevil \U0001f600<!--<script>"
+DIGITS = 5
+MODEL = nanogpt_np.load("facts")
+TOKENIZER = nanogpt_np.Tokenizer()
+TABLE = points.table(MODEL.config, points.NEXT_TOKEN)
+FOCUSABLE = "a[href], button, input, select, canvas[tabindex], svg[tabindex]"
+
+
+def recorded(prompt):
+    ids = TOKENIZER.encode(prompt)
+    acts = Recorder()
+    list(generate(MODEL, ids, 1, stop=(), trace=acts))
+    _, provenance = show.load_with_provenance("facts")
+    about = {"prompt": prompt, "prompt_ids": ids, "model": provenance | {"decoding": "greedy"}}
+    return Recording(acts, MODEL.config, about)
+
+
+RECORDING = recorded(PROMPT)
+PASSES = page.passes(RECORDING, MODEL, 3)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A folder with the pages that are opened."""
+    folder = tmp_path_factory.mktemp("pages")
+    page.write(folder / "one.html", RECORDING, MODEL)
+    page.write(folder / "three.html", RECORDING, MODEL, n=3)
+    page.write(folder / "hostile.html", recorded(HOSTILE), MODEL, n=2)
+    page.write(folder / "long.html", recorded("The capital of France is Paris. " * 9), MODEL)
+    page.write(folder / "without.html", RECORDING)
+    acts = Recorder(RECORDING.acts)
+    (folder / "notebook.html").write_text("<!DOCTYPE html><title>x</title>" + acts._repr_html_(), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # The system's browser where there is one; else what playwright itself installed.
+        path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, pages):
+    """Open a page and watch it; what it asked for and what it said is looked at when the test is over."""
+    contexts, said, asked = [], [], []
+
+    def opened(name="one.html", address="", *, width=1280, height=800, url=None, **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(10_000)
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        url = url or (pages / name).as_uri()
+        tab.on("request", lambda request: request.url.partition("#")[0] == url or asked.append(request.url))
+        tab.goto(url + address)
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == [] and asked == []
+
+
+# What is in sight, in one question to the browser: each takes it longer than all of this.
+LOOK = """() => {
+    const text = (selector) => document.querySelector(selector)?.textContent ?? null;
+    return {
+        name: text(".step-head .name"), shape: document.querySelector(".step-head .shape")?.dataset.shape,
+        sizes: [...document.querySelectorAll(".step-head .shape .size")].map((node) => Number(node.textContent)),
+        readout: text(".readout code"), here: text(".numbers .here"), counter: text(".counter"), hash: location.hash,
+        current: document.querySelectorAll("#map .map-canvas [aria-current=step]").length,
+    };
+}"""
+VISIT = """async (addresses) => {
+    const found = [];
+    for (const address of addresses) {
+        if (location.hash !== `#${address}`) {
+            const arrived = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+            location.hash = address;
+            await arrived;
+        }
+        found.push(document.querySelector(".readout code").textContent);
+    }
+    return found;
+}"""
+
+
+def number(text):
+    """A number as the page prints it."""
+    return 0.0 if text == "~0" else float(text)
+
+
+def rounded(x):
+    return float(f"{float(x):.{DIGITS - 1}e}")
+
+
+def parsed(text):
+    """What a step says of the number that is pointed at: (name, index, number)."""
+    name, index, value = re.fullmatch(r"(\S+?)\[([\d, ]*)\] = (\S+)", text).groups()
+    return name, tuple(int(i) for i in index.split(", ")), number(value)
+
+
+def readout(tab):
+    return parsed(tab.inner_text(".readout code"))
+
+
+def measured(name):
+    """True of the steps that show their numbers one by one."""
+    return name not in points.WHOLE_NUMBERS and "V" not in TABLE[name].axes and TABLE[name].axes != "T 1"
+
+
+def check_step(tab, name, acts):
+    """The step that is shown is that of `name`, with its shape, and the number in sight is the recorded one."""
+    seen = tab.evaluate(LOOK)
+    x = acts[name]
+    assert (seen["name"], seen["shape"], seen["sizes"]) == (name, str(list(x.shape)), list(x.shape))
+    if measured(name):
+        said, index, value = parsed(seen["readout"])
+        assert said == name and value == rounded(x[index])
+        if "S" not in TABLE[name].axes:  # a pattern has no window of numbers
+            assert number(seen["here"]) == rounded(x[index])
+    return seen
+
+
+# --- the steps -----------------------------------------------------------------------------------
+
+
+def test_every_step_is_reached_by_the_button_and_shows_what_was_recorded(opened):
+    tab = opened()
+    for at, name in enumerate(TABLE, 1):
+        tab.click("#next")
+        seen = check_step(tab, name, RECORDING.acts)
+        assert (seen["counter"], seen["hash"], seen["current"]) == (f"step {at} of {len(TABLE)}", f"#{name}", 1)
+    assert tab.is_disabled("#next")
+
+
+def test_every_step_is_reached_by_the_keyboard_forwards_and_backwards(opened):
+    tab = opened()
+    for name in TABLE:
+        tab.keyboard.press("ArrowRight")
+        check_step(tab, name, RECORDING.acts)
+    for name in [*reversed(TABLE)][1:]:
+        tab.keyboard.press("ArrowLeft")
+        assert tab.evaluate("location.hash") == f"#{name}"
+    tab.keyboard.press("ArrowLeft")
+    assert tab.evaluate("location.hash") == "#start"
+
+
+def test_numbers_anywhere_in_a_tensor_are_the_recorded_ones_to_the_digits_shown(opened):
+    tab, rng = opened(), np.random.default_rng(0)
+    names = [name for name in TABLE if measured(name) for _ in range(4)]
+    places = [[int(rng.integers(size)) for size in RECORDING.acts[name].shape] for name in names]
+    found = tab.evaluate(VISIT, [f"{name}{json.dumps(place)}" for name, place in zip(names, places, strict=True)])
+    for name, place, text in zip(names, places, found, strict=True):
+        assert parsed(text) == (name, tuple(place), rounded(RECORDING.acts[name][tuple(place)]))
+
+
+def test_the_window_of_numbers_shows_each_under_its_column_and_beside_its_token(opened):
+    tab = opened(address="#blocks.2.hook_mlp_out[3,40]")
+    x = RECORDING.acts["blocks.2.hook_mlp_out"]
+    columns = [int(text) for text in tab.locator(".numbers th[scope=col]").all_inner_texts()]
+    assert len(columns) == 7 and 40 in columns
+    rows = tab.locator(".numbers tr:has(th[scope=row])")
+    for t in range(5):
+        cells = rows.nth(t).locator("td").all_inner_texts()
+        assert [number(cell) for cell in cells] == [rounded(x[t, c]) for c in columns]
+    assert tab.locator(".numbers .here").inner_text() == f"{x[3, 40]:.5g}"
+
+
+def test_arrow_keys_in_a_heat_map_move_from_number_to_number(opened):
+    tab = opened(address="#blocks.1.attn.hook_k")
+    x = RECORDING.acts["blocks.1.attn.hook_k"]
+    tab.focus("canvas.heat")
+    assert readout(tab)[1] == (4, 0, 0)
+    for key, index in (("ArrowRight", (4, 0, 1)), ("ArrowUp", (3, 0, 1)), ("PageDown", (3, 1, 1)), ("End", (3, 3, 15)), ("Home", (3, 0, 0))):
+        tab.keyboard.press(key)
+        assert readout(tab) == ("blocks.1.attn.hook_k", index, rounded(x[index]))
+    assert tab.evaluate("location.hash") == "#blocks.1.attn.hook_k[3,0,0]"
+
+
+def test_means_are_those_of_the_whole_arrays(opened):
+    tab = opened()
+    for name in ("blocks.0.ln1.hook_output", "blocks.3.mlp.hook_post", "hook_next_logits"):
+        tab.goto(tab.url.partition("#")[0] + f"#{name}")
+        mean, rms = tab.locator(".statistics .stat-number").all_inner_texts()[:2]
+        x = RECORDING.acts[name].astype(np.float64)
+        assert float(mean) == rounded(x.mean()) and float(rms) == rounded(np.sqrt((x * x).mean()))
+
+
+def test_the_derivation_of_a_number_adds_up_to_it(opened):
+    tab = opened()
+    for name in ("blocks.1.attn.hook_qkv", "blocks.1.attn.hook_attn_scores", "blocks.1.attn.hook_z", "blocks.1.mlp.hook_pre",
+                 "blocks.1.hook_mlp_out", "blocks.1.hook_resid_mid", "blocks.1.ln2.hook_output"):  # fmt: skip
+        x = RECORDING.acts[name]
+        index = [size - 1 for size in x.shape]
+        tab.evaluate(VISIT, [f"{name}{json.dumps(index)}"])
+        amounts = [number(text) for text in tab.locator(".term .like-number").all_inner_texts()]
+        assert amounts[-1] == pytest.approx(x[tuple(index)], abs=1e-4)
+        assert sum(amounts[:-1]) == pytest.approx(amounts[-1], abs=5e-4)
+
+
+def test_a_term_of_a_derivation_leads_to_its_own_number(opened):
+    tab = opened(address="#blocks.1.attn.hook_attn_scores[2,4,1]")
+    tab.locator(".term a").first.click()
+    name, index, value = readout(tab)
+    assert name == "blocks.1.attn.hook_q" and index[:2] == (4, 2)
+    assert value == rounded(RECORDING.acts[name][index])
+    tab.go_back()
+    assert readout(tab)[:2] == ("blocks.1.attn.hook_attn_scores", (2, 4, 1))
+
+
+# --- attention, answer, generation ---------------------------------------------------------------
+
+
+def test_from_the_first_view_two_clicks_show_which_head_looks_from_is_to_france(opened):
+    tab = opened()
+    weights = np.array([RECORDING.acts[f"blocks.{i}.attn.hook_pattern"][:, 4, 3] for i in range(4)])
+    block, head = np.unravel_index(weights.argmax(), weights.shape)
+    tab.get_by_role("group", name="to", exact=True).get_by_role("button", name="France").click()
+    assert tab.inner_text(".finding").startswith(f"Head {head} of block {block} gives ")
+    tab.locator(".finding a").first.click()
+    assert readout(tab) == (f"blocks.{block}.attn.hook_pattern", (head, 4, 3), rounded(weights.max()))
+
+
+def test_the_first_view_says_which_part_added_most_to_paris(opened):
+    tab = opened()
+    paris, france = 6342, 4881
+    parts = split(RECORDING.acts, MODEL, paris, against=france).parts
+    best = max(parts, key=lambda part: part.amount)
+    row = tab.locator(".way .part-row").first
+    assert row.locator(".part-name").inner_text() == best.name
+    assert float(row.locator(".like-number").inner_text()) == pytest.approx(best.amount, abs=6e-4)
+    row.click()
+    assert tab.inner_text(".step-head .name") == f"blocks.{best.block}.hook_mlp_out"
+
+
+def test_a_head_is_drawn_with_token_labels_and_what_comes_later_hatched(opened):
+    tab = opened(address="#blocks.2.attn.hook_pattern[3,4,3]")
+    assert tab.locator(".mini").count() == 4
+    labels = tab.locator(".matrix .axis-label").all_text_contents()
+    assert labels == ["The", "capital", "of", "France", "is"] * 2
+    assert tab.locator(".matrix rect[data-q]").count() == 25
+    masked = tab.locator(".matrix rect[fill='url(#masked)']")
+    assert masked.count() == 10
+    assert tab.locator(".arc").count() == sum(RECORDING.acts["blocks.2.attn.hook_pattern"][3, 4] > 0.005)
+    tab.locator(".mini").nth(1).click()
+    tab.locator(".matrix rect[data-q='2'][data-k='1']").click()
+    assert readout(tab) == ("blocks.2.attn.hook_pattern", (1, 2, 1), rounded(RECORDING.acts["blocks.2.attn.hook_pattern"][1, 2, 1]))
+    tab.focus(".matrix")
+    tab.keyboard.press("ArrowLeft")
+    assert readout(tab)[1] == (1, 2, 0)
+    tab.locator(".arc-token").nth(1).click()
+    assert readout(tab)[1][:2] == (1, 1)
+
+
+def test_the_answer_explains_the_token_that_is_chosen_and_compares_it(opened):
+    tab = opened(address="#hook_next_token")
+    logits = RECORDING.acts["hook_next_logits"]
+    order = np.argsort(-logits, kind="stable")
+    rows = tab.locator("#step .likeliest [data-id]")
+    assert [int(rows.nth(i).get_attribute("data-id")) for i in range(8)] == order[:8].tolist()
+    assert float(rows.nth(2).locator(".like-number").first.inner_text()) == round(float(logits[order[2]]), 4)
+    rows.nth(2).click()  # the third likeliest
+    assert rows.nth(2).get_attribute("aria-pressed") == "true"
+    tab.select_option("#rival", "none")
+    assert float(re.search(r"In all ([+-][\d.]+)", tab.inner_text(".summed"))[1]) == pytest.approx(float(logits[order[2]]), abs=6e-4)
+    tab.select_option("#rival", str(order[0]))
+    difference = float(logits[order[2]] - logits[order[0]])
+    assert float(re.search(r"In all ([+-][\d.]+)", tab.inner_text(".summed"))[1]) == pytest.approx(difference, abs=6e-4)
+
+
+def test_several_tokens_are_several_passes_and_the_cache_is_shown(opened):
+    tab = opened("three.html")
+    assert tab.locator(".caches tr").count() == 4
+    kept = [tab.locator(f".caches tr:nth-child({i}) .cache.kept").count() for i in (2, 3, 4)]
+    computed = [tab.locator(f".caches tr:nth-child({i}) .cache.computed").count() for i in (2, 3, 4)]
+    assert (kept, computed) == ([0, 5, 6], [5, 1, 1])
+    for i, one in enumerate(PASSES):
+        before = f"pass{i + 1}/" if i else ""
+        for name in ("blocks.1.attn.hook_k", "blocks.3.attn.hook_pattern", "blocks.0.hook_resid_post", "hook_next_token"):
+            tab.goto(tab.url.partition("#")[0] + f"#{before}{name}")
+            check_step(tab, name, one.acts)
+    tab.goto(tab.url.partition("#")[0] + "#pass3/blocks.1.attn.hook_k")
+    section = tab.locator(".from-cache-of")
+    assert "[7, 4, 16]" in section.inner_text()
+    found = [number(text) for text in section.locator("td:nth-child(2):not(.corner)").all_inner_texts()]
+    kept = np.concatenate([one.acts["blocks.1.attn.hook_k"] for one in PASSES])[:, 0, 0]
+    assert found == [rounded(x) for x in kept]
+
+
+def test_next_goes_on_from_one_pass_to_the_following(opened):
+    tab = opened("three.html", "#hook_next_token")
+    tab.click("#next")
+    assert tab.evaluate("location.hash") == "#pass2/hook_tokens"
+    assert "reads" in tab.inner_text(".which-pass")
+
+
+# --- ways to move --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["c_attn", "keys", "W_K", "hook_k", "blk.2.attn_qkv", "residual stream", "ln_f", "attention weights", "h.3.mlp.c_fc", "Q",
+     "hidden_states[2]", "block 1 pattern", "transformer.wte", "preatt", "logits of the next token", "b_out", "resid_post"],
+)  # fmt: skip
+def test_a_search_finds_what_the_glossary_finds(opened, query):
+    tab = opened("one.html")
+    tab.keyboard.press("/")
+    tab.keyboard.type(query)
+    expected = [entry.name.replace("{i}", "0") for entry in glossary.find(query, MODEL.config)]
+    here = [name for name in expected if name in TABLE or "hook_" not in name]  # hook_logits is of no step here
+    found = tab.locator("#found [role=option] code:first-child").all_inner_texts()
+    assert set(found[:1]) <= set(here[:3]) and set(here[:3]) <= set(found)
+    tab.keyboard.press("Enter")
+    assert tab.inner_text(".step-head .name") == re.sub(r"\[.*|\.T$", "", found[0])
+
+
+def test_a_search_for_nothing_says_so(opened):
+    tab = opened()
+    tab.fill("#search", "xyzzy")
+    assert tab.inner_text("#found") == "nothing is called so"
+    tab.keyboard.press("Escape")
+    assert tab.is_hidden("#found")
+
+
+def test_every_link_leads_to_a_step_or_a_parameter_and_every_control_has_a_name(opened):
+    tab = opened("three.html")
+    known = {*TABLE, *MODEL.params}
+    for address in ("", "#hook_tokens", "#blocks.1.attn.hook_pattern", "#hook_next_token", "#h.1.attn.c_attn.weight", "#pass2/blocks.1.attn.hook_v"):
+        tab.goto(tab.url.partition("#")[0] + address)
+        for link in tab.evaluate("[...document.querySelectorAll('a[href]')].map((a) => a.getAttribute('href'))"):
+            target = re.fullmatch(r"#(?:pass[23]/)?([^\[]+)(?:\[[\d,]+\])?", link)[1]
+            assert target in known | {"start", "step"}, link
+        nameless = """(selector) => [...document.querySelectorAll(selector)].filter((node) => !(node.getAttribute("aria-label") ||
+            node.textContent.trim() || (node.id && document.querySelector(`label[for=${node.id}]`)))).map((node) => node.outerHTML)"""
+        assert tab.evaluate(nameless, FOCUSABLE) == []
+
+
+def test_the_map_leads_to_what_is_stored(opened):
+    tab = opened(address="#blocks.2.attn.hook_qkv")
+    assert tab.locator(".drawer.lit").inner_text() == "c_attn"
+    tab.click(".drawer.lit")
+    assert tab.inner_text(".step-head .name") == "h.2.attn.c_attn.weight"
+    assert readout(tab) == ("h.2.attn.c_attn.weight", (0, 0), rounded(MODEL.params["h.2.attn.c_attn.weight"][0, 0]))
+    tab.keyboard.press("ArrowRight")
+    assert tab.inner_text(".step-head .name") == "blocks.2.attn.hook_qkv"
+
+
+def test_the_address_brings_back_step_and_number_and_the_browsers_way_back_works(opened):
+    tab = opened(address="#blocks.3.mlp.hook_post[1,200]")
+    assert readout(tab) == ("blocks.3.mlp.hook_post", (1, 200), rounded(RECORDING.acts["blocks.3.mlp.hook_post"][1, 200]))
+    tab.click("#next")
+    tab.click("#next")
+    tab.go_back()
+    assert tab.inner_text(".step-head .name") == "blocks.3.hook_mlp_out"
+
+
+@pytest.mark.parametrize("address", ["#nowhere", "#blocks.9.hook_resid_pre", "#%", "#pass9/hook_tokens", "#blocks.0.attn.hook_q[9,9,9]", "#__proto__"])
+def test_an_address_that_means_nothing_does_no_harm(opened, address):
+    tab = opened(address=address)
+    assert tab.locator("#step h2").count() == 1
+
+
+def test_tab_goes_through_the_page_in_the_order_in_which_it_stands(opened):
+    tab = opened(address="#blocks.0.attn.hook_pattern")
+    tab.evaluate("document.body.focus()")
+    order = []
+    for _ in range(80):
+        tab.keyboard.press("Tab")
+        order.append(tab.evaluate("""() => { const a = document.activeElement;
+            return a.className === "skip" ? "skip" : a.closest("#top") ? "top" : a.closest("#bar") ? "bar" : a.closest("#map") ? "map" : a.closest("#step") ? "step" : "end"; }"""))
+        if order[-1] == "end":
+            break
+    places = ["skip", "top", "bar", "map", "step"]
+    assert [place for place, after in zip(order, [None, *order], strict=False) if place != after and place != "end"] == places
+    tab.goto(tab.url.partition("#")[0])
+    tab.focus("#next")
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("document.activeElement.id") == "next"  # drawn anew, it keeps the focus
+
+
+def test_play_goes_on_by_itself_until_it_is_stopped(opened):
+    tab = opened()
+    tab.click("#play")
+    tab.locator(".step-head .name", has_text="hook_positions").wait_for()
+    assert tab.inner_text("#play") == "Pause"
+    tab.click("#play")
+    assert tab.inner_text("#play") == "Play"
+
+
+# --- any text, any screen ------------------------------------------------------------------------
+
+
+def test_a_hostile_prompt_is_text_and_nothing_else(opened):
+    tab = opened("hostile.html")
+    shown = "".join(tab.locator("#top .prompt .token").all_text_contents())
+    assert shown.startswith(r"</script><img src=x onerror=alert(1)>\n\t\x00")
+    assert r"<!--<script>" in shown and "\u202e" not in tab.content()
+    for name in TABLE:
+        tab.keyboard.press("ArrowRight")
+        assert tab.evaluate("location.hash") == f"#{name}"
+    assert tab.evaluate("[document.images.length, document.scripts.length, document.querySelectorAll('iframe').length]") == [0, 2, 0]
+
+
+def test_a_script_that_gets_into_the_page_all_the_same_is_not_run(chromium, pages):
+    """The second line of defence, tried: the policy stops what was written into the file by hand."""
+    text = (pages / "one.html").read_text(encoding="utf-8")
+    bad = '<img src="x" onerror="document.title = 1"><script>document.title = 2</script><img src="https://example.org/x">'
+    (pages / "forged.html").write_text(text.replace("<noscript>", bad + "<noscript>"), encoding="utf-8")
+    tab = chromium.new_page()
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.goto((pages / "forged.html").as_uri())
+    tab.wait_for_selector("#step h2")
+    assert PROMPT in tab.title()
+    assert sum("Content Security Policy" in text for text in said) >= 3
+    tab.close()
+
+
+@pytest.mark.parametrize("name", ["one.html", "long.html"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_step_is_wider_than_the_screen(opened, width, name):
+    tab = opened(name, width=width, height=740)
+    too_wide = """async () => {
+        const found = [];
+        do {
+            await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve))); // drawn by a ResizeObserver
+            if (document.documentElement.scrollWidth > innerWidth) found.push(location.hash);
+            document.getElementById("next").click();
+        } while (!document.getElementById("next").disabled);
+        return found;
+    }"""
+    assert tab.evaluate(too_wide) == []
+    assert tab.inner_text(".counter") == f"step {len(TABLE)} of {len(TABLE)}"
+
+
+def test_on_a_small_screen_the_map_opens_and_a_tap_shows_a_number(opened):
+    tab = opened(width=360, height=740, has_touch=True)
+    assert tab.is_hidden(".map-scroll")
+    tab.tap(".map-strip .pill:nth-child(4)")
+    assert tab.inner_text(".step-head .name") == "blocks.2.hook_resid_pre"
+    tab.tap(".map-toggle")
+    tab.tap("#map .pill[href='#blocks.2.attn.hook_q']")
+    tab.tap("canvas.heat")
+    name, index, value = readout(tab)
+    assert index != (4, 0, 0) and value == rounded(RECORDING.acts[name][index])
+
+
+def test_nothing_moves_for_those_who_asked_for_less_motion(opened):
+    tab = opened(address="#blocks.1.attn.hook_q")
+    assert tab.evaluate("document.getAnimations().length") == 0
+
+
+def test_without_weights_it_says_what_cannot_be_told(opened):
+    tab = opened("without.html", "#hook_next_token")
+    assert "No weights came with this recording" in tab.inner_text("#step")
+    tab.goto(tab.url.partition("#")[0] + "#h.0.mlp.c_fc.weight")
+    assert "without the weights" in tab.inner_text("#step")
+
+
+def test_a_notebook_shows_it_in_a_frame_that_can_be_walked_through(opened):
+    tab = opened("notebook.html", width=1100)
+    frame = tab.frames[1]
+    for name in list(TABLE)[:30]:
+        frame.click("#next")
+        assert frame.inner_text(".step-head .name") == name
+    frame.click(".stage[href*='hook_qkv']")
+    assert frame.inner_text(".step-head .name").endswith("hook_qkv")
+    assert tab.url.endswith("notebook.html")
+
+
+def test_served_by_a_web_server_it_asks_for_nothing_more(opened, pages):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            requests.append(self.path)
+
+    requests = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(pages))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with contextlib.ExitStack() as stack:
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            tab = opened(url=f"http://127.0.0.1:{server.server_address[1]}/one.html")
+            tab.click("#next")
+            tab.wait_for_timeout(300)
+            tab.context.close()
+    assert requests == ["/one.html"]
+
+
+def test_it_opens_in_less_than_a_second(opened):
+    tab = opened()
+    assert tab.locator("#step h2").count() == 1
+    assert tab.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd") < 1000
