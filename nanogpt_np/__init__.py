@@ -7,8 +7,8 @@
 Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
 cache, sampling, generate; then activations, parameters, points, names and glossary (the tables),
 checkpoint, weights, home; cores and memory (for speed). For looking inside: walk, steps, stepper,
-ledger, recording, patch, explain, derivations, lens, diff, align. For training: loss, adamw, vocabulary,
-corpus, trainer, train, facts.
+ledger, recording, page, patch, explain, derivations, lens, diff, align. For training: loss, adamw,
+vocabulary, corpus, trainer, train, facts.
 """
 
 from importlib import import_module

@@ -14,7 +14,8 @@ def no_trace(name, x):
 class Recorder(dict):
     """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts anew.
 
-    In a notebook it shows as a page to walk through; with ``acts.model = model`` also weights, and what made the answer.
+    In a notebook it shows as a page to walk through; once it is told the model (``acts.model = model``), with its
+    weights and with what made the answer.
     """
 
     model = None

@@ -83,7 +83,9 @@ def test_gpt2_says_what_the_readme_shows():
 def test_the_commands_that_look_inside_print_what_the_readme_shows(tmp_path):
     """Lines are compared as words and numbers; ``...`` stands for any lines."""
     commands = [
-        (c, lines) for c, lines in transcripts() if re.match("python -m nanogpt_np (trace|explain|lens|gloss)", c)
+        (c, lines)
+        for c, lines in transcripts()
+        if re.match("python -m nanogpt_np (trace|explain|lens|gloss)", c) and "--html" not in c
     ]
     assert len(commands) == 4
     without_gpt2 = {**os.environ, "NANOGPT_NP_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
@@ -101,6 +103,17 @@ def test_the_commands_that_look_inside_print_what_the_readme_shows(tmp_path):
             assert at < len(printed) and alike(line, printed[at]), (command, line, printed[at : at + 1])
             at, skipping = at + 1, False
         assert skipping or at == len(printed), command
+
+
+def test_the_page_is_written_by_the_command_that_the_readme_shows(tmp_path):
+    command, lines = shown('python -m nanogpt_np trace "The capital of France is" --html')
+    without_gpt2 = {**os.environ, "NANOGPT_NP_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
+    arguments = [sys.executable, *shlex.split(command)[1:]]
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=60, check=True, env=without_gpt2, cwd=tmp_path
+    )
+    assert lines == [] and done.stdout == ""
+    assert (tmp_path / "france.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def alike(shown, printed):

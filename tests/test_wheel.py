@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nanogpt_np.page import SCRIPTS
+
 ROOT = Path(__file__).parent.parent
 PROMPT = "The capital of France is"
 
@@ -41,6 +43,7 @@ def environment(wheel, tmp_path_factory):
 def test_the_wheel_holds_the_data_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     data = ("data/r50k_base.tiktoken", "data/NOTICE", "data/countries.csv", "data/templates.txt", "py.typed")
+    data += ("page/page.html", "page/page.css", *(f"page/{name}.js" for name in SCRIPTS))
     for needed in (f"nanogpt_np/{name}" for name in data):
         assert needed in names
     stubs = sorted(path.name for path in (ROOT / "nanogpt_np" / "course" / "stubs").glob("*.py"))

@@ -20,7 +20,10 @@ from ..trace import Recorder
 from ..weights import whole_file
 from .contents import BUDGET, collect, pieces
 
-SCRIPTS = ("data", "heat", "arithmetic", "step", "attention", "answer", "generation", "map", "start", "main")
+SCRIPTS = (
+    *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "answer", "why"),
+    *("generation", "map", "stream", "start", "top", "search", "main"),
+)
 POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; "
     "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

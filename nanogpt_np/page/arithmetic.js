@@ -15,14 +15,24 @@ function arithmetic(pass, name, place) {
   const row = (label, amount) => {
     const bar = el("span", { class: `signed ${amount < 0 ? "less" : "more"}` });
     bar.style.width = `${(50 * Math.abs(amount)) / widest}%`;
-    return el("li", { class: "term" }, el("span", { class: "term-label" }, label), el("span", { class: "balance", "aria-hidden": "true" }, bar),
-      el("span", { class: "like-number" }, digits(amount)));
+    return el(
+      "li.term",
+      el("span.term-label", label),
+      el("span.balance", { "aria-hidden": "true" }, bar),
+      el("span.like-number", digits(amount)),
+    );
   };
   const total = terms.reduce((sum, term) => sum + term.amount, 0);
-  return [el("p", { class: "how-made" }, "How it is made: ", how),
-    terms.length > 1 ? el("ol", { class: "terms" }, shown.map((term) => row(term.label, term.amount)),
-      ranked.length > TERMS_SHOWN ? row(`the other ${ranked.length - TERMS_SHOWN}`, rest) : null,
-      el("li", { class: "term total" }, el("span", { class: "term-label" }, "together"), el("span", {}), el("span", { class: "like-number" }, digits(total)))) : null,
+  return [
+    el("p.how-made", "How it is made: ", how),
+    terms.length > 1
+      ? el(
+          "ol.terms",
+          shown.map((term) => row(term.label, term.amount)),
+          ranked.length > TERMS_SHOWN ? row(`the other ${ranked.length - TERMS_SHOWN}`, rest) : null,
+          el("li.term.total", el("span.term-label", "together"), el("span", {}), el("span.like-number", digits(total))),
+        )
+      : null,
   ].filter(Boolean);
 }
 
@@ -30,7 +40,11 @@ function arithmetic(pass, name, place) {
 function numberLink(pass, name, place) {
   const x = numberAt(pass, name, place);
   const target = isWeight(name) ? { view: name, at: place } : { pass, name, at: place };
-  return [link(target, {}, `${isWeight(name) ? shortName(name) : innerName(name)}${shapeText(place)}`), " ", el("span", { class: "value" }, digits(x))];
+  return [
+    link(target, {}, `${isWeight(name) ? shortName(name) : innerName(name)}${shapeText(place)}`),
+    " ",
+    el("span.value", digits(x)),
+  ];
 }
 
 function numberAt(pass, name, place) {
@@ -52,12 +66,19 @@ function derive(pass, name, place) {
     const at = [row, place[1]];
     return PAGE.weights[weights[0]] && tensor(pass, weights[0]).find(at) ? same(weights[0], at) : null;
   }
-  if (/^[qkv]$/.test(last) && reads.length) return same(reads[0], [place[0], "qkv".indexOf(last) * H * D + place[1] * D + place[2]]);
+  if (/^[qkv]$/.test(last) && reads.length)
+    return same(reads[0], [place[0], "qkv".indexOf(last) * H * D + place[1] * D + place[2]]);
   if (last === "merged" && reads.length) return same(reads[0], [place[0], Math.floor(place[1] / D), place[1] % D]);
   if (last === "last_row" && reads.length) return same(reads[0], [PAGE.passes[pass].T - 1, place[0]]);
   if (last.startsWith("resid_")) {
-    return reads.length === 1 ? same(reads[0], place)
-      : reads.length ? { how: "a sum", terms: reads.map((read) => ({ label: numberLink(pass, read, place), amount: numberAt(pass, read, place) })) } : null;
+    return reads.length === 1
+      ? same(reads[0], place)
+      : reads.length
+        ? {
+            how: "a sum",
+            terms: reads.map((read) => ({ label: numberLink(pass, read, place), amount: numberAt(pass, read, place) })),
+          }
+        : null;
   }
   if (last === "normalized") return normalized(pass, reads, place);
   if (last === "output") return gained(pass, reads, weights, place);
@@ -73,16 +94,31 @@ function normalized(pass, reads, [t, c]) {
   const table = tensor(pass, reads[0]);
   let mean = 0;
   for (let j = 0; j < table.columns; j++) mean += table.at(t, j) / table.columns;
-  return { how: ["(", numberLink(pass, reads[0], [t, c]), ` less the mean of its row ${digits(mean)}) / `, numberLink(pass, reads[1], [t, 0])], terms: [] };
+  return {
+    how: [
+      "(",
+      numberLink(pass, reads[0], [t, c]),
+      ` less the mean of its row ${digits(mean)}) / `,
+      numberLink(pass, reads[1], [t, 0]),
+    ],
+    terms: [],
+  };
 }
 
 function gained(pass, reads, weights, [t, c]) {
   if (!weights.every((name) => PAGE.weights[name] && tensor(pass, name).find([c]))) return null;
-  const [x, gain, bias] = [numberAt(pass, reads[0], [t, c]), numberAt(pass, weights[0], [c]), numberAt(pass, weights[1], [c])];
-  return { how: "a product and a sum", terms: [
-    { label: [numberLink(pass, reads[0], [t, c]), " × ", numberLink(pass, weights[0], [c])], amount: x * gain },
-    { label: numberLink(pass, weights[1], [c]), amount: bias },
-  ] };
+  const [x, gain, bias] = [
+    numberAt(pass, reads[0], [t, c]),
+    numberAt(pass, weights[0], [c]),
+    numberAt(pass, weights[1], [c]),
+  ];
+  return {
+    how: "a product and a sum",
+    terms: [
+      { label: [numberLink(pass, reads[0], [t, c]), " × ", numberLink(pass, weights[0], [c])], amount: x * gain },
+      { label: numberLink(pass, weights[1], [c]), amount: bias },
+    ],
+  };
 }
 
 /** A row of what is read times a column of the weight, and the bias. */
@@ -90,7 +126,8 @@ function product(pass, reads, weights, [t, c]) {
   if (!wholeHere(pass, ...reads, ...weights)) return null;
   const [x, weight] = [tensor(pass, reads[0]), tensor(pass, weights[0])];
   const terms = Array.from({ length: x.columns }, (_, i) => ({
-    label: [numberLink(pass, reads[0], [t, i]), " × ", numberLink(pass, weights[0], [i, c])], amount: x.at(t, i) * weight.at(i, c),
+    label: [numberLink(pass, reads[0], [t, i]), " × ", numberLink(pass, weights[0], [i, c])],
+    amount: x.at(t, i) * weight.at(i, c),
   }));
   terms.push({ label: ["bias ", numberLink(pass, weights[1], [c])], amount: numberAt(pass, weights[1], [c]) });
   return { how: `a sum of ${x.columns} products (a row times a column of the weight) and a bias`, terms };
@@ -98,18 +135,25 @@ function product(pass, reads, weights, [t, c]) {
 
 /** In which pass a position was read, and which of its rows it is; null if the page does not hold that pass. */
 function rowOf(position, pass) {
-  for (let one = pass; one >= 0; one--) if (position >= startOf(one)) return position < PAGE.passes[one].S ? [one, position - startOf(one)] : null;
+  for (let one = pass; one >= 0; one--)
+    if (position >= startOf(one)) return position < PAGE.passes[one].S ? [one, position - startOf(one)] : null;
   return null;
 }
 
 function score(pass, name, reads, [h, t, s]) {
-  const scale = Number(/\* ([\d.e-]+)$/.exec(PAGE.passes[pass].steps[NUMBER_OF.get(name)].numbers)?.[1]);
+  const scale = Number(/\* ([\d.e-]+)$/.exec(held(pass, name).numbers)?.[1]);
   const from = rowOf(s, pass);
   if (s > t + startOf(pass)) return { how: "a later token: masked", terms: [] };
   if (reads.length < 2 || !scale || !from || !wholeHere(pass, ...reads)) return null;
   const terms = Array.from({ length: D }, (_, d) => {
-    const [q, k] = [[t, h, d], [from[1], h, d]];
-    return { label: [numberLink(pass, reads[0], q), " × ", numberLink(from[0], reads[1], k)], amount: scale * numberAt(pass, reads[0], q) * numberAt(from[0], reads[1], k) };
+    const [q, k] = [
+      [t, h, d],
+      [from[1], h, d],
+    ];
+    return {
+      label: [numberLink(pass, reads[0], q), " × ", numberLink(from[0], reads[1], k)],
+      amount: scale * numberAt(pass, reads[0], q) * numberAt(from[0], reads[1], k),
+    };
   });
   return { how: `a query times a key: ${D} products, each times ${scale}`, terms };
 }
@@ -121,7 +165,14 @@ function share(pass, reads, [h, t, s]) {
   const largest = Math.max(...scores);
   const total = scores.reduce((sum, x) => sum + Math.exp(x - largest), 0);
   if (scores[s] === -Infinity) return { how: "a later token: exp(-inf) is 0", terms: [] };
-  return { how: ["exp(", numberLink(pass, reads[0], [h, t, s]), ` less the largest, ${digits(largest)}) = ${digits(Math.exp(scores[s] - largest))}, of the row's sum ${digits(total)}`], terms: [] };
+  return {
+    how: [
+      "exp(",
+      numberLink(pass, reads[0], [h, t, s]),
+      ` less the largest, ${digits(largest)}) = ${digits(Math.exp(scores[s] - largest))}, of the row's sum ${digits(total)}`,
+    ],
+    terms: [],
+  };
 }
 
 function average(pass, reads, [t, h, d]) {
@@ -130,9 +181,20 @@ function average(pass, reads, [t, h, d]) {
   for (let s = 0; s <= t + startOf(pass); s++) {
     const from = rowOf(s, pass);
     if (!from) return null;
-    const [weight, value] = [[h, t, s], [from[1], h, d]];
-    terms.push({ label: [tokenText(keyToken(pass, s)), " ", numberLink(pass, reads[0], weight), " × ", numberLink(from[0], reads[1], value)],
-      amount: numberAt(pass, reads[0], weight) * numberAt(from[0], reads[1], value) });
+    const [weight, value] = [
+      [h, t, s],
+      [from[1], h, d],
+    ];
+    terms.push({
+      label: [
+        tokenText(keyToken(pass, s)),
+        " ",
+        numberLink(pass, reads[0], weight),
+        " × ",
+        numberLink(from[0], reads[1], value),
+      ],
+      amount: numberAt(pass, reads[0], weight) * numberAt(from[0], reads[1], value),
+    });
   }
   return { how: "the values of the tokens it sees, each as much as it looks at them", terms };
 }

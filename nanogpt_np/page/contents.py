@@ -133,10 +133,11 @@ def _tokenizer():
 
 
 def pieces(raw):
-    """Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
+    r"""Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
 
     What has no shape of its own (control characters, marks of direction, bytes that are no whole character) becomes
-    its code as Python writes it (\\x80 and above are bytes, \\u0080 and above characters); a combining mark without its letter stands on a dotted circle.
+    its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
+    letter stands on a dotted circle.
     """
     found = []
     for c in raw.decode("utf-8", "surrogateescape"):
@@ -417,7 +418,7 @@ def _part_names(config):
 
 
 def _weights(model, passes, recordings):
-    """Return what the page keeps of every parameter: all of it, its first rows and columns, or the rows that are used."""
+    """Return what the page keeps of every parameter: all of it, its first rows and columns, or the rows in use."""
     looked_up = sorted({i for one in passes for i in (*one["ids"], *(one["answer"] or {}).get("explained", []))})
     places = sorted({place for one in passes for place in one["positions"]})
     tables = {"wte.weight": looked_up, "lm_head.weight": looked_up, "wpe.weight": places}

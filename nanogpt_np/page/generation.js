@@ -8,25 +8,49 @@ function cacheFigure(state) {
     const start = startOf(pass);
     const cells = columns.map((position) => {
       const kind = position >= one.S ? "not-yet" : position < start ? "kept" : "computed";
-      return el("td", { class: `cache ${kind}` }, el("span", { class: "unseen" }, kind === "not-yet" ? "" : kind));
+      return el("td", { class: `cache ${kind}` }, el("span.unseen", kind === "not-yet" ? "" : kind));
     });
     const chosen = one.answer ? tokenText(one.answer.chosen) : "";
-    return el("tr", { class: pass === state.pass ? "lit" : null },
-      el("th", { scope: "row" }, link({ pass, name: STEPS[0].name }, {}, `pass ${pass + 1}`)), cells,
-      el("td", { class: "arrow" }, "→ ", chosen), el("td", { class: "like-number" }, `${(one.flops.this / 1e6).toPrecision(3)} M`),
-      el("td", { class: "like-number aside" }, `${(one.flops.whole / 1e6).toPrecision(3)} M`));
+    return el(
+      "tr",
+      { class: pass === state.pass ? "lit" : null },
+      el("th", { scope: "row" }, link({ pass, name: STEPS[0].name }, {}, `pass ${pass + 1}`)),
+      cells,
+      el("td.arrow", "→ ", chosen),
+      el("td.like-number", `${(one.flops.this / 1e6).toPrecision(3)} M`),
+      el("td.like-number.aside", `${(one.flops.whole / 1e6).toPrecision(3)} M`),
+    );
   });
   const saved = PAGE.passes.reduce((sum, one) => sum + one.flops.whole - one.flops.this, 0);
   const whole = PAGE.passes.reduce((sum, one) => sum + one.flops.whole, 0);
   const heads = PAGE.passes.reduce((sum, one) => sum + one.flops.head, 0);
-  const head = el("tr", {}, el("td", {}), columns.map((position) => el("th", { scope: "col", class: "cache-token" }, tokenText(keyToken(PAGE.passes.length - 1, position)))),
-    el("th", { scope: "col" }, "chosen"), el("th", { scope: "col" }, "FLOPs"), el("th", { scope: "col" }, "without cache"));
-  return el("section", { class: "generation" },
-    el("h3", {}, "Generation: what the KV cache did not compute again"),
-    el("p", { class: "aside" }, "Each pass reads the token that the pass before it chose. Keys and values of earlier tokens are kept, so only the new token goes through the model: ",
-      `${percent(saved / whole)} of all multiplications are saved; leaving out the LM head, which scores every token that exists each time, ${percent(saved / (whole - heads))}.`),
-    el("div", { class: "scroll-x" }, el("table", { class: "caches" }, head, rows)),
-    el("p", { class: "key-of" }, el("span", { class: "cache computed sample" }), " computed in this pass  ", el("span", { class: "cache kept sample" }), " keys and values kept from before"));
+  const head = el(
+    "tr",
+    el("td", {}),
+    columns.map((position) =>
+      el("th", { scope: "col", class: "cache-token" }, tokenText(keyToken(PAGE.passes.length - 1, position))),
+    ),
+    el("th", { scope: "col" }, "chosen"),
+    el("th", { scope: "col" }, "FLOPs"),
+    el("th", { scope: "col" }, "without cache"),
+  );
+  return el(
+    "section.generation",
+    el("h3", "Generation: what the KV cache did not compute again"),
+    el(
+      "p.aside",
+      "Each pass reads the token that the pass before it chose. Keys and values of earlier tokens are kept, so only the new token goes through the model: ",
+      `${percent(saved / whole)} of all multiplications are saved; leaving out the LM head, which scores every token that exists each time, ${percent(saved / (whole - heads))}.`,
+    ),
+    el("div.scroll-x", el("table.caches", head, rows)),
+    el(
+      "p.key-of",
+      el("span.cache.computed.sample"),
+      " computed in this pass  ",
+      el("span.cache.kept.sample"),
+      " keys and values kept from before",
+    ),
+  );
 }
 
 /** Keys or values of all tokens so far: those of earlier passes as the cache kept them, then the new row. */
@@ -51,9 +75,20 @@ function cachedFigure(state) {
     if (position < startOf(pass)) node.classList.add("from-cache");
     return node;
   });
-  return el("section", { class: "from-cache-of" }, el("h3", {}, `With what the cache kept: ${shapeText(shape)}`),
-    el("p", { class: "aside" }, `The first ${startOf(pass)} rows were computed in earlier passes and are read from the cache; only the last is new.`),
-    heatFigure(all, { rowLabels: labels, segments: segmentsOf(all), cell: [rows - 1, 0], label: `${name} with the cache` }));
+  return el(
+    "section.from-cache-of",
+    el("h3", `With what the cache kept: ${shapeText(shape)}`),
+    el(
+      "p.aside",
+      `The first ${startOf(pass)} rows were computed in earlier passes and are read from the cache; only the last is new.`,
+    ),
+    heatFigure(all, {
+      rowLabels: labels,
+      segments: segmentsOf(all),
+      cell: [rows - 1, 0],
+      label: `${name} with the cache`,
+    }),
+  );
 }
 
 function statsOf(values) {

@@ -1,94 +1,6 @@
 // Heat maps: every kept number of a tensor as a coloured cell, and a window of real numbers around the one pointed at.
 
 const [GAP, EDGE] = [3, 2]; // pixels between the lines of one token, and around all of them
-let colours = null; // those of the style in force, read when needed
-
-function readColours() {
-  const style = getComputedStyle(document.documentElement);
-  const rgb = (name) => {
-    const hex = style.getPropertyValue(name).trim().slice(1);
-    return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  };
-  colours = { negative: rgb("--heat-negative"), zero: rgb("--heat-zero"), positive: rgb("--heat-positive") };
-  colours.attention = rgb("--heat-attention");
-  colours.ink = style.getPropertyValue("--ink").trim();
-  colours.paper = style.getPropertyValue("--paper").trim();
-  colours.groups = ["--query", "--key", "--value"].map((name) => style.getPropertyValue(name).trim());
-}
-
-/** The colour of a number: red above 0, blue below, as strong as it is large beside `range`. */
-function heatColour(x, range, positive = "positive") {
-  if (!colours) readColours();
-  if (Number.isNaN(x)) return [128, 128, 128];
-  const strength = Math.min(1, Math.abs(x) / range) ** (positive === "attention" ? 0.55 : 0.8); // small shares count too
-  const far = x < 0 ? colours.negative : colours[positive];
-  return colours.zero.map((near, i) => Math.round(near + (far[i] - near) * strength));
-}
-
-function css([r, g, b]) {
-  return `rgb(${r}, ${g}, ${b})`;
-}
-
-/** "dark" or "light": the text that can be read on a colour. */
-function inkOn(rgb) {
-  const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.2 ? "dark-ink" : "light-ink";
-}
-
-/** All cells of a table as an image, a pixel for each. */
-function cellImage(table, range, positive) {
-  const image = new ImageData(table.columns, table.rows);
-  const [T, S] = table.letters.join(" ") === "H T S" ? table.shape.slice(1) : [1, Infinity];
-  for (let i = 0; i < table.rows * table.columns; i++) {
-    if ((i % S) - S + T > Math.floor(i / S) % T) continue; // a key that comes after the query: left transparent
-    const rgb = heatColour(table.values[i], range, positive);
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = rgb[c];
-    image.data[4 * i + 3] = 255;
-  }
-  const canvas = el("canvas", { width: table.columns, height: table.rows });
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
-}
-
-/** A canvas of so many CSS pixels, sharp on any screen; its context counts in CSS pixels. */
-function sized(canvas, width, height) {
-  const ratio = Math.min(3, window.devicePixelRatio || 1);
-  canvas.width = Math.max(1, Math.round(width * ratio));
-  canvas.height = Math.max(1, Math.round(height * ratio));
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
-  context.imageSmoothingEnabled = false;
-  return context;
-}
-
-/** A small picture of a tensor, at most `width` x `height` pixels; heads of a pattern side by side. */
-function thumbnail(table, width, height) {
-  const canvas = el("canvas", { class: "thumbnail", "aria-hidden": "true" });
-  const isPattern = table.letters.join(" ") === "H T S";
-  const range = colourRange(table.values);
-  const image = cellImage(table, range, isPattern ? "attention" : "positive");
-  if (isPattern) {
-    const [heads, T, S] = table.shape;
-    const sideOf = (n) => Math.min(Math.floor(width / n) - 3, Math.floor(height / Math.ceil(heads / n)) - 3, 34);
-    const across = Array.from({ length: heads }, (_, i) => i + 1).reduce((best, n) => (sideOf(n) >= sideOf(best) ? n : best), 1);
-    const side = Math.max(3, sideOf(across));
-    const context = sized(canvas, across * (side + 3) - 3, Math.ceil(heads / across) * (side + 3) - 3);
-    for (let head = 0; head < heads; head++) {
-      const [x, y] = [(head % across) * (side + 3), Math.floor(head / across) * (side + 3)];
-      context.drawImage(image, 0, head * T, S, T, x, y, side, side);
-    }
-    return canvas;
-  }
-  const w = Math.max(3, Math.min(width, table.columns * 7));
-  const h = Math.max(3, Math.min(height, table.rows * 7));
-  const context = sized(canvas, w, h);
-  context.imageSmoothingEnabled = table.columns > 2 * w;
-  context.drawImage(image, 0, 0, table.columns, table.rows, 0, 0, w, h);
-  return canvas;
-}
-
 /**
  * The heat map of a table, folded into lines where it is wide, with legend and window of numbers.
  *   rowLabels: an element for each row. segments: {width, of(n)} names every `width` columns and gives them a colour.
@@ -99,16 +11,15 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
   let image = cellImage(table, range);
   let layout = null;
   let at = cell;
-  const canvas = el("canvas", {
-    class: "heat",
+  const canvas = el("canvas.heat", {
     tabindex: 0,
     role: "img",
     "aria-label": `Heat map of ${label}: ${table.rows} rows, ${table.columns} columns. Arrow keys move to single numbers.`,
   });
-  const labels = el("div", { class: "row-labels", "aria-hidden": "true" });
-  const strip = el("div", { class: "strip", "aria-hidden": "true" });
-  const window_ = el("div", { class: "window" });
-  const host = el("div", { class: "heat-host" }, el("div"), strip, labels, el("div", { class: "heat-box" }, canvas));
+  const labels = el("div.row-labels", { "aria-hidden": "true" });
+  const strip = el("div.strip", { "aria-hidden": "true" });
+  const window_ = el("div.window");
+  const host = el("div.heat-host", el("div"), strip, labels, el("div.heat-box", canvas));
 
   function arrange(width) {
     const unit = segments ? segments.width : 1;
@@ -117,9 +28,9 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
     const each = Math.ceil(table.columns / lines / unit) * unit; // columns of a line
     const w = Math.max(1, Math.min(26, Math.floor(width / each)));
     const roomy = Math.floor((lines > 1 ? 280 : 340) / (table.rows * lines));
-    const h = Math.max(4, Math.min(26, roomy));
+    const h = Math.max(table.rows > 100 ? 2 : 4, Math.min(26, roomy));
     layout = { lines, each, w, h, row: lines * h + (lines - 1) * GAP + (table.rows > 1 ? (lines > 1 ? 9 : 1) : 0) };
-    labels.replaceChildren(...rowLabels.map((node) => el("div", {}, node)));
+    labels.replaceChildren(...rowLabels.map((node) => el("div", node)));
     const crowded = layout.row < 15 ? Math.ceil(15 / layout.row) : 1;
     [...labels.children].forEach((row, i) => {
       row.style.height = `${layout.row}px`;
@@ -143,7 +54,8 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
     }
     if (segments && lines === 1) {
       context.fillStyle = colours.paper;
-      for (let c = segments.width; c < table.columns; c += segments.width) context.fillRect(c * w - 0.5, 0, 1, row * table.rows);
+      for (let c = segments.width; c < table.columns; c += segments.width)
+        context.fillRect(c * w - 0.5, 0, 1, row * table.rows);
     }
     const [x, y] = corner(at);
     context.lineWidth = 2;
@@ -193,8 +105,14 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
   canvas.addEventListener("keydown", (event) => {
     const far = segments ? segments.width : 10;
     const moves = {
-      ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
-      PageUp: [0, -far], PageDown: [0, far], Home: [0, -table.columns], End: [0, table.columns],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      PageUp: [0, -far],
+      PageDown: [0, far],
+      Home: [0, -table.columns],
+      End: [0, table.columns],
     };
     const move = moves[event.key];
     if (!move || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -211,14 +129,14 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
     draw();
     numbers();
   });
-  return el("div", { class: "figure" }, host, legend(range, table), window_);
+  return el("div.figure", host, legend(range, table), window_);
 }
 
 function strips(segments, columns, w) {
   const found = [];
   for (let n = 0; n * segments.width < columns; n++) {
     const { label, colour } = segments.of(n);
-    const node = el("span", {}, label);
+    const node = el("span", label);
     node.style.width = `${segments.width * w}px`;
     node.style.borderColor = colour;
     found.push(node);
@@ -234,39 +152,43 @@ function numberWindow(table, [row, column], across, rowLabels, range, onpick) {
   const top = Math.max(0, Math.min(row - 3, table.rows - down));
   const rows = Array.from({ length: down }, (_, i) => top + i);
   const last = (c) => table.place(0, c);
-  const heads = columns.map((c) => el("th", { scope: "col" }, last(c).slice(last(c).length > 2 ? 1 : -1).join(", ")));
+  const heads = columns.map((c) =>
+    el(
+      "th",
+      { scope: "col" },
+      last(c)
+        .slice(last(c).length > 2 ? 1 : -1)
+        .join(", "),
+    ),
+  );
   const letters = table.letters;
   const corner = letters.length > 2 ? "head, column" : letters[letters.length - 1] === "F" ? "neuron" : "column";
   const body = rows.map((r) =>
-    el("tr", {}, el("th", { scope: "row" }, rowLabels[r].cloneNode(true)), columns.map((c) => {
-      const x = table.at(r, c);
-      const rgb = heatColour(x, range);
-      const here = r === row && c === column;
-      const cell = el("td", { class: `${inkOn(rgb)}${here ? " here" : ""}`, onclick: () => onpick([r, c]) }, digits(x));
-      cell.style.backgroundColor = css(rgb);
-      return cell;
-    })),
+    el(
+      "tr",
+      el("th", { scope: "row" }, rowLabels[r].cloneNode(true)),
+      columns.map((c) => {
+        const x = table.at(r, c);
+        const rgb = heatColour(x, range);
+        const here = r === row && c === column;
+        const cell = el(
+          "td",
+          { class: `${inkOn(rgb)}${here ? " here" : ""}`, onclick: () => onpick([r, c]) },
+          digits(x),
+        );
+        cell.style.backgroundColor = css(rgb);
+        return cell;
+      }),
+    ),
   );
-  const headRow = el("tr", {}, el("td", { class: "corner" }, corner), heads);
-  return el("table", { class: "numbers" }, el("caption", { class: "unseen" }, "The numbers around the one pointed at"), headRow, body);
+  const headRow = el("tr", el("td.corner", corner), heads);
+  return el("table.numbers", el("caption.unseen", "The numbers around the one pointed at"), headRow, body);
 }
 
 function legend(range, table) {
   const largest = Math.max(Math.abs(table.stats.min), Math.abs(table.stats.max));
   const beyond = largest > 1.05 * range ? ` Larger ones have full colour; the largest is ${digits(largest, 3)}.` : "";
-  return el("div", { class: "legend" }, ...colourScale(-range, range, range, "positive"), el("span", { class: "aside" }, cutText(table) + beyond));
-}
-
-/** The colours from one number to another, with both numbers. */
-function colourScale(from, to, range, positive) {
-  const bar = el("span", { class: "scale", "aria-hidden": "true" });
-  const draw = () => {
-    const stops = Array.from({ length: 13 }, (_, i) => css(heatColour(from + ((to - from) * i) / 12, range, positive)));
-    bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-  };
-  draw();
-  onColours(bar, draw);
-  return [el("span", { class: "tick" }, digits(from, 3)), bar, el("span", { class: "tick" }, digits(to, 3))];
+  return el("div.legend", ...colourScale(-range, range, range, "positive"), el("span.aside", cutText(table) + beyond));
 }
 
 /** What is shown of a tensor, in words: all of it, or how it was cut. */
@@ -277,7 +199,8 @@ function cutText(table) {
     const columns = table.columns < table.shape[table.shape.length - 1];
     const tabled = rows && table.letters[0] !== "C" && table.letters[0] !== "F";
     const parts = [
-      rows && `${tabled ? "the" : "the first"} ${table.rows} of ${counted(table.shape[0])} rows${tabled ? " that this run used" : ""}`,
+      rows &&
+        `${tabled ? "the" : "the first"} ${table.rows} of ${counted(table.shape[0])} rows${tabled ? " that this run used" : ""}`,
       columns && `the first ${table.columns} of ${counted(table.shape[table.shape.length - 1])} columns`,
     ];
     return `Cut to fit: ${parts.filter(Boolean).join(", ")}.`;
@@ -285,32 +208,3 @@ function cutText(table) {
   if (table.letters.includes("F")) return `Cut to fit: the first ${PAGE.kept.F} of ${counted(PAGE.sizes.F)} neurons.`;
   return `Cut to fit: the first ${PAGE.kept.D} of every ${D} columns.`;
 }
-
-// ---- what must be drawn again ----
-
-const redraws = new Map(); // element -> what draws it again when the colours change
-const watcher = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    const told = target.resized;
-    if (!told || target.clientWidth === told.width || !target.isConnected) continue;
-    told.width = target.clientWidth;
-    told.draw();
-  }
-});
-
-function onResize(host, draw) {
-  host.resized = { width: null, draw };
-  watcher.observe(host);
-}
-
-function onColours(host, draw) {
-  redraws.set(host, draw);
-}
-
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  readColours();
-  for (const [host, draw] of redraws) {
-    if (host.isConnected) draw();
-    else redraws.delete(host);
-  }
-});

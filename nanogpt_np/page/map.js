@@ -28,7 +28,6 @@ function drawMap(state) {
   const items = [];
   const paths = [];
   let y = 10;
-  let before = null; // the y at which the stream was left last
   const place = (node, x, top) => {
     node.style.left = `${x}px`;
     node.style.top = `${top}px`;
@@ -37,15 +36,17 @@ function drawMap(state) {
   for (const group of GROUPS) {
     const open = current !== null && group.steps.includes(current);
     if (!open) {
-      place(el("div", { class: "map-group" }, groupLinks(state, group)), BRANCH_X, y);
-      if (group.name !== "embedding") paths.push({ d: `M ${STREAM_X} ${y + PILL / 2} H ${BRANCH_X - 4}`, kind: "branch" });
+      place(el("div.map-group", groupLinks(state, group)), BRANCH_X, y);
+      if (group.name !== "embedding")
+        paths.push({ d: `M ${STREAM_X} ${y + PILL / 2} H ${BRANCH_X - 4}`, kind: "branch" });
       else paths.push({ d: `M ${BRANCH_X - 4} ${y + PILL / 2} H ${STREAM_X} V ${y + ROW}`, kind: "branch" });
       y += ROW + 3;
       continue;
     }
-    place(el("p", { class: "map-title" }, group.name), BRANCH_X, y);
+    place(el("p.map-title", group.name), BRANCH_X, y);
     y += 20;
-    if (group.name === "embedding") paths.push({ d: `M ${BRANCH_X - 2} ${y + ROW + PILL / 2} H ${STREAM_X}`, kind: "branch" });
+    if (group.name === "embedding")
+      paths.push({ d: `M ${BRANCH_X - 2} ${y + ROW + PILL / 2} H ${STREAM_X}`, kind: "branch" });
     y = openGroup(state, group, y, nodes, place);
     y += 8;
   }
@@ -53,13 +54,16 @@ function drawMap(state) {
   for (const step of steps) paths.push(...edgesOf(step, nodes, step === current));
   for (const step of steps) storedTag(state, step, nodes, wide, place, step === current, paths);
   const stream = { d: `M ${STREAM_X} 18 V ${y - ROW + 4}`, kind: "stream" };
-  const svg = el("svg", { class: "map-lines", width: wide, height: y + 6, "aria-hidden": "true" },
-    [stream, ...paths].map(({ d, kind }) => el("path", { d, class: kind })));
-  const canvas = el("div", { class: "map-canvas" }, svg, items);
+  const svg = el(
+    "svg.map-lines",
+    { width: wide, height: y + 6, "aria-hidden": "true" },
+    [stream, ...paths].map(({ d, kind }) => el("path", { d, class: kind })),
+  );
+  const canvas = el("div.map-canvas", svg, items);
   canvas.style.height = `${y + 6}px`;
   const old = host.querySelector(".map-scroll");
   const top = old ? old.scrollTop : 0;
-  const scroll = el("div", { class: "map-scroll" }, canvas);
+  const scroll = el("div.map-scroll", canvas);
   host.replaceChildren(mapHead(state), scroll);
   scroll.scrollTop = top;
   const here = scroll.querySelector("[aria-current]");
@@ -79,15 +83,37 @@ function stepOf(state) {
 
 function mapHead(state) {
   const open = document.getElementById("map").classList.contains("open");
-  return el("div", { class: "map-head" },
-    el("button", { type: "button", class: "map-toggle", "aria-expanded": String(open), onclick: toggleMap }, `Map: ${whereIs(state)}`),
-    el("div", { class: "map-strip" }, GROUPS.map((group) => link({ pass: state.pass, name: group.steps[0].name }, {
-      class: "pill", "aria-current": group.steps.includes(stepOf(state)) ? "true" : null, "aria-label": group.name,
-    }, group.steps[0].block === null ? SHORT[group.name] : String(group.steps[0].block)))),
-    el("p", { class: "map-key" },
-      el("span", { class: "sample stream-sample", "aria-hidden": "true" }), "residual stream ",
-      el("span", { class: "sample computed-sample", "aria-hidden": "true" }), "computed ",
-      el("span", { class: "sample stored-sample", "aria-hidden": "true" }), "stored"));
+  return el(
+    "div.map-head",
+    el(
+      "button.map-toggle",
+      { type: "button", "aria-expanded": String(open), onclick: toggleMap },
+      `Map: ${whereIs(state)}`,
+    ),
+    el(
+      "div.map-strip",
+      GROUPS.map((group) =>
+        link(
+          { pass: state.pass, name: group.steps[0].name },
+          {
+            class: "pill",
+            "aria-current": group.steps.includes(stepOf(state)) ? "true" : null,
+            "aria-label": group.name,
+          },
+          group.steps[0].block === null ? SHORT[group.name] : String(group.steps[0].block),
+        ),
+      ),
+    ),
+    el(
+      "p.map-key",
+      el("span.sample.stream-sample", { "aria-hidden": "true" }),
+      "residual stream ",
+      el("span.sample.computed-sample", { "aria-hidden": "true" }),
+      "computed ",
+      el("span.sample.stored-sample", { "aria-hidden": "true" }),
+      "stored",
+    ),
+  );
 }
 
 function toggleMap() {
@@ -106,14 +132,23 @@ function whereIs(state) {
 function groupLinks(state, group) {
   const [first] = group.steps;
   const block = first.block;
-  const to = (name, text, label) => (NUMBER_OF.has(name) ? link({ pass: state.pass, name }, { class: "pill", "aria-label": label }, text) : null);
+  const to = (name, text, label) =>
+    NUMBER_OF.has(name) ? link({ pass: state.pass, name }, { class: "pill", "aria-label": label }, text) : null;
   if (block !== null) {
-    return [to(first.name, `block ${block}`, `block ${block}, its first step`),
+    return [
+      to(first.name, `block ${block}`, `block ${block}, its first step`),
       to(`blocks.${block}.attn.hook_pattern`, "attention", `attention of block ${block}`),
-      to(`blocks.${block}.mlp.hook_post`, "MLP", `MLP of block ${block}`)];
+      to(`blocks.${block}.mlp.hook_post`, "MLP", `MLP of block ${block}`),
+    ];
   }
   if (group.name === "answer") return [to(first.name, "LM head"), to("hook_next_token", "answer")];
-  return [link({ pass: state.pass, name: first.name }, { class: "pill" }, group.name === "embedding" ? "tokens and embeddings" : group.name)];
+  return [
+    link(
+      { pass: state.pass, name: first.name },
+      { class: "pill" },
+      group.name === "embedding" ? "tokens and embeddings" : group.name,
+    ),
+  ];
 }
 
 function openGroup(state, group, y, nodes, place) {
@@ -122,12 +157,23 @@ function openGroup(state, group, y, nodes, place) {
     if (!BESIDE.test(step.name)) [x, top] = [BRANCH_X, top + ROW];
     const onStream = ON_STREAM.test(step.name);
     const text = innerName(step.name).replace("attn_scores", "scores");
-    const node = link({ pass: state.pass, name: step.name }, {
-      class: `pill${onStream ? " on-stream" : ""}${onStream && step.reads.length > 1 ? " sum" : ""}`, "aria-current": step.name === state.name ? "step" : null, title: titleOf(step.name),
-    }, text);
+    const node = link(
+      { pass: state.pass, name: step.name },
+      {
+        class: `pill${onStream ? " on-stream" : ""}${onStream && step.reads.length > 1 ? " sum" : ""}`,
+        "aria-current": step.name === state.name ? "step" : null,
+        title: titleOf(step.name),
+      },
+      text,
+    );
     place(node, onStream ? STREAM_X - 7 : x, top);
     const width = 18 + 6.7 * text.length;
-    nodes.set(step.name, { x: onStream ? STREAM_X : x + Math.min(width / 2, 26), right: (onStream ? STREAM_X + 4 : x) + width, y: top + PILL / 2, onStream });
+    nodes.set(step.name, {
+      x: onStream ? STREAM_X : x + Math.min(width / 2, 26),
+      right: (onStream ? STREAM_X + 4 : x) + width,
+      y: top + PILL / 2,
+      onStream,
+    });
     x += width + 6;
   }
   const shared = group.steps.some((step) => BESIDE.test(step.name) && step.weights.length); // two drawers, one below the other
@@ -143,16 +189,32 @@ function edgesOf(step, nodes, lit) {
     const kind = lit ? "edge lit" : "edge";
     const [y1, y2] = [from.y + PILL / 2, to.y - PILL / 2];
     if (from.onStream && to.onStream) {
-      found.push({ d: `M ${STREAM_X} ${from.outside ? to.y - ROW : from.y} V ${to.y}`, kind: lit ? "edge lit stream-edge" : "none" });
+      found.push({
+        d: `M ${STREAM_X} ${from.outside ? to.y - ROW : from.y} V ${to.y}`,
+        kind: lit ? "edge lit stream-edge" : "none",
+      });
     } else if (from.onStream) {
-      found.push({ d: `M ${STREAM_X} ${from.y} C ${STREAM_X} ${to.y}, ${STREAM_X} ${to.y}, ${BRANCH_X - 3} ${to.y}`, kind });
+      found.push({
+        d: `M ${STREAM_X} ${from.y} C ${STREAM_X} ${to.y}, ${STREAM_X} ${to.y}, ${BRANCH_X - 3} ${to.y}`,
+        kind,
+      });
     } else if (to.onStream) {
-      found.push({ d: `M ${from.x - 10} ${y1} C ${from.x - 10} ${to.y}, ${STREAM_X + 30} ${to.y - 9}, ${STREAM_X + 9} ${to.y - 3}`, kind });
+      found.push({
+        d: `M ${from.x - 10} ${y1} C ${from.x - 10} ${to.y}, ${STREAM_X + 30} ${to.y - 9}, ${STREAM_X + 9} ${to.y - 3}`,
+        kind,
+      });
     } else if (y2 - y1 < ROW) {
-      found.push({ d: `M ${from.x} ${y1} C ${from.x} ${(y1 + y2) / 2}, ${to.x} ${(y1 + y2) / 2}, ${to.x} ${y2}`, kind });
-    } else { // past the steps between
+      found.push({
+        d: `M ${from.x} ${y1} C ${from.x} ${(y1 + y2) / 2}, ${to.x} ${(y1 + y2) / 2}, ${to.x} ${y2}`,
+        kind,
+      });
+    } else {
+      // past the steps between
       const side = Math.max(from.right, to.right) + 14;
-      found.push({ d: `M ${from.right} ${from.y} C ${side + 10} ${from.y}, ${side + 10} ${to.y}, ${to.right + 2} ${to.y}`, kind });
+      found.push({
+        d: `M ${from.right} ${from.y} C ${side + 10} ${from.y}, ${side + 10} ${to.y}, ${to.right + 2} ${to.y}`,
+        kind,
+      });
     }
   }
   return found;
@@ -164,7 +226,15 @@ function storedTag(state, step, nodes, wide, place, lit, paths) {
   const node = nodes.get(step.name);
   const text = step.weights[0].replace(/^h\.\d+\.(attn\.|mlp\.)?/, "").replace(/\.(weight|bias)$/, "");
   const here = step.weights.includes(state.view);
-  const tag = link({ view: step.weights[0], pass: state.pass }, { class: `drawer${lit ? " lit" : ""}`, "aria-current": here ? "step" : null, title: `stored: ${step.weights.join(", ")}` }, text);
+  const tag = link(
+    { view: step.weights[0], pass: state.pass },
+    {
+      class: `drawer${lit ? " lit" : ""}`,
+      "aria-current": here ? "step" : null,
+      title: `stored: ${step.weights.join(", ")}`,
+    },
+    text,
+  );
   const width = 16 + 6.7 * text.length;
   const beside = BESIDE.test(step.name) ? ROW : 0; // the drawer of the step before it is there
   place(tag, wide - width - 4, node.y - PILL / 2 + beside);

@@ -19,7 +19,7 @@ HEIGHT = 760  # pixels
 
 
 def frame(acts, model=None):
-    """Return the page of a `Recorder` as a frame of its own, which nothing in it can leave; None if it holds no pass."""
+    """Return the page of a `Recorder` in a frame, which nothing in it can leave; None if there is no pass in it."""
     try:
         recording, unknown = recording_of(acts, model)
         page = build([recording], model, budget=BUDGET, unknown=unknown)

@@ -70,7 +70,9 @@ def plan(arrays, D, F, budget):
         size = sum(found.characters(axes, shape) for axes, shape, _ in arrays)
         if size <= budget:
             return found
-    raise ValueError(f"the page would be of {size / 1e6:.0f} MB or more, and holds {budget / 1e6:.0f}: shorten the text")
+    raise ValueError(
+        f"the page would be of {size / 1e6:.0f} MB or more, and holds {budget / 1e6:.0f}: shorten the text"
+    )
 
 
 def pack(x, format):

@@ -1,0 +1,178 @@
+// The whole pass as one picture: a row for each token, a column for each block, lines for who looked at whom.
+
+const MOST_ROWS = 14; // tokens of a long text that the picture shows, the last ones
+
+/** The picture, drawn to the room there is. */
+function streamFigure(state) {
+  const host = el("div.figure.stream");
+  onResize(host, () => host.replaceChildren(...streamPictures(state, host.clientWidth)));
+  return host;
+}
+
+/** A column for the embeddings and for every block; lines are the attention that led from row to row. */
+function streamPictures(state, wide) {
+  const { pass } = state;
+  const { T } = PAGE.passes[pass];
+  const columns = STEPS.filter((step) => /hook_resid_post$/.test(step.name) || step.name === "blocks.0.hook_resid_pre");
+  if (T < 2 || !columns.length) return [];
+  const first = Math.max(0, T - MOST_ROWS);
+  const rows = T - first;
+  const narrow = wide < 560;
+  const [row, left, top, head] = [rows > 8 ? 21 : 27, narrow ? 62 : 94, 26, 12];
+  const gaps = columns.length - 1;
+  const room = Math.min(860, wide) - left - (narrow ? 66 : 120);
+  const picture = Math.max(18, Math.min(66, Math.floor(room / (columns.length + 1.25 * gaps))));
+  const gap = Math.max(26, Math.min(92, Math.floor((room - picture * columns.length) / Math.max(1, gaps))));
+  const x = (i) => left + i * (picture + gap);
+  const y = (t) => top + (t - first) * row + row / 2;
+  const answer = answerOf(pass);
+  const lens = answer && answer.lens;
+  const end = x(columns.length - 1) + picture;
+  const width = end + (answer ? (narrow ? 66 : 128) : 10);
+  const height = top + rows * row + (lens ? 46 : 10);
+  const lines = [];
+  for (let t = first; t < T; t++) {
+    lines.push(
+      el(
+        "text",
+        { class: t === T - 1 ? "axis-label lit" : "axis-label", x: left - 12, y: y(t) + 4, "text-anchor": "end" },
+        clipped(keyToken(pass, startOf(pass) + t), narrow ? 7 : 11),
+      ),
+      el("line.row-line", { x1: left - 6, x2: end, y1: y(t), y2: y(t) }),
+    );
+  }
+  for (let i = 0; i < gaps; i++)
+    lines.push(...attentionLines(pass, columns[i + 1].block, first, T, x(i) + picture, x(i + 1), y));
+  columns.forEach((step, i) => {
+    lines.push(
+      el(
+        "text.axis-label",
+        { x: x(i) + picture / 2, y: head, "text-anchor": "middle" },
+        i === 0 ? (picture < 50 ? "" : "embedded") : picture + gap < 70 ? String(step.block) : `block ${step.block}`,
+      ),
+    );
+    if (lens)
+      lines.push(...saidEarly(lens, step, x(i) + picture / 2, top + rows * row + 17, answer.chosen, gap + picture));
+  });
+  if (lens) {
+    const label = (y, ...words) => el("text.axis-label.small", { x: left - 12, y, "text-anchor": "end" }, words);
+    lines.push(
+      label(top + rows * row + 17, "would say"),
+      label(top + rows * row + 34, `${clipped(answer.chosen, narrow ? 6 : 10)} is no.`),
+    );
+  }
+  if (answer) lines.push(el("path.to-answer", { d: `M ${end} ${y(T - 1)} H ${end + (narrow ? 8 : 22)}` }));
+  const svg = el(
+    "svg.stream-lines",
+    { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    lines,
+  );
+  const pictures = columns.map((step, i) => {
+    const node = link(
+      { pass, name: step.name },
+      {
+        class: "stream-picture",
+        "aria-label": i === 0 ? "the embedded tokens" : `the stream after block ${step.block}`,
+        title: titleOf(step.name),
+      },
+    );
+    const draw = () => node.replaceChildren(streamPicture(tensor(pass, step.name), first, picture, row));
+    draw();
+    onColours(node, draw);
+    node.style.left = `${x(i)}px`;
+    node.style.top = `${top}px`;
+    return node;
+  });
+  const blocks = columns.slice(1).map((step, i) => {
+    const node = link(
+      { pass, name: `blocks.${step.block}.attn.hook_pattern` },
+      {
+        class: "stream-gap",
+        "aria-label": `attention of block ${step.block}`,
+        title: `Attention of block ${step.block}`,
+      },
+    );
+    node.style.left = `${x(i) + picture + 2}px`;
+    node.style.top = `${top}px`;
+    node.style.width = `${gap - 4}px`;
+    node.style.height = `${rows * row}px`;
+    return node;
+  });
+  const chip = answer
+    ? link(
+        { pass, name: NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name },
+        { class: "chip made" },
+        tokenText(answer.chosen),
+      )
+    : null;
+  if (chip) {
+    chip.style.left = `${end + (narrow ? 8 : 26)}px`;
+    chip.style.top = `${y(T - 1) - 16}px`;
+  }
+  const canvas = el("div.stream-canvas", svg, blocks, pictures, chip);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const table = tensor(pass, columns[0].name);
+  const notes = [first ? `The last ${rows} of ${T} tokens.` : "", table.whole ? "" : cutText(table)].filter(Boolean);
+  return [el("div.scroll-x", canvas), notes.length ? el("p.aside", notes.join(" ")) : ""];
+}
+
+/** The rows of a table as an image whose rows are those of the tokens. */
+function streamPicture(table, first, width, row) {
+  const canvas = el("canvas", { "aria-hidden": "true" });
+  const context = sized(canvas, width, (table.rows - first) * row);
+  const image = cellImage(table, colourRange(table.values));
+  for (let t = first; t < table.rows; t++) {
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, 0, t, table.columns, 1, 0, (t - first) * row + 3, width, row - 6);
+  }
+  return canvas;
+}
+
+/** A line for each pair of tokens of which one looks at the other: the most that any head does. */
+function attentionLines(pass, block, first, T, x1, x2, y) {
+  const name = `blocks.${block}.attn.hook_pattern`;
+  if (!NUMBER_OF.has(name)) return [];
+  const lines = [];
+  for (let t = first; t < T; t++) {
+    for (let k = first; k < t; k++) {
+      let most = 0;
+      for (let head = 0; head < H; head++)
+        most = Math.max(most, weightOf(pass, block, head, startOf(pass) + t, startOf(pass) + k));
+      if (most < 0.25) continue;
+      const middle = (x1 + x2) / 2;
+      lines.push(
+        el("path.arc", {
+          d: `M ${x1 + 2} ${y(k)} C ${middle} ${y(k)}, ${middle} ${y(t)}, ${x2 - 2} ${y(t)}`,
+          "stroke-width": 2.6 * most,
+          "stroke-opacity": 0.85 * most ** 2,
+        }),
+      );
+    }
+  }
+  return lines;
+}
+
+/** What the model would say if it stopped here (the logit lens), and the rank of its real answer. */
+function saidEarly(lens, step, x, y, chosen, room) {
+  const stop = lens.find(({ point }) => point === step.name);
+  if (!stop || room < 42) return [];
+  const { rank } = stop.of[chosen];
+  return [
+    el(
+      "text",
+      {
+        class: `axis-label${room < 90 ? " small" : ""}${stop.best === chosen ? " lit" : ""}`,
+        x,
+        y,
+        "text-anchor": "middle",
+      },
+      clipped(stop.best, Math.floor(room / 7.5)),
+    ),
+    el(
+      "text",
+      { class: `axis-label small${rank === 1 ? " lit" : ""}`, x, y: y + 17, "text-anchor": "middle" },
+      counted(rank),
+    ),
+  ];
+}

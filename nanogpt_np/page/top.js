@@ -1,0 +1,197 @@
+// What stands above and below every step: the bar to move with, the prompt and its answer, whose numbers these are.
+
+function drawBar() {
+  const index = indexOf(STATE);
+  const total = COUNT * PAGE.passes.length;
+  bar.counter.replaceChildren(
+    ...(index < 0 ? ["the whole pass"] : ["step ", el("strong", String(index + 1)), ` of ${total}`]),
+  );
+  bar.slider.value = String(index + 1);
+  bar.slider.setAttribute(
+    "aria-valuetext",
+    index < 0 ? "the whole pass" : `step ${index + 1}, ${STATE.name || STATE.view}`,
+  );
+  bar.previous.disabled = index < 0;
+  bar.next.disabled = !STATE.view && index === total - 1;
+  bar.play.replaceChildren(playing ? "Pause" : "Play");
+}
+
+const bar = {};
+
+function makeBar() {
+  const total = COUNT * PAGE.passes.length;
+  bar.previous = el(
+    "button",
+    { type: "button", id: "previous", title: "Left arrow", "aria-label": "Back", onclick: previous },
+    "◀",
+    el("span.word", " Back"),
+  );
+  bar.next = el(
+    "button",
+    { type: "button", id: "next", title: "Right arrow", "aria-label": "Next", onclick: next },
+    el("span.word", "Next "),
+    "▶",
+  );
+  bar.play = el("button", { type: "button", id: "play", onclick: play }, "Play");
+  bar.counter = el("span.counter");
+  bar.slider = el("input", {
+    type: "range",
+    id: "slider",
+    min: 0,
+    max: total,
+    value: 0,
+    "aria-label": "Step",
+    oninput: ({ target }) => goTo(Number(target.value) - 1),
+  });
+  document
+    .getElementById("bar")
+    .append(
+      el(
+        "span.buttons",
+        link({ name: null }, { class: "home", id: "home" }, "Start"),
+        bar.previous,
+        bar.play,
+        bar.next,
+      ),
+      bar.counter,
+      bar.slider,
+      searchBox(),
+    );
+}
+
+function drawTop() {
+  const { about, passes } = PAGE;
+  const prompt = passes[0];
+  const focused =
+    document.activeElement && document.activeElement.closest("#top")
+      ? [...document.querySelectorAll("#top button, #top a")].indexOf(document.activeElement)
+      : -1;
+  const promptLength = prompt.S;
+  const chips = Array.from({ length: promptLength }, (_, position) =>
+    el(
+      "button.chip",
+      {
+        type: "button",
+        "aria-pressed": String(STATE.query === position),
+        title: `position ${position}: highlight its row`,
+        onclick: () => chooseToken(position),
+      },
+      tokenText(keyToken(0, position)),
+    ),
+  );
+  const made = passes.map(
+    (one, pass) =>
+      one.answer &&
+      link(
+        { pass, name: NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name },
+        {
+          class: `chip made${pass === STATE.pass && STATE.name ? " lit" : ""}${pass + promptLength === STATE.query ? " read" : ""}`,
+          title: `chosen in pass ${pass + 1}`,
+        },
+        tokenText(one.answer.chosen),
+        passes.length === 1
+          ? el("span.chip-note", percent(answerOf(pass).rows.find((row) => row.id === one.answer.chosen).p))
+          : null,
+      ),
+  );
+  document
+    .getElementById("top")
+    .replaceChildren(
+      el("p.whose", whose(about)),
+      el(
+        "h1",
+        { class: `sentence${promptLength > 30 ? " long" : ""}` },
+        el("span.unseen", "The prompt and its answer: "),
+        el("span.chips.prompt", chips),
+        el("span.chips", el("span.then", { "aria-label": "then" }, "→"), made),
+      ),
+      passes.length > 1 && STATE.name
+        ? el(
+            "p.which-pass",
+            `Pass ${STATE.pass + 1} of ${passes.length} reads `,
+            STATE.pass
+              ? [
+                  passes[STATE.pass].ids.map((id) => el("span.chip.small", tokenText(id))),
+                  ` only: keys and values of the ${startOf(STATE.pass)} tokens before it come from the cache.`,
+                ]
+              : "the prompt.",
+          )
+        : "",
+    );
+  if (focused >= 0) document.querySelectorAll("#top button, #top a")[focused]?.focus({ preventScroll: true });
+}
+
+function chooseToken(position) {
+  const { S, T } = PAGE.passes[STATE.pass];
+  STATE.query = position;
+  STATE.key = null;
+  if (position < S - T) return go({ pass: 0, name: STATE.name, view: STATE.view });
+  if (STATE.at && STATE.name) STATE.at = null;
+  return show();
+}
+
+const KINDS = {
+  bundled: ["bundled", "ships with nanogpt_np; not a published GPT-2"],
+  published: ["real", "the published weights, by their SHA-256"],
+  downloaded: ["real", "downloaded; not checked against the published SHA-256"],
+  other: ["other", "has a published name, but is not that checkpoint"],
+  local: ["local", "a checkpoint from a folder"],
+  random: ["random", "never trained: every bias is 0 and every gain 1"],
+  "in memory": ["unnamed", "a model in memory: from which checkpoint was not told"],
+  "not told": ["unknown", "a Recorder keeps numbers, not whose they are"],
+};
+
+/** Which checkpoint spoke. */
+function whose(about) {
+  const [word, meaning] = KINDS[about.kind];
+  const { C, V } = PAGE.sizes;
+  const parts = [
+    el("span", { class: `badge ${about.kind.replace(" ", "-")}`, title: meaning }, word),
+    about.name ? el("strong", about.name) : null,
+    about.replayed
+      ? "replayed from a file, which says so itself"
+      : about.kind === "bundled" || about.kind === "published"
+        ? null
+        : meaning,
+    about.parameters ? `${counted(about.parameters)} parameters` : null,
+    `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks of ${H} heads, ${C} columns`,
+    about.dtype ? `stored as ${about.dtype}` : null,
+    about.sha256
+      ? el("span", "SHA-256 ", el("code", { title: about.sha256 }, about.sha256.slice(0, 12)))
+      : about.name
+        ? "SHA-256 not checked"
+        : null,
+    about.bos === null ? null : about.bos ? "begins with <|endoftext|>" : "no BOS",
+    about.decoding,
+    about.vocabulary && Number.isInteger(V)
+      ? `its vocabulary has ${counted(about.vocabulary)} entries; the text is read with GPT-2's 50,257`
+      : null,
+  ].filter(Boolean);
+  return parts.flatMap((part, i) =>
+    i > 1 ? [el("span.dot-between", { "aria-hidden": "true" }, " · "), part] : [part, " "],
+  );
+}
+
+function drawFoot() {
+  const how =
+    PAGE.format === "d3"
+      ? `To fit, numbers are rounded to ${PAGE.digits} significant digits${PAGE.kept.D < D ? `, and of every ${D} columns the first ${PAGE.kept.D} are kept` : ""}; mean, RMS, min and max are those of the whole arrays.`
+      : `Every recorded number is kept as it was (${PAGE.format === "f8" ? "float64" : "float32"}) and printed to ${PAGE.digits} digits; of the scores over all tokens the likeliest are kept.`;
+  const keys = [
+    ["←  →", "back, next"],
+    ["/", "search"],
+    ["arrows in a heat map", "single numbers"],
+    ["Esc", "close the search"],
+  ];
+  document.getElementById("foot").append(
+    el("p", how, " Nothing is fetched: this file is all there is."),
+    el(
+      "p",
+      "Keys: ",
+      keys.map(([key, what], i) => [i ? ", " : "", el("kbd", key), ` ${what}`]),
+      ". The address says which step and number is shown, as ",
+      el("code", "python -m nanogpt_np explain"),
+      " reads it.",
+    ),
+  );
+}

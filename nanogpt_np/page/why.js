@@ -1,0 +1,232 @@
+// Why this token: its rank if the model stopped early, and its logit split over the parts of the model.
+
+// ---- the logit lens ----
+
+function lensFigure(state, token) {
+  const { lens } = answerOf(state.pass);
+  if (!lens) return noWeights("the rank of a token through the blocks");
+  const rows = lens.map((stop) => ({ ...stop, ...stop.of[token] }));
+  const narrow = document.getElementById("step").clientWidth < 560;
+  const [left, right, top, line] = narrow ? [84, 178, 40, 22] : [92, 320, 40, 22]; // the line of ranks is drawn between left and right
+  const [rankX, chanceX, bestX, width] = narrow
+    ? [right + 54, 0, right + 66, right + 150]
+    : [right + 72, right + 168, right + 182, right + 290];
+  const height = top + rows.length * line + 4;
+  const worst = Math.log10(Math.max(10, ...rows.map((row) => row.rank)));
+  const x = (rank) => right - (right - left - 12) * (Math.log10(rank) / worst);
+  const y = (i) => top + i * line + line / 2;
+  const text = (content, at, i, more = {}) =>
+    el("text.axis-label", { x: at, y: i < 0 ? top - 26 : y(i) + 4, ...more }, content);
+  const parts = [
+    text("after", left - 16, -1, { "text-anchor": "end" }),
+    text("rank", rankX, -1, { "text-anchor": "end" }),
+    narrow ? null : text("probability", chanceX, -1, { "text-anchor": "end" }),
+    text("likeliest there", bestX, -1),
+  ];
+  for (let power = 0; power <= worst; power++) {
+    const at = x(10 ** power);
+    parts.push(
+      el("line.guide", { x1: at, x2: at, y1: top - 4, y2: height - 4 }),
+      el("text.axis-label.small", { x: at, y: top - 9, "text-anchor": "middle" }, counted(10 ** power)),
+    );
+  }
+  parts.push(el("polyline.lens-line", { points: rows.map((row, i) => `${x(row.rank)},${y(i)}`).join(" ") }));
+  rows.forEach((row, i) => {
+    const lit = row.best === token ? { class: "axis-label lit" } : {};
+    parts.push(
+      text(row.after, left - 16, i, { "text-anchor": "end" }),
+      el("circle", { class: row.rank === 1 ? "dot first" : "dot", cx: x(row.rank), cy: y(i), r: 4.5 }),
+      text(counted(row.rank), rankX, i, { "text-anchor": "end", ...lit }),
+      narrow ? null : text(row.p < 1e-5 ? "< 0.001 %" : percent(row.p), chanceX, i, { "text-anchor": "end", ...lit }),
+      text(clipped(row.best, narrow ? 9 : 12), bestX, i, lit),
+    );
+  });
+  const label = `Rank of ${quoted(token)}: ${rows.map((row) => `after ${row.after} ${row.rank}`).join(", ")}`;
+  return el(
+    "section.lens",
+    el("h3", "If the model stopped early: the rank of ", tokenText(token)),
+    el("p.aside", "The final LayerNorm and the LM head, applied after every half-block (the logit lens)."),
+    el(
+      "div.scroll-x",
+      el(
+        "svg",
+        { viewBox: `0 0 ${width} ${height}`, width, height, class: "lens-figure", role: "img", "aria-label": label },
+        parts,
+      ),
+    ),
+  );
+}
+
+function noWeights(what) {
+  return el("p.aside", `No weights came with this recording, and without them nobody can tell ${what}.`);
+}
+
+// ---- the split of a logit ----
+
+/** [{name, block, head, amount}] for a token, or for the difference to a rival. */
+function partsOf(state, token, rival) {
+  const { split } = answerOf(state.pass);
+  const amounts = split[token].amounts;
+  const less = rival === null ? null : split[rival].amounts;
+  return PAGE.parts.map(([name, block, head], i) => ({ name, block, head, amount: amounts[i] - (less ? less[i] : 0) }));
+}
+
+function splitFigure(state, token) {
+  const answer = answerOf(state.pass);
+  if (!answer.split) return noWeights("which part of the model made a logit");
+  const rival = state.rival === "none" ? null : rivalOf(state, token);
+  const parts = partsOf(state, token, rival);
+  const total = answer.split[token].logit - (rival === null ? 0 : answer.split[rival].logit);
+  const choose = el(
+    "select",
+    {
+      id: "rival",
+      onchange: ({ target }) => remember({ rival: target.value === "none" ? "none" : Number(target.value) }, true),
+    },
+    el("option", { value: "none", selected: rival === null }, "nothing: the logit itself"),
+    answer.rows
+      .filter((row) => row.id !== token && answer.explained.includes(row.id))
+      .map((row) =>
+        el("option", { value: row.id, selected: row.id === rival }, `“${plain(row.id)}”, rank ${row.rank}`),
+      ),
+  );
+  return el(
+    "section.split",
+    el(
+      "h3",
+      "Which part made it: ",
+      tokenText(token),
+      rival === null ? " by itself" : [" ahead of ", tokenText(rival)],
+    ),
+    el("p", el("label", { for: "rival" }, "Compared with "), choose),
+    el(
+      "p.aside",
+      "The logit is a sum with one term for each embedding, head, MLP and bias. These are direct effects: what a part does through later parts counts there. A click goes to the part.",
+    ),
+    el("div.split-body", partGrid(state, parts), partBars(state, parts, 8)),
+    el(
+      "p.summed",
+      "In all ",
+      el("strong", signed(total)),
+      ": ",
+      rival === null
+        ? "the logit."
+        : [
+            tokenText(token),
+            " is ",
+            `${Math.exp(Math.abs(total)).toPrecision(3)} times as ${total < 0 ? "un" : ""}likely as `,
+            tokenText(rival),
+            ".",
+          ],
+    ),
+  );
+}
+
+function signed(x) {
+  return `${x < 0 ? "-" : "+"}${Math.abs(x).toFixed(3)}`;
+}
+
+/** Where a part of a split is computed: the step to go to. */
+function stepOfPart(state, { name, block, head }) {
+  const where =
+    head !== null
+      ? `blocks.${block}.attn.hook_pattern`
+      : name === "token embedding"
+        ? "hook_embed"
+        : name === "position embedding"
+          ? "hook_pos_embed"
+          : name.startsWith("mlp")
+            ? `blocks.${block}.hook_mlp_out`
+            : name.startsWith("bias of attn")
+              ? `blocks.${block}.hook_attn_out`
+              : name.startsWith("bias of mlp")
+                ? `blocks.${block}.hook_mlp_out`
+                : "ln_final.hook_output";
+  const at = head === null ? null : [head, PAGE.passes[state.pass].T - 1, looksAt(state.pass, block, head)];
+  return { pass: state.pass, name: where, at };
+}
+
+/** The key that the last token looks at most, in one head. */
+function looksAt(pass, block, head) {
+  const table = tensor(pass, `blocks.${block}.attn.hook_pattern`);
+  const row = head * table.shape[1] + table.shape[1] - 1;
+  let best = 0;
+  for (let k = 1; k < table.columns; k++) if (table.at(row, k) > table.at(row, best)) best = k;
+  return best;
+}
+
+function partBars(state, parts, most) {
+  const ranked = [...parts].sort((a, b) => Math.abs(b.amount) - Math.abs(a.amount));
+  const shown = ranked.slice(0, most).sort((a, b) => b.amount - a.amount);
+  const rest = ranked.slice(most).reduce((sum, part) => sum + part.amount, 0);
+  const widest = Math.max(...shown.map((part) => Math.abs(part.amount)), Math.abs(rest)) || 1;
+  const row = (label, amount, target, aside) => {
+    const bar = el("span", { class: `signed ${amount < 0 ? "less" : "more"}` });
+    bar.style.width = `${(50 * Math.abs(amount)) / widest}%`;
+    const cells = [
+      el("span.part-name", label, aside ? [" ", el("span.aside", aside)] : null),
+      el("span.balance", { "aria-hidden": "true" }, bar),
+      el("span.like-number", signed(amount)),
+    ];
+    return target ? link(target, { class: "part-row" }, cells) : el("div.part-row", cells);
+  };
+  return el(
+    "div.part-bars",
+    shown.map((part) =>
+      row(
+        part.name,
+        part.amount,
+        stepOfPart(state, part),
+        part.head === null
+          ? null
+          : ["looks at ", tokenText(keyToken(state.pass, looksAt(state.pass, part.block, part.head)))],
+      ),
+    ),
+    parts.length > most ? row(`the other ${parts.length - most}`, rest) : null,
+  );
+}
+
+/** Every head and MLP of every block as a cell. */
+function partGrid(state, parts) {
+  const range = Math.max(...parts.map((part) => Math.abs(part.amount))) || 1;
+  const cell = (part, label) => {
+    const rgb = heatColour(part.amount, range);
+    const node = link(
+      stepOfPart(state, part),
+      {
+        class: `part-cell ${inkOn(rgb)}`,
+        "aria-label": `${part.name} ${signed(part.amount)}`,
+        title: `${part.name}: ${signed(part.amount)}`,
+      },
+      label,
+    );
+    node.style.backgroundColor = css(rgb);
+    return el("td", node);
+  };
+  const roomy = H <= 6;
+  const found = new Map(parts.map((part) => [part.name, part]));
+  const rows = Array.from({ length: PAGE.layers }, (_, block) =>
+    el(
+      "tr",
+      el("th", { scope: "row" }, String(block)),
+      Array.from({ length: H }, (_, head) =>
+        cell(
+          found.get(`head ${block}.${head}`),
+          roomy ? signed(found.get(`head ${block}.${head}`).amount).slice(0, 5) : "",
+        ),
+      ),
+      cell(found.get(`mlp ${block}`), roomy ? signed(found.get(`mlp ${block}`).amount).slice(0, 5) : ""),
+    ),
+  );
+  return el(
+    "table",
+    { class: roomy ? "part-grid roomy" : "part-grid" },
+    el(
+      "tr",
+      el("td.corner", "block"),
+      Array.from({ length: H }, (_, head) => el("th", { scope: "col" }, roomy ? `head ${head}` : String(head))),
+      el("th", { scope: "col" }, "MLP"),
+    ),
+    rows,
+  );
+}
