@@ -1,0 +1,830 @@
+"""Assignment a8, the backward pass: the loss, the gradient of each layer, and of the whole model.
+
+Each function is judged alone, against the package's gradients and against measured slopes (`../gradients.py`), then
+in the gradient of a whole small model; at the end all ten are put in together. How an assignment is written:
+`a2_layernorm.py`.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ...attention import Attention
+from ...embedding import Embedding
+from ...layernorm import LayerNorm
+from ...lm_head import LMHead
+from ...loss import IGNORED, cross_entropy, loss_and_grads, mean_loss
+from ...mlp import MLP, gelu, gelu_slope
+from ...parameters import assemble
+from ...trace import Recorder, no_trace
+from ..assignment import Assignment, Check
+from ..backward_mistakes import MISTAKES
+from ..gradients import backward, both, less, less_measured, obeyed, pair, slopes, taped, told, wide
+from ..numbers import ids, plain, small_model
+
+ASSIGNMENT = Assignment(
+    "the backward pass: how fast the loss rises with each of the model's numbers",
+    {
+        "loss:cross_entropy": (
+            "A row of logits is [0, 0] and the first token came. What is its probability, and how many nats of "
+            "surprise is that? Which way must each of the two logits move to make the surprise smaller?",
+            "Take each row's maximum off, and keep these numbers: the loss needs them at the targets, the "
+            "softmax needs their exp. Which rows count is targets != -100; pick the target of each of those "
+            "with two lists of indices at once, x[rows, targets[rows]], since x[:, targets] is whole columns.",
+            "With x the shifted logits and total = exp(x).sum(axis=-1), the loss is the sum over the rows that "
+            "count of log(total) - x at the target. d_logits is exp(x) / total; take 1 off at [rows, "
+            "targets[rows]], and set the other rows to 0.",
+        ),
+        "lm_head:LMHead.backward": (
+            "x has shape (N, C), d_out (N, V), weight (V, C). Which product of two of them has the shape of x, "
+            "and which has the shape of weight?",
+            "d_x mixes the rows of weight, each as much as its logit's gradient says: no transpose is needed. "
+            "For the weight, the N tokens are what is summed over.",
+            "d_x is d_out @ weight. The weight's is d_out, transposed, times x. Give back d_x and a dict with "
+            'the key "weight".',
+        ),
+        "embedding:Embedding.backward": (
+            'In "the cat and the dog" one row of the token table is read twice. How fast does the loss rise '
+            "with that row: as fast as the first place says, the second, or both?",
+            "Begin with zeros of the tables' shapes. Adding to table[ids] with += writes a row that stands in "
+            "ids twice only once: look for the NumPy function that adds at indices, without buffering. A batch "
+            "reads each position once for each prompt.",
+            "np.add.at(table, rows, vectors), with the rows as one flat list and the vectors as (number of "
+            'rows, C): once for positions with what trace gives back for "hook_pos_embed", once for ids with '
+            '"hook_embed".',
+        ),
+        "mlp:gelu_slope": (
+            "gelu is a product: x / 2 times (1 + tanh u). What is the derivative of a product, and what that of "
+            "tanh u when u itself depends on x?",
+            "Two terms: (1 + t) / 2, and x / 2 times the derivative of t, which is (1 - t * t) times u'. The "
+            "constant sqrt(2 / pi) stands in u and in u'.",
+            "u' is sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x), since the derivative of x^3 is 3 x^2. Use "
+            "math.sqrt, not np.sqrt, or float32 becomes float64.",
+        ),
+        "mlp:MLP.backward": (
+            "Write the forward pass as three lines. The last is a product: what is the gradient of its left "
+            "side, and what do you multiply that with to come back through the bend of the GELU?",
+            'The slope is that at "hook_pre", where the GELU read; what it gave out, "hook_post", is what '
+            "c_proj read. For the parameters make rows of all tokens first, reshape(-1, C) and reshape(-1, F), "
+            "so that one product sums over tokens and prompts.",
+            "d_post is d_out @ c_proj_weight.T and d_pre is d_post * gelu_slope of the tape's hook_pre. The "
+            "weights' gradients are (what was read).T @ (the gradient of what came out), the biases' are sums "
+            "over axis 0 of those rows.",
+        ),
+        "layernorm:LayerNorm.backward": (
+            "Add 1 to every number of a row: what does the layer norm give out? Multiply all by 2: what now? "
+            "What must d_x be in these two directions?",
+            "The tape has normalized and scale, so nothing is calculated again. Sums and means over the C "
+            "columns keep their axis (keepdims=True); the sums for gain and bias are over all axes but the "
+            "last, of which a batch has two.",
+            "d_x has three terms: d_normalized / scale, less its mean over the row / scale, plus normalized * "
+            "d_scale / C, where d_scale is what trace gave back. For the parameters: "
+            ".sum(axis=tuple(range(d_out.ndim - 1))).",
+        ),
+        "attention:Attention.backward": (
+            "pattern @ v is a product of two arrays that both depend on x: which two gradients come out of d_z "
+            "there? And if one score rises, what becomes of the other shares of its row?",
+            "Bring q, k, v and d_z from (..., T, H, D) to (..., H, T, D) with np.swapaxes(a, -2, -3), use the "
+            "rules for products on the last two axes, and bring d_q, d_k, d_v back. The scale belongs to d_q "
+            "and to d_k.",
+            "d_scores is pattern * (d_pattern - s), where s is the sum of d_pattern * pattern over the last "
+            "axis with keepdims=True. d_k and d_v use d_scores and pattern transposed, d_q does not. np.stack "
+            "the three on an axis before (H, D), and reshape to (..., T, 3C).",
+        ),
+        "model:Block.backward": (
+            "mid goes into ln_2, and past it. By how many ways does a change of mid reach the output, and what "
+            "does that mean for its gradient?",
+            "MLP first, then its norm, then add what came along the stream: that is the gradient of mid. The "
+            "same once more for attention, beginning with that sum. Each layer gets its own part of tape and "
+            "trace.",
+            'The layers\' calls: self.mlp.backward(d, tape("ln2.hook_output"), under(tape, "mlp."), '
+            'scoped(trace, "mlp.")) with d what trace gave back for "hook_mlp_out"; self.ln_2.backward(what '
+            "that gave, ...); d_mid is the sum of both ways. Join the dicts with their prefixes.",
+        ),
+        "model:GPT2.backward": (
+            "The blocks ran from 0 up, each on what the one before gave out. Whose gradient do you know first, "
+            "and what does it hand to the next?",
+            "Keep one d_x: the final norm makes it of d_out, each block of the last one's, the embedding takes "
+            "it at the end. Blocks in reverse: reversed(list(enumerate(self.h))).",
+            "With read = tape.__getitem__, a layer wants under(read, prefix) and scoped(trace, prefix), with "
+            '"ln_final." or f"blocks.{i}."; its gradients get the prefix "ln_f." or f"h.{i}.". The embedding '
+            "gets d_x, the two arrays of ids and positions, and trace.",
+        ),
+        "loss:loss_and_grads": (
+            "In GPT-2 the same matrix stands at both ends. If you change one number of it, in how many places "
+            "does the model change?",
+            "Five steps, each a line or two: hidden, logits and cross_entropy, the division, the LM head's "
+            "backward, the model's backward. All that runs between has rows (N, C) at the LM head and (..., T, "
+            "C) before it.",
+            "count is the number of targets that are not -100; loss / count and d_logits / count. After "
+            'model.backward, add the LM head\'s gradient to "wte.weight" if model.tied, or else put it under '
+            '"lm_head.weight".',
+        ),
+    },
+)
+
+
+def prompts(rng):
+    """Small random models with ids and targets: a prompt, a batch, an LM head of its own, targets that do not count."""
+    yield {"model": small_model(rng, n_layer=1), "ids": np.array([1, 4, 1]), "targets": np.array([4, 1, 7])}
+    yield {"model": small_model(rng), "ids": ids(rng, 2, 5), "targets": some_targets(rng, 2, 5)}
+    untied = small_model(rng, n_layer=3, tie_word_embeddings=False, scale_attn_by_inverse_layer_idx=True)
+    yield {"model": untied, "ids": ids(rng, 3, 4), "targets": some_targets(rng, 3, 4)}
+
+
+def some_targets(rng, *shape):
+    """Return random targets, of which the last of each prompt does not count."""
+    found = ids(rng, *shape)
+    found[..., -1] = IGNORED
+    return found
+
+
+def in_the_model(function):
+    """Add the check of a function in the gradient of the whole model."""
+
+    def run(model, ids, targets, trace):
+        return gradient(model, ids, targets, trace)
+
+    run.__name__ = f"{function.removesuffix('.backward').lower()}_in_the_model"
+    claim = "in the whole model, with ours for all else, it leads to the same gradient of every parameter"
+    ASSIGNMENT.check(function, claim, prompts)(run)
+
+
+def gradient(model, ids, targets, trace):
+    loss, grads = pair(loss_and_grads(model, ids, targets, grad_trace=told(trace)))
+    return {"the loss": as_dtype(loss, model.lm_head.weight), **(grads if isinstance(grads, dict) else {})}
+
+
+def as_dtype(loss, like):
+    """Return a loss as a number of an array's dtype, to be compared as closely as that can be calculated."""
+    return like.dtype.type(loss) if isinstance(loss, (float, np.floating)) else loss
+
+
+# --- cross_entropy -------------------------------------------------------------------------------------
+
+
+def scores(rng):
+    """Rows of logits and targets: two logits, three, two rows with one target, many."""
+    yield {"logits": np.zeros((1, 2)), "targets": np.array([0])}
+    yield {"logits": np.array([[1.0, 2.0, 4.0]]), "targets": np.array([1])}
+    yield {"logits": np.array([[1.0, 2.0], [0.0, 4.0]]), "targets": np.array([1, 1])}
+    yield {"logits": 2 * plain(rng, 5, 7), "targets": rng.integers(0, 7, 5)}
+
+
+@ASSIGNMENT.check("cross_entropy", "the loss is the sum over the rows of log(sum(exp(x))) - x[target]", scores)
+def entropy_loss(logits, targets):
+    return as_dtype(pair(cross_entropy(logits, targets))[0], logits)
+
+
+@ASSIGNMENT.check("cross_entropy", "d_logits is softmax(logits) with 1 taken off at each row's target", scores)
+def entropy_gradient(logits, targets):
+    return pair(cross_entropy(logits, targets))[1]
+
+
+@ASSIGNMENT.check("cross_entropy", "each row of d_logits sums to 0: raising all logits alike changes nothing", scores)
+def entropy_rows(logits, targets):
+    return {"sums of the rows of d_logits": pair(cross_entropy(logits, targets))[1].sum(axis=-1)}
+
+
+@ASSIGNMENT.check("cross_entropy", "d_logits is the slope of the loss, as differences measure it", scores)
+def entropy_measured(logits, targets):
+    x, rows = wide(logits), np.arange(len(targets))
+
+    def surprise(moved):
+        return float(-np.log(np.exp(moved)[rows, targets] / np.exp(moved).sum(axis=-1)).sum())
+
+    slope = slopes(surprise, x)
+    return {"d_logits, less what is measured": less(pair(cross_entropy(x, targets))[1], slope)}
+
+
+def large(rng):
+    """Logits that overflow if they are raised to a power as they are, and targets that have no chance."""
+    yield {"logits": np.array([[1000.0, 1000.0]]), "targets": np.array([0])}
+    yield {"logits": np.array([[0.0, 1000.0]]), "targets": np.array([0])}
+    yield {"logits": np.array([[-1000.0, -1000.0, -1002.0]]), "targets": np.array([1])}
+
+
+@ASSIGNMENT.check("cross_entropy", "logits of 1000 do not overflow, and a hopeless target has a finite loss", large)
+def entropy_large(logits, targets):
+    loss, d_logits = pair(cross_entropy(logits, targets))
+    return {"the loss": as_dtype(loss, np.empty(0, np.float32)), "d_logits": d_logits}  # 1000 has few decimals left
+
+
+def not_counted(rng):
+    """Rows beside one another that do and do not count; of the last vocabulary, -100 would be an index."""
+    yield {"logits": np.array([[1.0, 3.0]]), "targets": np.array([-100])}
+    yield {"logits": np.array([[1.0, 3.0], [2.0, 0.0]]), "targets": np.array([0, -100])}
+    yield {"logits": plain(rng, 3, 120), "targets": np.array([7, -100, 119])}
+
+
+@ASSIGNMENT.check("cross_entropy", "a row of target -100 adds nothing to the loss, and its d_logits is 0", not_counted)
+def entropy_not_counted(logits, targets):
+    loss, d_logits = pair(cross_entropy(logits, targets))
+    without, _ = pair(cross_entropy(logits[targets != IGNORED], targets[targets != IGNORED]))
+    return {
+        "what the rows of -100 add to the loss": as_dtype(loss - without, logits),
+        "their rows of d_logits": d_logits[targets == IGNORED],
+    }
+
+
+def offsets(rng):
+    yield {"logits": np.zeros((1, 2)), "targets": np.array([0]), "offset": np.array([0.0, math.log(3)])}
+    yield {"logits": plain(rng, 3, 5), "targets": np.array([4, -100, 2]), "offset": plain(rng, 5)}
+
+
+@ASSIGNMENT.check("cross_entropy", "an offset does what it would do if it were in the logits already", offsets)
+def entropy_offset(logits, targets, offset):
+    loss, d_logits = pair(cross_entropy(logits, targets, offset))
+    same_loss, same = pair(cross_entropy(logits + offset, targets))
+    return {"losses apart by": as_dtype(loss - same_loss, logits), "d_logits apart by": d_logits - same}
+
+
+in_the_model("cross_entropy")
+
+
+# --- LMHead --------------------------------------------------------------------------------------------
+
+
+def hidden_states(rng):
+    yield {"x": np.array([[1.0, 2.0]]), "weight": np.array([[1.0, 0.0], [3.0, 1.0]]), "d_out": np.array([[1.0, -1.0]])}
+    yield {"x": plain(rng, 2, 3), "weight": plain(rng, 4, 3), "d_out": plain(rng, 2, 4)}
+
+
+@ASSIGNMENT.check("LMHead.backward", "d_x has of each row of weight what its logit's gradient says", hidden_states)
+def head_d_x(x, weight, d_out):
+    return backward(LMHead(weight), x, d_out)[0]
+
+
+@ASSIGNMENT.check("LMHead.backward", "the weight's gradient is summed over the rows of x", hidden_states)
+def head_weight(x, weight, d_out):
+    return backward(LMHead(weight), x, d_out)[1]
+
+
+@ASSIGNMENT.check("LMHead.backward", "both are the slopes that differences measure", hidden_states)
+def head_measured(x, weight, d_out):
+    return less_measured(LMHead(weight), x, d_out)
+
+
+in_the_model("LMHead.backward")
+
+
+# --- Embedding -----------------------------------------------------------------------------------------
+
+
+def lookups(rng):
+    """One token; a token twice; two prompts, which read the same positions; positions that begin later."""
+    tables = {"wte_weight": np.array([[1.0, 2.0], [3.0, 4.0]]), "wpe_weight": np.array([[0.5, 0.0], [0.0, 0.5]])}
+    yield {**tables, "ids": np.array([1]), "start": 0, "d_out": np.array([[0.5, -1.0]])}
+    yield {**tables, "ids": np.array([1, 1]), "start": 0, "d_out": np.array([[1.0, 2.0], [10.0, 20.0]])}
+    yield {**tables, "ids": np.array([[0], [1]]), "start": 0, "d_out": np.array([[[1.0, 2.0]], [[10.0, 20.0]]])}
+    tables = {"wte_weight": plain(rng, 6, 3), "wpe_weight": plain(rng, 7, 3)}
+    yield {**tables, "ids": np.array([[5, 0, 3, 0], [2, 5, 5, 3]]), "start": 2, "d_out": plain(rng, 2, 4, 3)}
+
+
+def embedded(ids, start, d_out, trace=no_trace, **tables):
+    """Run an embedding forward from position `start` and back."""
+    embedding = Embedding(**tables)
+    tape = taped(lambda record: embedding(ids, start, record))
+    return embedding.backward(d_out, ids, tape["hook_positions"], trace)
+
+
+def table_of(grads, name):
+    return grads[name] if isinstance(grads, dict) and name in grads else grads
+
+
+@ASSIGNMENT.check("Embedding.backward", "a token's row of wte gets the sum of d_out at all its places", lookups)
+def embedding_tokens(ids, start, d_out, trace, **tables):
+    return table_of(embedded(ids, start, d_out, told(trace), **tables), "wte.weight")
+
+
+@ASSIGNMENT.check("Embedding.backward", "a position's row of wpe gets the sum of d_out there, of all prompts", lookups)
+def embedding_positions(ids, start, d_out, trace, **tables):
+    return table_of(embedded(ids, start, d_out, told(trace), **tables), "wpe.weight")
+
+
+@ASSIGNMENT.check("Embedding.backward", "nothing is lost: each table's rows sum to what d_out's do", lookups)
+def embedding_sums(ids, start, d_out, **tables):
+    total, grads = d_out.reshape(-1, d_out.shape[-1]).sum(axis=0), embedded(ids, start, d_out, **tables)
+    return {f"sum of the rows of {name}, less that of d_out's": d.sum(axis=0) - total for name, d in grads.items()}
+
+
+@ASSIGNMENT.check("Embedding.backward", "both are the slopes that differences measure", lookups)
+def embedding_measured(ids, start, d_out, **tables):
+    tables, d_out = {name: wide(table) for name, table in tables.items()}, wide(d_out)
+    grads, found = embedded(ids, start, d_out, **tables), {}
+    for field, table in tables.items():
+        name = field.replace("_", ".")
+
+        def total(moved, field=field):
+            return float((d_out * Embedding(**{**tables, field: moved})(ids, start)).sum())
+
+        found[name] = less(table_of(grads, name), slopes(total, table))
+    return found
+
+
+@ASSIGNMENT.check("Embedding.backward", "announces the gradients of hook_pos_embed and hook_embed", lookups)
+def embedding_announced(ids, start, d_out, **tables):
+    seen = Recorder()
+    embedded(ids, start, d_out, seen, **tables)
+    return dict(seen)
+
+
+def embedding_points(rng):
+    for case in [next(lookups(rng))]:
+        yield {**case, "name": "hook_embed"}
+        yield {**case, "name": "hook_pos_embed"}
+
+
+@ASSIGNMENT.check("Embedding.backward", "goes on with what trace gives back", embedding_points)
+def embedding_obeys(ids, start, d_out, name, **tables):
+    return obeyed(lambda trace: embedded(ids, start, d_out, trace, **tables), name)
+
+
+in_the_model("Embedding.backward")
+
+
+# --- gelu_slope ----------------------------------------------------------------------------------------
+
+
+def numbers(rng):
+    yield {"x": np.zeros(1)}
+    yield {"x": np.ones(1)}
+    yield {"x": np.array([-2.0, -0.5, 0.5, 2.0])}
+    yield {"x": 1.5 * plain(rng, 2, 3, 4)}
+
+
+@ASSIGNMENT.check("gelu_slope", "gives (1 + t) / 2 + x (1 - t^2) u' / 2 for each number", numbers)
+def slope_formula(x):
+    return gelu_slope(x)
+
+
+@ASSIGNMENT.check("gelu_slope", "is the slope of gelu that differences measure", numbers)
+def slope_measured(x):
+    x = wide(x)
+    slope = slopes(lambda moved: float(gelu(moved).sum()), x)  # each number of x moves one of the sum's terms
+    return {"the slope, less what is measured": less(gelu_slope(x), slope)}
+
+
+def pairs_of_numbers(rng):
+    for number in (0.5, 1.0, 3.0):
+        yield {"x": np.array([number])}
+
+
+@ASSIGNMENT.check("gelu_slope", "the slopes at x and at -x sum to 1, as gelu(x) - gelu(-x) is x", pairs_of_numbers)
+def slope_pairs(x):
+    return {"slope at x plus slope at -x": gelu_slope(x) + gelu_slope(-x)}
+
+
+def far_numbers(rng):
+    yield {"x": np.array([-10.0, 10.0])}
+    yield {"x": np.array([-1000.0, 1000.0])}
+
+
+@ASSIGNMENT.check("gelu_slope", "is 0 far to the left and 1 far to the right", far_numbers)
+def slope_far(x):
+    return gelu_slope(x)
+
+
+in_the_model("gelu_slope")
+
+
+# --- MLP -----------------------------------------------------------------------------------------------
+
+
+def widened(rng):
+    """One token and two neurons; a prompt; a batch."""
+    yield {
+        "x": np.array([[1.0, 2.0]]),
+        "d_out": np.array([[1.0, -1.0]]),
+        "c_fc_weight": np.array([[1.0, 0.0], [0.0, -1.0]]),
+        "c_fc_bias": np.zeros(2),
+        "c_proj_weight": np.array([[2.0, 0.0], [1.0, 3.0]]),
+        "c_proj_bias": np.zeros(2),
+    }
+    for shape in ((2, 3), (2, 3, 2)):
+        C, F = shape[-1], 4
+        yield {
+            "x": plain(rng, *shape),
+            "d_out": plain(rng, *shape),
+            "c_fc_weight": plain(rng, C, F),
+            "c_fc_bias": plain(rng, F),
+            "c_proj_weight": plain(rng, F, C),
+            "c_proj_bias": plain(rng, C),
+        }
+
+
+@ASSIGNMENT.check("MLP.backward", "d_x is d_out back through c_proj, the slope of the GELU, and c_fc", widened)
+def mlp_d_x(x, d_out, trace, **layer):
+    return backward(MLP(**layer), x, d_out, told(trace))[0]
+
+
+@ASSIGNMENT.check("MLP.backward", "each parameter's gradient is summed over the tokens of all prompts", widened)
+def mlp_parameters(x, d_out, trace, **layer):
+    return backward(MLP(**layer), x, d_out, told(trace))[1]
+
+
+@ASSIGNMENT.check("MLP.backward", "all are the slopes that differences measure", widened)
+def mlp_measured(x, d_out, **layer):
+    return less_measured(MLP(**layer), x, d_out)
+
+
+@ASSIGNMENT.check("MLP.backward", "where d_out is 0, so are d_x and every parameter's gradient", widened)
+def mlp_nothing(x, d_out, **layer):
+    return both(backward(MLP(**layer), x, 0 * d_out))
+
+
+@ASSIGNMENT.check("MLP.backward", "announces the gradients of hook_post and hook_pre", widened)
+def mlp_announced(x, d_out, **layer):
+    seen = Recorder()
+    backward(MLP(**layer), x, d_out, seen)
+    return dict(seen)
+
+
+def mlp_points(rng):
+    for name in ("hook_pre", "hook_post"):
+        yield {"name": name, **next(widened(rng))}
+
+
+@ASSIGNMENT.check("MLP.backward", "goes on with what trace gives back", mlp_points)
+def mlp_obeys(name, x, d_out, **layer):
+    return obeyed(lambda trace: both(backward(MLP(**layer), x, d_out, trace)), name)
+
+
+in_the_model("MLP.backward")
+
+
+# --- LayerNorm -----------------------------------------------------------------------------------------
+
+
+def rows(rng):
+    """One row; a gain; two tokens; a batch; a quiet row, where epsilon counts."""
+    one, zero = np.ones(3), np.zeros(3)
+    yield {"x": np.array([[0.0, 0.0, 3.0]]), "d_out": np.array([[1.0, 0.0, 0.0]]), "weight": one, "bias": zero}
+    yield {"x": np.array([[0.0, 0.0, 3.0]]), "d_out": np.array([[1.0, 1.0, 1.0]]), "weight": one * 2, "bias": zero}
+    yield {"x": plain(rng, 2, 3), "d_out": plain(rng, 2, 3), "weight": 1 + plain(rng, 3), "bias": plain(rng, 3)}
+    yield {"x": plain(rng, 2, 3, 4), "d_out": plain(rng, 2, 3, 4), "weight": plain(rng, 4), "bias": plain(rng, 4)}
+    quiet = plain(rng, 2, 3, 5) * np.array([[[0.002], [1.0], [5.0]]])
+    yield {"x": quiet, "d_out": plain(rng, 2, 3, 5), "weight": plain(rng, 5), "bias": plain(rng, 5), "eps": 1e-4}
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "d_x has the three parts: its own place, the mean, the scale", rows)
+def norm_d_x(x, d_out, trace, **layer):
+    return backward(LayerNorm(**layer), x, d_out, told(trace))[0]
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "gain and bias get d_out * normalized and d_out, summed over all tokens", rows)
+def norm_parameters(x, d_out, trace, **layer):
+    return backward(LayerNorm(**layer), x, d_out, told(trace))[1]
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "all are the slopes that differences measure", rows)
+def norm_measured(x, d_out, **layer):
+    return less_measured(LayerNorm(**layer), x, d_out)
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "each row of d_x sums to 0: moving a whole row changes nothing", rows)
+def norm_moved(x, d_out, **layer):
+    return {"sums of the rows of d_x": backward(LayerNorm(**layer), x, d_out)[0].sum(axis=-1)}
+
+
+def loud(rng):
+    """Rows so loud that epsilon counts for nothing."""
+    yield {"x": np.array([[0.0, 0.0, 300.0]]), "d_out": np.array([[100.0, 0.0, 200.0]])}
+    yield {"x": 100 * plain(rng, 2, 3, 4), "d_out": 100 * plain(rng, 2, 3, 4)}
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "d_x has no part along x: a row that is stretched comes out the same", loud)
+def norm_stretched(x, d_out):
+    C = x.shape[-1]
+    d_x = backward(LayerNorm(np.ones(C, x.dtype), np.zeros(C, x.dtype)), x, d_out)[0]
+    return {"sum of d_x * (x - mean) of each row": (d_x * (x - x.mean(axis=-1, keepdims=True))).sum(axis=-1) / 100}
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "announces the gradients of hook_output, hook_normalized, hook_scale", rows)
+def norm_announced(x, d_out, **layer):
+    seen = Recorder()
+    backward(LayerNorm(**layer), x, d_out, seen)
+    return dict(seen)
+
+
+def norm_points(rng):
+    for name in ("hook_output", "hook_normalized", "hook_scale"):
+        yield {"name": name, **next(rows(rng))}
+
+
+@ASSIGNMENT.check("LayerNorm.backward", "goes on with what trace gives back", norm_points)
+def norm_obeys(name, x, d_out, **layer):
+    return obeyed(lambda trace: both(backward(LayerNorm(**layer), x, d_out, trace)), name)
+
+
+in_the_model("LayerNorm.backward")
+
+
+# --- Attention -----------------------------------------------------------------------------------------
+
+
+def attending(rng):
+    """Two tokens and one head whose weights pass all on; two heads; a batch, and another scale."""
+    same = np.eye(2)
+    yield {
+        "x": np.array([[1.0, 0.0], [0.0, 2.0]]),
+        "d_out": np.array([[0.0, 0.0], [1.0, 0.0]]),
+        "c_attn_weight": np.concatenate([same, same, same], axis=1),
+        "c_attn_bias": np.zeros(6),
+        "c_proj_weight": same,
+        "c_proj_bias": np.zeros(2),
+        "n_head": 1,
+        "scale": 0.5,
+    }
+    for shape, H, scale in (((2, 2), 1, math.sqrt(1 / 2)), ((3, 4), 2, math.sqrt(1 / 2)), ((2, 5, 6), 2, 0.25)):
+        C = shape[-1]
+        yield {
+            "x": plain(rng, *shape),
+            "d_out": plain(rng, *shape),
+            "c_attn_weight": plain(rng, C, 3 * C),
+            "c_attn_bias": plain(rng, 3 * C),
+            "c_proj_weight": plain(rng, C, C),
+            "c_proj_bias": plain(rng, C),
+            "n_head": H,
+            "scale": scale,
+        }
+
+
+def small_attending(rng):
+    """Those that can be measured number by number in no time."""
+    cases = list(attending(rng))
+    return [cases[0], cases[1], {**cases[2], "x": cases[2]["x"][:2], "d_out": cases[2]["d_out"][:2]}]
+
+
+@ASSIGNMENT.check("Attention.backward", "d_x is d_out back through c_proj, pattern, q, k, v and c_attn", attending)
+def attention_d_x(x, d_out, trace, **layer):
+    return backward(Attention(**layer), x, d_out, told(trace))[0]
+
+
+@ASSIGNMENT.check("Attention.backward", "each parameter's gradient is summed over the tokens of all prompts", attending)
+def attention_parameters(x, d_out, trace, **layer):
+    return backward(Attention(**layer), x, d_out, told(trace))[1]
+
+
+@ASSIGNMENT.check("Attention.backward", "all are the slopes that differences measure", small_attending)
+def attention_measured(x, d_out, **layer):
+    return less_measured(Attention(**layer), x, d_out)
+
+
+@ASSIGNMENT.check("Attention.backward", "the output of the first token has no gradient in later tokens", attending)
+def attention_causal(x, d_out, **layer):
+    first = np.ones_like(d_out)
+    first[..., 1:, :] = 0
+    return {"d_x of the later tokens": backward(Attention(**layer), x, first)[0][..., 1:, :]}
+
+
+@ASSIGNMENT.check("Attention.backward", "the keys' bias has gradient 0: it raises all scores of a row alike", attending)
+def attention_key_bias(x, d_out, **layer):
+    C = x.shape[-1]
+    return {"gradient of the keys' bias": backward(Attention(**layer), x, d_out)[1]["c_attn.bias"][C : 2 * C]}
+
+
+ATTENTION_POINTS = [f"hook_{point}" for point in ("merged", "z", "pattern", "attn_scores", "v", "k", "q", "qkv")]
+
+
+@ASSIGNMENT.check("Attention.backward", f"announces the gradients of {', '.join(ATTENTION_POINTS)}", attending)
+def attention_announced(x, d_out, **layer):
+    seen = Recorder()
+    backward(Attention(**layer), x, d_out, seen)
+    return dict(seen)
+
+
+def attention_points(rng):
+    case = list(attending(rng))[1]
+    for name in ATTENTION_POINTS:
+        yield {"name": name, **case}
+
+
+@ASSIGNMENT.check("Attention.backward", "goes on with what trace gives back", attention_points)
+def attention_obeys(name, x, d_out, **layer):
+    return obeyed(lambda trace: both(backward(Attention(**layer), x, d_out, trace)), name)
+
+
+in_the_model("Attention.backward")
+
+
+# --- Block ---------------------------------------------------------------------------------------------
+
+
+def streams(rng):
+    """A random block (the first of a small model), with a vector of the stream, a prompt, a batch."""
+    for shape, H, F in (((1, 2), 1, 3), ((3, 4), 2, 5), ((2, 4, 6), 2, 9)):
+        model = small_model(rng, n_layer=1, n_embd=shape[-1], n_head=H, n_inner=F)
+        yield {"model": model, "x": plain(rng, *shape), "d_out": plain(rng, *shape)}
+
+
+def small_streams(rng):
+    """Those that can be measured number by number in no time."""
+    return list(streams(rng))[:2]
+
+
+@ASSIGNMENT.check("Block.backward", "d_x is the sum of the ways back: the stream, and through each layer", streams)
+def block_d_x(model, x, d_out, trace):
+    return backward(model.h[0], x, d_out, told(trace))[0]
+
+
+@ASSIGNMENT.check("Block.backward", "each layer's parameters get their gradients, under the layer's name", streams)
+def block_parameters(model, x, d_out, trace):
+    return backward(model.h[0], x, d_out, told(trace))[1]
+
+
+@ASSIGNMENT.check("Block.backward", "d_x is the slope that differences measure", small_streams)
+def block_measured(model, x, d_out):
+    return less_measured(model.h[0], x, d_out, inputs_only=True)
+
+
+@ASSIGNMENT.check("Block.backward", "where both layers write nothing, d_x is d_out: the stream hands it on", streams)
+def block_stream(model, x, d_out):
+    block = model.h[0]
+    attn = replace(block.attn, c_proj_weight=0 * block.attn.c_proj_weight)
+    mlp = replace(block.mlp, c_proj_weight=0 * block.mlp.c_proj_weight)
+    return {"d_x less d_out": less(backward(replace(block, attn=attn, mlp=mlp), x, d_out)[0], d_out)}
+
+
+BLOCK_POINTS = [f"hook_{point}" for point in ("resid_post", "mlp_out", "resid_mid", "attn_out", "resid_pre")]
+
+
+@ASSIGNMENT.check("Block.backward", f"announces the gradients of {', '.join(BLOCK_POINTS)}", streams)
+def block_announced(model, x, d_out):
+    seen = Recorder()
+    backward(model.h[0], x, d_out, seen)
+    return dict(seen)
+
+
+def block_points(rng):
+    case = next(streams(rng))
+    for name in BLOCK_POINTS:
+        yield {"name": name, **case}
+
+
+@ASSIGNMENT.check("Block.backward", "goes on with what trace gives back", block_points)
+def block_obeys(name, model, x, d_out):
+    return obeyed(lambda trace: both(backward(model.h[0], x, d_out, trace)), name)
+
+
+in_the_model("Block.backward")
+
+
+# --- GPT2 ----------------------------------------------------------------------------------------------
+
+
+def last_states(rng):
+    """A model of one block, of three, with the gradient of its last hidden states."""
+    model = small_model(rng, n_layer=1, vocab_size=3, n_positions=2, n_embd=2, n_head=1, n_inner=3)
+    yield {"model": model, "ids": np.array([2]), "d_out": plain(rng, 1, 2)}
+    sizes = {"vocab_size": 7, "n_positions": 5, "n_embd": 4, "n_head": 2, "n_inner": 3}
+    model = small_model(rng, n_layer=3, scale_attn_by_inverse_layer_idx=True, **sizes)
+    yield {"model": model, "ids": np.array([[1, 4, 4, 2], [6, 6, 0, 1]]), "d_out": plain(rng, 2, 4, 4)}
+
+
+def gone_back(model, ids, d_out, trace=no_trace):
+    """Run the model forward to its last hidden states, and back."""
+    return model.backward(d_out, taped(lambda record: model.hidden(ids, trace=record)), trace)
+
+
+@ASSIGNMENT.check("GPT2.backward", "every parameter but the LM head gets its gradient, under its own name", last_states)
+def model_gradients(model, ids, d_out, trace):
+    return gone_back(model, ids, d_out, told(trace))
+
+
+@ASSIGNMENT.check("GPT2.backward", "names each parameter once, and nothing else", last_states)
+def model_names(model, ids, d_out):
+    return sorted(gone_back(model, ids, d_out))
+
+
+@ASSIGNMENT.check("GPT2.backward", "announces the gradient of each activation, hook_embed to ln_final", last_states)
+def model_announced(model, ids, d_out):
+    seen = Recorder()
+    gone_back(model, ids, d_out, seen)
+    return dict(seen)
+
+
+@ASSIGNMENT.check("GPT2.backward", "the first block's gain gets the slope that differences measure", last_states)
+def model_measured(model, ids, d_out):
+    name, params = "h.0.ln_1.weight", {name: wide(array) for name, array in model.params.items()}
+
+    def total(moved):
+        return float((wide(d_out) * assemble(model.config, {**params, name: moved}).hidden(ids)).sum())
+
+    grads = gone_back(assemble(model.config, params), ids, wide(d_out))
+    return {name: less(table_of(grads, name), slopes(total, params[name]))}
+
+
+in_the_model("GPT2.backward")
+
+
+# --- loss_and_grads ------------------------------------------------------------------------------------
+
+
+def questions(rng):
+    """Models so small that their numbers can be read, with ids and targets; then those of `prompts`."""
+    model = small_model(rng, n_layer=1, vocab_size=3, n_positions=2, n_embd=2, n_head=1, n_inner=3)
+    yield {"model": model, "ids": np.array([2]), "targets": np.array([1])}
+    yield {"model": model, "ids": np.array([[2, 0], [0, 0]]), "targets": np.array([[1, -100], [-100, 2]])}
+    yield from prompts(rng)
+
+
+@ASSIGNMENT.check("loss_and_grads", "the loss is the mean over the targets that count, in nats", questions)
+def model_loss(model, ids, targets):
+    return as_dtype(pair(loss_and_grads(model, ids, targets))[0], model.lm_head.weight)
+
+
+@ASSIGNMENT.check("loss_and_grads", "every gradient is that of the mean loss, the token embedding's too", questions)
+def model_loss_gradients(model, ids, targets, trace):
+    return pair(loss_and_grads(model, ids, targets, grad_trace=told(trace)))[1]
+
+
+@ASSIGNMENT.check("loss_and_grads", "a tied matrix gets what two apart would get, added", questions)
+def model_tied(model, ids, targets):
+    one, two = LMHead(model.embedding.wte_weight), LMHead(model.embedding.wte_weight.copy())
+    tied, apart = (pair(loss_and_grads(replace(model, lm_head=head), ids, targets))[1] for head in (one, two))
+    return {"the sum of both, less the one": apart["wte.weight"] + apart["lm_head.weight"] - tied["wte.weight"]}
+
+
+@ASSIGNMENT.check("loss_and_grads", "there is a gradient for each parameter, and for nothing else", questions)
+def model_loss_names(model, ids, targets):
+    return sorted(pair(loss_and_grads(model, ids, targets))[1])
+
+
+def tiny(rng):
+    return list(questions(rng))[:2]
+
+
+@ASSIGNMENT.check("loss_and_grads", "the token embedding's gradient is the slope of the loss, as measured", tiny)
+def model_loss_measured(model, ids, targets):
+    params = {name: wide(array) for name, array in model.params.items()}
+
+    def loss(moved):
+        return mean_loss(assemble(model.config, {**params, "wte.weight": moved}), ids, targets)
+
+    grads = pair(loss_and_grads(assemble(model.config, params), ids, targets))[1]
+    return {"wte.weight": less(table_of(grads, "wte.weight"), slopes(loss, params["wte.weight"]))}
+
+
+@ASSIGNMENT.check("loss_and_grads", "a prompt of which no target counts changes nothing", tiny)
+def model_not_counted(model, ids, targets):
+    ids, targets = np.atleast_2d(ids), np.atleast_2d(targets)
+    more = np.concatenate([ids, ids]), np.concatenate([targets, np.full_like(targets, IGNORED)])
+    (loss, grads), (again, same) = pair(loss_and_grads(model, ids, targets)), pair(loss_and_grads(model, *more))
+    apart = {f"{name}, less that without": same[name] - grads[name] for name in grads}
+    return {"the loss, less that without": as_dtype(again - loss, model.lm_head.weight), **apart}
+
+
+@ASSIGNMENT.check("loss_and_grads", "an offset is one of the logits' numbers, for the loss and the gradient", questions)
+def model_offset(model, ids, targets):
+    offset = np.linspace(-1, 2, model.config.vocab_size).astype(model.lm_head.weight.dtype)
+    loss, grads = pair(loss_and_grads(model, ids, targets, offset=offset))
+    return {"the loss": as_dtype(loss, offset), **grads}
+
+
+def last_points(rng):
+    for case in list(questions(rng))[1:3]:
+        for name in ("hook_logits", "ln_final.hook_output", "blocks.0.hook_resid_pre"):
+            yield {"name": name, **case}
+
+
+@ASSIGNMENT.check("loss_and_grads", "the backward pass goes on with what grad_trace gives back", last_points)
+def model_grad_trace(name, model, ids, targets):
+    return obeyed(lambda trace: pair(loss_and_grads(model, ids, targets, grad_trace=trace))[1], name)
+
+
+@ASSIGNMENT.check("loss_and_grads", "the gradient of the logits is announced in their shape (..., T, V)", questions)
+def model_logits_announced(model, ids, targets):
+    seen = Recorder()
+    loss_and_grads(model, ids, targets, grad_trace=seen)
+    return {"the gradient of hook_logits": seen.get("hook_logits")}
+
+
+@ASSIGNMENT.check("loss_and_grads", "the forward pass goes on with what trace gives back", questions)
+def model_trace(model, ids, targets):
+    def doubled(name, x):
+        return x * 2 if name == "hook_embed" else x
+
+    plainly, changed = (pair(loss_and_grads(model, ids, targets, trace=t))[0] for t in (no_trace, doubled))
+    return f"twice the hook_embed changes {'the loss' if abs(plainly - changed) > 1e-6 else 'nothing'}"
+
+
+# --- and all together, and what is known to go wrong ---------------------------------------------------
+
+ASSIGNMENT.checks.append(
+    Check(
+        "together",
+        "with all of yours, every parameter gets its gradient",
+        tuple(ASSIGNMENT.functions),
+        prompts,
+        gradient,
+    )
+)
+
+for function, mistakes in MISTAKES.items():
+    for words, wrong in mistakes.items():
+        if callable(wrong):
+            ASSIGNMENT.wrong_version(function, words)(wrong)
+        else:
+            ASSIGNMENT.mistake(function, words, *wrong)
