@@ -1,11 +1,8 @@
 """Assignment a8: other right ways to write each backward pass are not failed, and what is wrong is told in full."""
 
-import numpy as np
 import pytest
 from course_helpers import graded, statuses, with_body
 
-from nanogpt_np.course import gradients
-from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import get
 
 OTHER_WAYS = {

@@ -33,12 +33,12 @@ STACK = "np.stack([d_q, d_k, d_v], axis=-3)"
 D_V = "np.swapaxes(pattern, -1, -2) @ d_heads"
 D_KEYS = "np.swapaxes(d_scores, -1, -2) @ (q * self.scale)"
 TIED = 'grads["wte.weight"] += d_head'
-
 AT_TARGET = "p[rows, targets[rows]] -= 1"
 ROWS = "rows = np.flatnonzero(targets != IGNORED)"
 GELU = "return 0.5 * (1 + t)"
 HEAD = 'grads["lm_head.weight"] = d_head'
 UNHEARD = ("trace=no_trace):", "trace=no_trace):\n    told, trace = trace, lambda name, d: (told(name, d), d)[1]")
+UNTOLD = ("trace=no_trace):", "trace=no_trace):\n    trace = no_trace")
 
 MISTAKES = {
     "cross_entropy": {
@@ -119,6 +119,7 @@ MISTAKES = {
             (WTE, WTE + "\n    d_wte[:] = d_wte.sum(axis=0)"),
         ),
         "what trace gives back is not used": (UNHEARD,),
+        "nothing is announced: trace is not called": (UNTOLD,),
     },
     "gelu_slope": {
         "it is the slope of the exact GELU, with erf": slope_of_erf,
@@ -184,6 +185,7 @@ MISTAKES = {
             ('"c_proj.bias": out_rows', '"c_fc.bias": out_rows'),
         ),
         "what trace gives back is not used": (UNHEARD,),
+        "nothing is announced: trace is not called": (UNTOLD,),
     },
     "LayerNorm.backward": {
         "the part through the mean is missing in d_x": ((MEAN, ""),),
@@ -216,6 +218,7 @@ MISTAKES = {
             ("(d_normalized * normalized).sum(axis=-1, keepdims=True)", "(d_normalized * normalized).sum()"),
         ),
         "what trace gives back is not used": (UNHEARD,),
+        "nothing is announced: trace is not called": (UNTOLD,),
     },
     "Attention.backward": {
         "the sum over the row is missing in d_scores: raising one score lowers all other shares": (
@@ -268,6 +271,7 @@ MISTAKES = {
             ("out_rows.sum(axis=0)", "out_rows.mean(axis=0)"),
         ),
         "what trace gives back is not used": (UNHEARD,),
+        "nothing is announced: trace is not called": (UNTOLD,),
     },
     "Block.backward": {
         "the way along the stream is forgotten past the MLP": (("d_x + d_mid", "d_mid"),),
@@ -296,6 +300,7 @@ MISTAKES = {
             ('"ln_2.": ln_2_grads', '"ln2.": ln_2_grads'),
         ),
         "what trace gives back is not used": (UNHEARD,),
+        "nothing is announced: trace is not called": (UNTOLD,),
     },
     "GPT2.backward": {
         "the blocks are gone through from the first to the last": (

@@ -27,7 +27,7 @@ def lines(graded):
     told = set()
     for check, result in results:
         yield from _wrapped(f"  {result.status:10}  ", f"{check.title}: {check.claim}")
-        first = check.functions not in told and result.problem not in told
+        first = check.functions not in told and (result.case or result.problem not in told)  # a file's own once
         if result.status != CORRECT and (first or result.printed):
             for line in details(result) if first else details(result)[-1:]:
                 yield f"              {line}"

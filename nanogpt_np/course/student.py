@@ -74,7 +74,7 @@ def load(path):
     sys.modules[path.stem] = module  # where dataclasses looks for annotations that are text
     try:
         with np.errstate(), np.printoptions():  # what the file sets of them ends with it
-            exec(compile(parsed(source, str(path)), str(path), "exec"), vars(module))
+            exec(compile(parsed(source, str(path))[0], str(path), "exec"), vars(module))
     except BaseException as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         place = f", line {lines[-1]}" if lines else ""
@@ -88,8 +88,9 @@ def load(path):
 
 @functools.lru_cache(maxsize=16)
 def parsed(source, name):
-    """Return the syntax tree of a file's text; kept, since every check loads the file anew."""
-    return ast.parse(source, name)
+    """Return (syntax tree, imports) of a file's text; kept, since every check loads the file anew."""
+    tree = ast.parse(source, name)
+    return tree, tuple(imports(tree))
 
 
 def read(path):
@@ -113,7 +114,7 @@ def refuse_the_reference(path, seen=()):
     """Raise Finding if a file, or another file of its folder that it imports, imports the reference."""
     given = next((a.may_import for a in assignments().values() if a.file == path.name), ())
     allowed = (*ALLOWED, *given)
-    for name, line in imports(parsed(read(path), str(path))):
+    for name, line in parsed(read(path), str(path))[1]:
         if name.partition(".")[0] in FORBIDDEN and not any(name == a or name.startswith(f"{a}.") for a in allowed):
             raise Finding(
                 f"{path.name} uses {name} in line {line}: what is to be written here may not come from there "

@@ -165,10 +165,10 @@ def as_dtype(loss, like):
 
 
 def scores(rng):
-    """Rows of logits and targets: two logits, three, two rows with one target, many."""
+    """Rows of logits and targets: two logits, three, two rows, many."""
     yield {"logits": np.zeros((1, 2)), "targets": np.array([0])}
     yield {"logits": np.array([[1.0, 2.0, 4.0]]), "targets": np.array([1])}
-    yield {"logits": np.array([[1.0, 2.0], [0.0, 4.0]]), "targets": np.array([1, 1])}
+    yield {"logits": np.array([[1.0, 2.0], [0.0, 4.0]]), "targets": np.array([1, 0])}
     yield {"logits": 2 * plain(rng, 5, 7), "targets": rng.integers(0, 7, 5)}
 
 
@@ -205,7 +205,7 @@ def large(rng):
     yield {"logits": np.array([[-1000.0, -1000.0, -1002.0]]), "targets": np.array([1])}
 
 
-@ASSIGNMENT.check("cross_entropy", "logits of 1000 do not overflow, and a hopeless target has a finite loss", large)
+@ASSIGNMENT.check("cross_entropy", "with logits of 1000 nothing overflows or is lost: both are right", large)
 def entropy_large(logits, targets):
     loss, d_logits = pair(cross_entropy(logits, targets))
     return {"the loss": as_dtype(loss, np.empty(0, np.float32)), "d_logits": d_logits}  # 1000 has few decimals left
@@ -393,15 +393,15 @@ in_the_model("gelu_slope")
 
 
 def widened(rng):
-    """One token and two neurons; a prompt; a batch."""
-    yield {
-        "x": np.array([[1.0, 2.0]]),
-        "d_out": np.array([[1.0, -1.0]]),
+    """One token and two neurons; two tokens; a prompt and a batch with more of everything."""
+    few = {
         "c_fc_weight": np.array([[1.0, 0.0], [0.0, -1.0]]),
         "c_fc_bias": np.zeros(2),
         "c_proj_weight": np.array([[2.0, 0.0], [1.0, 3.0]]),
         "c_proj_bias": np.zeros(2),
     }
+    yield {"x": np.array([[1.0, 2.0]]), "d_out": np.array([[1.0, -1.0]]), **few}
+    yield {"x": np.array([[1.0, 2.0], [0.0, 1.0]]), "d_out": np.array([[1.0, -1.0], [1.0, 0.0]]), **few}
     for shape in ((2, 3), (2, 3, 2)):
         C, F = shape[-1], 4
         yield {
@@ -429,9 +429,16 @@ def mlp_measured(x, d_out, **layer):
     return less_measured(MLP(**layer), x, d_out)
 
 
-@ASSIGNMENT.check("MLP.backward", "where d_out is 0, so are d_x and every parameter's gradient", widened)
-def mlp_nothing(x, d_out, **layer):
-    return both(backward(MLP(**layer), x, 0 * d_out))
+def two_prompts(rng):
+    yield list(widened(rng))[-1]
+
+
+@ASSIGNMENT.check("MLP.backward", "two prompts' gradients are those of the one and the other, added", two_prompts)
+def mlp_prompts(x, d_out, **layer):
+    whole = backward(MLP(**layer), x, d_out)[1]
+    parts = [backward(MLP(**layer), x[i : i + 1], d_out[i : i + 1])[1] for i in range(2)]
+    apart = {name: np.abs(whole[name] - parts[0][name] - parts[1][name]).max() for name in whole}
+    return {f"{name}, off by up to": off for name, off in apart.items()}
 
 
 @ASSIGNMENT.check("MLP.backward", "announces the gradients of hook_post and hook_pre", widened)
@@ -461,7 +468,7 @@ def rows(rng):
     """One row; a gain; two tokens; a batch; a quiet row, where epsilon counts."""
     one, zero = np.ones(3), np.zeros(3)
     yield {"x": np.array([[0.0, 0.0, 3.0]]), "d_out": np.array([[1.0, 0.0, 0.0]]), "weight": one, "bias": zero}
-    yield {"x": np.array([[0.0, 0.0, 3.0]]), "d_out": np.array([[1.0, 1.0, 1.0]]), "weight": one * 2, "bias": zero}
+    yield {"x": np.array([[0.0, 0.0, 3.0]]), "d_out": np.array([[1.0, 0.0, 1.0]]), "weight": one * 2, "bias": zero}
     yield {"x": plain(rng, 2, 3), "d_out": plain(rng, 2, 3), "weight": 1 + plain(rng, 3), "bias": plain(rng, 3)}
     yield {"x": plain(rng, 2, 3, 4), "d_out": plain(rng, 2, 3, 4), "weight": plain(rng, 4), "bias": plain(rng, 4)}
     quiet = plain(rng, 2, 3, 5) * np.array([[[0.002], [1.0], [5.0]]])
@@ -551,12 +558,6 @@ def attending(rng):
         }
 
 
-def small_attending(rng):
-    """Those that can be measured number by number in no time."""
-    cases = list(attending(rng))
-    return [cases[0], cases[1], {**cases[2], "x": cases[2]["x"][:2], "d_out": cases[2]["d_out"][:2]}]
-
-
 @ASSIGNMENT.check("Attention.backward", "d_x is d_out back through c_proj, pattern, q, k, v and c_attn", attending)
 def attention_d_x(x, d_out, trace, **layer):
     return backward(Attention(**layer), x, d_out, told(trace))[0]
@@ -567,9 +568,9 @@ def attention_parameters(x, d_out, trace, **layer):
     return backward(Attention(**layer), x, d_out, told(trace))[1]
 
 
-@ASSIGNMENT.check("Attention.backward", "all are the slopes that differences measure", small_attending)
+@ASSIGNMENT.check("Attention.backward", "all are the slopes that differences measure", attending)
 def attention_measured(x, d_out, **layer):
-    return less_measured(Attention(**layer), x, d_out)
+    return less_measured(Attention(**layer), x, d_out, inputs_only=x.shape[-1] > 2)
 
 
 @ASSIGNMENT.check("Attention.backward", "the output of the first token has no gradient in later tokens", attending)
@@ -603,7 +604,11 @@ def attention_points(rng):
 
 @ASSIGNMENT.check("Attention.backward", "goes on with what trace gives back", attention_points)
 def attention_obeys(name, x, d_out, **layer):
-    return obeyed(lambda trace: both(backward(Attention(**layer), x, d_out, trace)), name)
+    def run(trace):
+        found = both(backward(Attention(**layer), x, d_out, trace))
+        return {key: found[key] for key in ("d_x", "c_attn.weight", "c_proj.weight")}
+
+    return obeyed(run, name)
 
 
 in_the_model("Attention.backward")
@@ -614,7 +619,7 @@ in_the_model("Attention.backward")
 
 def streams(rng):
     """A random block (the first of a small model), with a vector of the stream, a prompt, a batch."""
-    for shape, H, F in (((1, 2), 1, 3), ((3, 4), 2, 5), ((2, 4, 6), 2, 9)):
+    for shape, H, F in (((1, 3), 1, 2), ((3, 4), 2, 5), ((2, 4, 6), 2, 9)):
         model = small_model(rng, n_layer=1, n_embd=shape[-1], n_head=H, n_inner=F)
         yield {"model": model, "x": plain(rng, *shape), "d_out": plain(rng, *shape)}
 
@@ -665,7 +670,7 @@ def block_points(rng):
 
 @ASSIGNMENT.check("Block.backward", "goes on with what trace gives back", block_points)
 def block_obeys(name, model, x, d_out):
-    return obeyed(lambda trace: both(backward(model.h[0], x, d_out, trace)), name)
+    return obeyed(lambda trace: {"d_x": backward(model.h[0], x, d_out, trace)[0]}, name)
 
 
 in_the_model("Block.backward")
@@ -675,9 +680,10 @@ in_the_model("Block.backward")
 
 
 def last_states(rng):
-    """A model of one block, of three, with the gradient of its last hidden states."""
-    model = small_model(rng, n_layer=1, vocab_size=3, n_positions=2, n_embd=2, n_head=1, n_inner=3)
-    yield {"model": model, "ids": np.array([2]), "d_out": plain(rng, 1, 2)}
+    """Models of one block, two and three, with the gradient of the last hidden states."""
+    for blocks in (1, 2):
+        model = small_model(rng, n_layer=blocks, vocab_size=3, n_positions=2, n_embd=3, n_head=1, n_inner=2)
+        yield {"model": model, "ids": np.array([2]), "d_out": plain(rng, 1, 3)}
     sizes = {"vocab_size": 7, "n_positions": 5, "n_embd": 4, "n_head": 2, "n_inner": 3}
     model = small_model(rng, n_layer=3, scale_attn_by_inverse_layer_idx=True, **sizes)
     yield {"model": model, "ids": np.array([[1, 4, 4, 2], [6, 6, 0, 1]]), "d_out": plain(rng, 2, 4, 4)}
@@ -724,7 +730,7 @@ in_the_model("GPT2.backward")
 
 def questions(rng):
     """Models so small that their numbers can be read, with ids and targets; then those of `prompts`."""
-    model = small_model(rng, n_layer=1, vocab_size=3, n_positions=2, n_embd=2, n_head=1, n_inner=3)
+    model = small_model(rng, n_layer=1, vocab_size=3, n_positions=2, n_embd=3, n_head=1, n_inner=2)
     yield {"model": model, "ids": np.array([2]), "targets": np.array([1])}
     yield {"model": model, "ids": np.array([[2, 0], [0, 0]]), "targets": np.array([[1, -100], [-100, 2]])}
     yield from prompts(rng)
@@ -752,11 +758,11 @@ def model_loss_names(model, ids, targets):
     return sorted(pair(loss_and_grads(model, ids, targets))[1])
 
 
-def tiny(rng):
-    return list(questions(rng))[:2]
+def two_words(rng):
+    return list(questions(rng))[1:2]
 
 
-@ASSIGNMENT.check("loss_and_grads", "the token embedding's gradient is the slope of the loss, as measured", tiny)
+@ASSIGNMENT.check("loss_and_grads", "the token embedding's gradient is the slope of the loss, as measured", two_words)
 def model_loss_measured(model, ids, targets):
     params = {name: wide(array) for name, array in model.params.items()}
 
@@ -767,7 +773,7 @@ def model_loss_measured(model, ids, targets):
     return {"wte.weight": less(table_of(grads, "wte.weight"), slopes(loss, params["wte.weight"]))}
 
 
-@ASSIGNMENT.check("loss_and_grads", "a prompt of which no target counts changes nothing", tiny)
+@ASSIGNMENT.check("loss_and_grads", "a prompt of which no target counts changes nothing", questions)
 def model_not_counted(model, ids, targets):
     ids, targets = np.atleast_2d(ids), np.atleast_2d(targets)
     more = np.concatenate([ids, ids]), np.concatenate([targets, np.full_like(targets, IGNORED)])
@@ -776,22 +782,26 @@ def model_not_counted(model, ids, targets):
     return {"the loss, less that without": as_dtype(again - loss, model.lm_head.weight), **apart}
 
 
-@ASSIGNMENT.check("loss_and_grads", "an offset is one of the logits' numbers, for the loss and the gradient", questions)
+@ASSIGNMENT.check("loss_and_grads", "the offset reaches the loss and the gradient", prompts)
 def model_offset(model, ids, targets):
     offset = np.linspace(-1, 2, model.config.vocab_size).astype(model.lm_head.weight.dtype)
-    loss, grads = pair(loss_and_grads(model, ids, targets, offset=offset))
-    return {"the loss": as_dtype(loss, offset), **grads}
+    (loss, grads), (other, others) = (pair(loss_and_grads(model, ids, targets, offset=o)) for o in (None, offset))
+    apart = {"the loss": abs(loss - other), "the gradient": np.abs(grads["wpe.weight"] - others["wpe.weight"]).max()}
+    return f"an offset changes {' and '.join(key for key, by in apart.items() if by > 1e-4) or 'nothing'}"
 
 
 def last_points(rng):
-    for case in list(questions(rng))[1:3]:
+    for case in list(prompts(rng))[:2]:
         for name in ("hook_logits", "ln_final.hook_output", "blocks.0.hook_resid_pre"):
             yield {"name": name, **case}
 
 
 @ASSIGNMENT.check("loss_and_grads", "the backward pass goes on with what grad_trace gives back", last_points)
 def model_grad_trace(name, model, ids, targets):
-    return obeyed(lambda trace: pair(loss_and_grads(model, ids, targets, grad_trace=trace))[1], name)
+    def run(trace):
+        return {"wpe.weight": pair(loss_and_grads(model, ids, targets, grad_trace=trace))[1]["wpe.weight"]}
+
+    return obeyed(run, name)
 
 
 @ASSIGNMENT.check("loss_and_grads", "the gradient of the logits is announced in their shape (..., T, V)", questions)
@@ -801,7 +811,7 @@ def model_logits_announced(model, ids, targets):
     return {"the gradient of hook_logits": seen.get("hook_logits")}
 
 
-@ASSIGNMENT.check("loss_and_grads", "the forward pass goes on with what trace gives back", questions)
+@ASSIGNMENT.check("loss_and_grads", "the forward pass goes on with what trace gives back", prompts)
 def model_trace(model, ids, targets):
     def doubled(name, x):
         return x * 2 if name == "hook_embed" else x
