@@ -10,6 +10,8 @@ from nanogpt_np.course.assignments import a1_embedding
 from nanogpt_np.course.bpe import encode_piece, gpt2_ranks
 from nanogpt_np.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.catalogue
+
 TOKENIZER = Tokenizer()
 TO_PIECES = {
     "every occurrence of the lowest pair at once, as OpenAI's encoder.py": """

@@ -3,6 +3,8 @@
 import pytest
 from course_helpers import graded, statuses, with_body
 
+pytestmark = pytest.mark.catalogue
+
 CALL = "LayerNorm.__call__"
 OTHER_WAYS = {
     "einsum": """

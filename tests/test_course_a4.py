@@ -3,6 +3,8 @@
 import pytest
 from course_helpers import graded, statuses, with_body
 
+pytestmark = pytest.mark.catalogue
+
 CALL = "MLP.__call__"
 GELU = {
     "tanh": "return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))",

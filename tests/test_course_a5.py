@@ -10,6 +10,8 @@ from nanogpt_np import load
 from nanogpt_np.course import seams, student
 from nanogpt_np.course.assignment import get
 
+pytestmark = pytest.mark.catalogue
+
 BLOCK, MODEL, RUN = "Block.__call__", "GPT2.__call__", "GPT2._run"
 BLOCKS = {
     "names for everything": """

@@ -13,6 +13,8 @@ from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import Check, assignments
 from nanogpt_np.course.runner import grade
 
+pytestmark = pytest.mark.catalogue
+
 OTHER_WAYS = {
     ("LMHead.__call__", "einsum"): """
         return np.einsum("...c,vc->...v", x, self.weight)

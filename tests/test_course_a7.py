@@ -10,6 +10,8 @@ STUB = '''
 
 import numpy as np
 
+pytestmark = pytest.mark.catalogue
+
 
 class KVCache:
 '''

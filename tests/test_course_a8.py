@@ -5,6 +5,8 @@ from course_helpers import graded, statuses, with_body
 
 from nanogpt_np.course.assignment import get
 
+pytestmark = pytest.mark.catalogue
+
 OTHER_WAYS = {
     "cross_entropy": {
         "one-hot rows, log of the sum kept": """

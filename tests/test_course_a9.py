@@ -15,6 +15,8 @@ from nanogpt_np.course.training import train_step
 from nanogpt_np.loss import IGNORED, loss_and_grads
 from nanogpt_np.trainer import Settings, Trainer, initial_params
 
+pytestmark = pytest.mark.catalogue
+
 OTHER_WAYS = {
     "AdamW.step": {
         "as in the docstring, whole arrays": """
