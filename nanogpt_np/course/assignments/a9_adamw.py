@@ -50,7 +50,7 @@ ASSIGNMENT = Assignment(
             "Count the targets that are not -100 in each batch first. Begin with zeros for each name of "
             "optimizer.params, and add to them for each batch; clip once, step once, after the loop.",
             "share = count / sum(counts); the loss gets share * loss, each gradient share * new[name]. Then "
-            "clip_by_global_norm(grads, limit), optimizer.step(grads, lr), and the loss is what you give back.",
+            "clip all gradients together, let the optimiser step with what is left, and give the loss back.",
         ),
     },
     writes=("adamw:clip_by_global_norm",),
