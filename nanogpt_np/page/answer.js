@@ -81,7 +81,8 @@ function logitsFigure(state) {
     likeliest(state, { by: "logit", current: token }),
     el(
       "p.aside",
-      `The likeliest ${answer.rows.length} of ${counted(answer.size)} are kept in this page. Only differences between logits mean anything.`,
+      `The likeliest ${answer.rows.length} of ${counted(answer.size)} are kept in this page. `,
+      "Only differences between logits mean anything.",
     ),
     splitFigure(state, token),
   );
@@ -137,7 +138,7 @@ function histogram(answer) {
         viewBox: `0 0 ${width} ${height + 16}`,
         class: "histogram",
         role: "img",
-        "aria-label": `How many of ${counted(answer.size)} tokens have which logit, from ${digits(low, 3)} to ${digits(high, 3)}`,
+        "aria-label": `How many tokens have which logit, from ${digits(low, 3)} to ${digits(high, 3)}`,
       },
       bars,
       marks,

@@ -169,7 +169,8 @@ function share(pass, reads, [h, t, s]) {
     how: [
       "exp(",
       numberLink(pass, reads[0], [h, t, s]),
-      ` less the largest, ${digits(largest)}) = ${digits(Math.exp(scores[s] - largest))}, of the row's sum ${digits(total)}`,
+      ` less the largest, ${digits(largest)}) = ${digits(Math.exp(scores[s] - largest))}, `,
+      `of the row's sum ${digits(total)}`,
     ],
     terms: [],
   };

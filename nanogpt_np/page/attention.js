@@ -82,6 +82,7 @@ function attentionFigure(state) {
     const side = heads > 16 ? 40 : 52;
     const most = Math.max(1, Math.floor((glance.clientWidth || 860) / (side + 19)));
     glance.style.setProperty("--across", Math.ceil(heads / Math.ceil(heads / most)));
+    const words = (position) => quoted(keyToken(pass, position));
     const minis = Array.from({ length: heads }, (_, h) => {
       const canvas = el("canvas", { "aria-hidden": "true" });
       const tall = Math.max(8, Math.round((side * T) / S));
@@ -91,7 +92,7 @@ function attentionFigure(state) {
         {
           type: "button",
           "aria-pressed": String(h === head),
-          "aria-label": `head ${h}: ${quoted(keyToken(pass, query))} to ${quoted(keyToken(pass, shownKey))} ${digits(at(h, query, shownKey), 3)}`,
+          "aria-label": `head ${h}: ${digits(at(h, query, shownKey), 3)} from ${words(query)} to ${words(shownKey)}`,
           onclick: () => pick(h, query, key),
         },
         canvas,
@@ -245,7 +246,7 @@ function matrix({ T, S, start, pass, query, key, range, isPattern, at, width }) 
       tabindex: 0,
       role: "img",
       class: "matrix",
-      "aria-label": `${isPattern ? "Attention" : "Scores"} of one head: ${T} rows that look, ${S} columns that are looked at. Arrow keys move to single numbers.`,
+      "aria-label": `${isPattern ? "Attention" : "Scores"} of one head, ${T} by ${S}. Arrow keys move in it.`,
     },
     parts,
   );
@@ -291,10 +292,10 @@ function arcsOf(pass, query, weight, S, start, width, onpick) {
     if (k > query) continue;
     const w = weight(k);
     if (!(w > 0.005)) continue;
-    const rise = k === query ? 26 : Math.min(84, 24 + 15 * (shown.indexOf(query) - shown.indexOf(k)));
+    const rise = Math.min(84, 24 + 15 * (shown.indexOf(query) - shown.indexOf(k)));
     const path =
       k === query
-        ? `M ${x(k) - 7} ${base} C ${x(k) - 20} ${base - rise - 12}, ${x(k) + 20} ${base - rise - 12}, ${x(k) + 7} ${base}`
+        ? `M ${x(k) - 7} ${base} C ${x(k) - 20} ${base - 38}, ${x(k) + 20} ${base - 38}, ${x(k) + 7} ${base}`
         : `M ${x(query)} ${base} C ${x(query)} ${base - rise}, ${x(k)} ${base - rise}, ${x(k)} ${base}`;
     parts.push(el("path.arc", { d: path, "stroke-width": 1 + 7 * w, "stroke-opacity": 0.25 + 0.75 * w }));
   }

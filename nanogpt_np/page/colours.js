@@ -1,4 +1,4 @@
-// Numbers as colours: cells as pixels, small pictures of tensors, and drawing again when the screen or its colours change.
+// Numbers as colours: cells as pixels, small pictures of tensors, and what is drawn again when the screen changes.
 
 let colours = null; // those of the style in force, read when needed
 
@@ -19,7 +19,8 @@ function readColours() {
 function heatColour(x, range, positive = "positive") {
   if (!colours) readColours();
   if (Number.isNaN(x)) return [128, 128, 128];
-  const strength = Math.min(1, Math.abs(x) / range) ** (positive === "attention" ? 0.55 : 0.8); // small shares count too
+  const bend = positive === "attention" ? 0.55 : 0.8; // below 1, so that small numbers can be told from none
+  const strength = Math.min(1, Math.abs(x) / range) ** bend;
   const far = x < 0 ? colours.negative : colours[positive];
   return colours.zero.map((near, i) => Math.round(near + (far[i] - near) * strength));
 }

@@ -144,8 +144,8 @@ function shapeText(shape) {
 // ---- elements ----
 
 /**
- * Make an element: el("p.aside", { title: "..." }, "text", node ...). Attributes may be left out; "on..." are listeners.
- * What is put in is a node or text; text is never read as HTML.
+ * Make an element: el("p.aside", { title: "..." }, "text", node ...). Attributes may be left out; those that begin
+ * with "on" are listeners. What is put in is a node or text; text is never read as HTML.
  */
 function el(kind, ...children) {
   const [tag, ...classes] = kind.split(".");

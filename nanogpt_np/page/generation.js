@@ -39,8 +39,10 @@ function cacheFigure(state) {
     el("h3", "Generation: what the KV cache did not compute again"),
     el(
       "p.aside",
-      "Each pass reads the token that the pass before it chose. Keys and values of earlier tokens are kept, so only the new token goes through the model: ",
-      `${percent(saved / whole)} of all multiplications are saved; leaving out the LM head, which scores every token that exists each time, ${percent(saved / (whole - heads))}.`,
+      "Each pass reads the token that the pass before it chose. Keys and values of earlier tokens are kept, ",
+      "so only the new token goes through the model: ",
+      `${percent(saved / whole)} of all multiplications are saved; leaving out the LM head, which scores `,
+      `every token that exists each time, ${percent(saved / (whole - heads))}.`,
     ),
     el("div.scroll-x", el("table.caches", head, rows)),
     el(
@@ -80,7 +82,8 @@ function cachedFigure(state) {
     el("h3", `With what the cache kept: ${shapeText(shape)}`),
     el(
       "p.aside",
-      `The first ${startOf(pass)} rows were computed in earlier passes and are read from the cache; only the last is new.`,
+      `The first ${startOf(pass)} rows were computed in earlier passes and are read from the cache; `,
+      "only the last is new.",
     ),
     heatFigure(all, {
       rowLabels: labels,

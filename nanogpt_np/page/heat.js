@@ -14,7 +14,7 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
   const canvas = el("canvas.heat", {
     tabindex: 0,
     role: "img",
-    "aria-label": `Heat map of ${label}: ${table.rows} rows, ${table.columns} columns. Arrow keys move to single numbers.`,
+    "aria-label": `Heat map of ${label}, ${table.rows} by ${table.columns}. Arrow keys move to single numbers.`,
   });
   const labels = el("div.row-labels", { "aria-hidden": "true" });
   const strip = el("div.strip", { "aria-hidden": "true" });
@@ -197,11 +197,12 @@ function cutText(table) {
   if (isWeight(table.name)) {
     const rows = table.shape.length > 1 && table.rows < table.shape[0];
     const columns = table.columns < table.shape[table.shape.length - 1];
-    const tabled = rows && table.letters[0] !== "C" && table.letters[0] !== "F";
+    const tabled = rows && table.letters[0] !== "C" && table.letters[0] !== "F"; // a table in which rows are looked up
+    const [first, last] = [counted(table.shape[0]), counted(table.shape[table.shape.length - 1])];
     const parts = [
       rows &&
-        `${tabled ? "the" : "the first"} ${table.rows} of ${counted(table.shape[0])} rows${tabled ? " that this run used" : ""}`,
-      columns && `the first ${table.columns} of ${counted(table.shape[table.shape.length - 1])} columns`,
+        (tabled ? `the ${table.rows} of ${first} rows that this run used` : `the first ${table.rows} of ${first} rows`),
+      columns && `the first ${table.columns} of ${last} columns`,
     ];
     return `Cut to fit: ${parts.filter(Boolean).join(", ")}.`;
   }

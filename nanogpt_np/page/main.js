@@ -121,16 +121,13 @@ function show() {
   drawBar();
   const index = indexOf(STATE);
   const title = STATE.name ? titleOf(STATE.name) : STATE.view || "The whole pass";
-  document.title = `${STATE.name ? innerName(STATE.name) : title} · ${PAGE.about.prompt === null ? "a recorded pass" : tokensPlain()}`;
+  const prompt = PAGE.about.prompt === null ? "a recorded pass" : PAGE.passes[0].ids.map(plain).join("").slice(0, 60);
+  document.title = `${STATE.name ? innerName(STATE.name) : title} · ${prompt}`;
   document.getElementById("said").textContent =
     index < 0 ? "The whole pass" : `Step ${index + 1} of ${COUNT * PAGE.passes.length}: ${title}`;
 }
 
 const FOCUSABLE = "a[href], button, canvas[tabindex], svg[tabindex], select, input";
-
-function tokensPlain() {
-  return PAGE.passes[0].ids.map(plain).join("").slice(0, 60);
-}
 
 // ---- keys and links ----
 

@@ -23,7 +23,7 @@ function drawMap(state) {
   const host = document.getElementById("map");
   const focused = host.contains(document.activeElement);
   const current = stepOf(state);
-  const wide = Math.max(250, host.clientWidth - 24);
+  const wide = Math.max(250, host.clientWidth - 32);
   const nodes = new Map(); // step name -> {x, y, width}
   const items = [];
   const paths = [];
@@ -176,7 +176,8 @@ function openGroup(state, group, y, nodes, place) {
     });
     x += width + 6;
   }
-  const shared = group.steps.some((step) => BESIDE.test(step.name) && step.weights.length); // two drawers, one below the other
+  // Two drawers stand one below the other.
+  const shared = group.steps.some((step) => BESIDE.test(step.name) && step.weights.length);
   return top + (shared ? 2 : 1) * ROW;
 }
 

@@ -10,7 +10,9 @@ function startView(state) {
       el(
         "p.notice",
         T > 1
-          ? "Each token is a row of numbers, and keeps its row from left to right. Every block adds to the rows: attention lets a row take from those above it (the lines), the MLP works on each by itself. "
+          ? "Each token is a row of numbers, and keeps its row from left to right. " +
+              "Every block adds to the rows: attention lets a row take from those above it (the lines), " +
+              "the MLP works on each by itself. "
           : "",
         answer ? "The last row becomes the answer. " : "",
         link({ pass: 0, name: STEPS[0].name }, { class: "begin" }, `Begin with step 1 of ${STEPS.length}`),

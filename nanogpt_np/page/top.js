@@ -60,65 +60,62 @@ function makeBar() {
 }
 
 function drawTop() {
-  const { about, passes } = PAGE;
-  const prompt = passes[0];
-  const focused =
-    document.activeElement && document.activeElement.closest("#top")
-      ? [...document.querySelectorAll("#top button, #top a")].indexOf(document.activeElement)
-      : -1;
-  const promptLength = prompt.S;
-  const chips = Array.from({ length: promptLength }, (_, position) =>
+  const top = document.getElementById("top");
+  const focusable = () => [...top.querySelectorAll("button, a")];
+  const focused = focusable().indexOf(document.activeElement);
+  const long = PAGE.passes[0].S > 30 ? " long" : "";
+  top.replaceChildren(
+    el("p.whose", whose(PAGE.about)),
     el(
-      "button.chip",
-      {
-        type: "button",
-        "aria-pressed": String(STATE.query === position),
-        title: `position ${position}: highlight its row`,
-        onclick: () => chooseToken(position),
-      },
-      tokenText(keyToken(0, position)),
+      "h1",
+      { class: `sentence${long}` },
+      el("span.unseen", "The prompt and its answer: "),
+      el("span.chips.prompt", promptChips()),
+      el("span.chips", el("span.then", { "aria-label": "then" }, "→"), answerChips()),
     ),
+    PAGE.passes.length > 1 && STATE.name ? passLine() : "",
   );
-  const made = passes.map(
-    (one, pass) =>
-      one.answer &&
-      link(
-        { pass, name: NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name },
-        {
-          class: `chip made${pass === STATE.pass && STATE.name ? " lit" : ""}${pass + promptLength === STATE.query ? " read" : ""}`,
-          title: `chosen in pass ${pass + 1}`,
-        },
-        tokenText(one.answer.chosen),
-        passes.length === 1
-          ? el("span.chip-note", percent(answerOf(pass).rows.find((row) => row.id === one.answer.chosen).p))
-          : null,
-      ),
-  );
-  document
-    .getElementById("top")
-    .replaceChildren(
-      el("p.whose", whose(about)),
-      el(
-        "h1",
-        { class: `sentence${promptLength > 30 ? " long" : ""}` },
-        el("span.unseen", "The prompt and its answer: "),
-        el("span.chips.prompt", chips),
-        el("span.chips", el("span.then", { "aria-label": "then" }, "→"), made),
-      ),
-      passes.length > 1 && STATE.name
-        ? el(
-            "p.which-pass",
-            `Pass ${STATE.pass + 1} of ${passes.length} reads `,
-            STATE.pass
-              ? [
-                  passes[STATE.pass].ids.map((id) => el("span.chip.small", tokenText(id))),
-                  ` only: keys and values of the ${startOf(STATE.pass)} tokens before it come from the cache.`,
-                ]
-              : "the prompt.",
-          )
-        : "",
+  if (focused >= 0) focusable()[focused]?.focus({ preventScroll: true });
+}
+
+/** The tokens of the prompt; a click chooses the one whose rows stand out. */
+function promptChips() {
+  return Array.from({ length: PAGE.passes[0].S }, (_, position) => {
+    const title = `position ${position}: highlight its row`;
+    const pressed = String(STATE.query === position);
+    const choose = () => chooseToken(position);
+    return el(
+      "button.chip",
+      { type: "button", "aria-pressed": pressed, title, onclick: choose },
+      tokenText(keyToken(0, position)),
     );
-  if (focused >= 0) document.querySelectorAll("#top button, #top a")[focused]?.focus({ preventScroll: true });
+  });
+}
+
+/** What each pass chose; a click goes to where. */
+function answerChips() {
+  const name = NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name;
+  return PAGE.passes.map(({ answer }, pass) => {
+    if (!answer) return null;
+    const shown = pass === STATE.pass && STATE.name;
+    const read = pass + PAGE.passes[0].S === STATE.query;
+    const p = answerOf(pass).rows.find((row) => row.id === answer.chosen).p;
+    return link(
+      { pass, name },
+      { class: `chip made${shown ? " lit" : ""}${read ? " read" : ""}`, title: `chosen in pass ${pass + 1}` },
+      tokenText(answer.chosen),
+      PAGE.passes.length === 1 ? el("span.chip-note", percent(p)) : null,
+    );
+  });
+}
+
+function passLine() {
+  const { pass } = STATE;
+  const only = [
+    PAGE.passes[pass].ids.map((id) => el("span.chip.small", tokenText(id))),
+    ` only: keys and values of the ${startOf(pass)} tokens before it come from the cache.`,
+  ];
+  return el("p.which-pass", `Pass ${pass + 1} of ${PAGE.passes.length} reads `, pass ? only : "the prompt.");
 }
 
 function chooseToken(position) {
@@ -173,10 +170,18 @@ function whose(about) {
 }
 
 function drawFoot() {
+  const cut = PAGE.kept.D < D ? `, and of every ${D} columns the first ${PAGE.kept.D} are kept` : "";
+  const kind = PAGE.format === "f8" ? "float64" : "float32";
   const how =
     PAGE.format === "d3"
-      ? `To fit, numbers are rounded to ${PAGE.digits} significant digits${PAGE.kept.D < D ? `, and of every ${D} columns the first ${PAGE.kept.D} are kept` : ""}; mean, RMS, min and max are those of the whole arrays.`
-      : `Every recorded number is kept as it was (${PAGE.format === "f8" ? "float64" : "float32"}) and printed to ${PAGE.digits} digits; of the scores over all tokens the likeliest are kept.`;
+      ? [
+          `To fit, numbers are rounded to ${PAGE.digits} significant digits${cut}; `,
+          "mean, RMS, min and max are those of the whole arrays.",
+        ]
+      : [
+          `Every recorded number is kept as it was (${kind}) and printed to ${PAGE.digits} digits; `,
+          "of the scores over all tokens the likeliest are kept.",
+        ];
   const keys = [
     ["←  →", "back, next"],
     ["/", "search"],

@@ -7,7 +7,8 @@ function lensFigure(state, token) {
   if (!lens) return noWeights("the rank of a token through the blocks");
   const rows = lens.map((stop) => ({ ...stop, ...stop.of[token] }));
   const narrow = document.getElementById("step").clientWidth < 560;
-  const [left, right, top, line] = narrow ? [84, 178, 40, 22] : [92, 320, 40, 22]; // the line of ranks is drawn between left and right
+  const [left, right] = narrow ? [84, 178] : [92, 320]; // the line of ranks is drawn between them
+  const [top, line] = [40, 22];
   const [rankX, chanceX, bestX, width] = narrow
     ? [right + 54, 0, right + 66, right + 150]
     : [right + 72, right + 168, right + 182, right + 290];
@@ -101,7 +102,8 @@ function splitFigure(state, token) {
     el("p", el("label", { for: "rival" }, "Compared with "), choose),
     el(
       "p.aside",
-      "The logit is a sum with one term for each embedding, head, MLP and bias. These are direct effects: what a part does through later parts counts there. A click goes to the part.",
+      "The logit is a sum with one term for each embedding, head, MLP and bias. These are direct effects: ",
+      "what a part does through later parts counts there. A click goes to the part.",
     ),
     el("div.split-body", partGrid(state, parts), partBars(state, parts, 8)),
     el(
