@@ -729,11 +729,14 @@ in_the_model("GPT2.backward")
 
 
 def questions(rng):
-    """Models so small that their numbers can be read, with ids and targets; then those of `prompts`."""
-    model = small_model(rng, n_layer=1, vocab_size=3, n_positions=2, n_embd=3, n_head=1, n_inner=2)
+    """Models so small that their numbers can be read, tied, tied, untied; then one of `prompts`."""
+    sizes = {"n_layer": 1, "vocab_size": 3, "n_positions": 2, "n_embd": 3, "n_head": 1, "n_inner": 2}
+    model, untied = small_model(rng, **sizes), small_model(rng, **sizes, tie_word_embeddings=False)
+    batch = {"ids": np.array([[2, 0], [0, 0]]), "targets": np.array([[1, -100], [-100, 2]])}
     yield {"model": model, "ids": np.array([2]), "targets": np.array([1])}
-    yield {"model": model, "ids": np.array([[2, 0], [0, 0]]), "targets": np.array([[1, -100], [-100, 2]])}
-    yield from prompts(rng)
+    yield {"model": model, **batch}
+    yield {"model": untied, **batch}
+    yield list(prompts(rng))[1]
 
 
 @ASSIGNMENT.check("loss_and_grads", "the loss is the mean over the targets that count, in nats", questions)
@@ -746,7 +749,11 @@ def model_loss_gradients(model, ids, targets, trace):
     return pair(loss_and_grads(model, ids, targets, grad_trace=told(trace)))[1]
 
 
-@ASSIGNMENT.check("loss_and_grads", "a tied matrix gets what two apart would get, added", questions)
+def tied(rng):
+    return list(questions(rng))[:2]
+
+
+@ASSIGNMENT.check("loss_and_grads", "a tied matrix gets what two apart would get, added", tied)
 def model_tied(model, ids, targets):
     one, two = LMHead(model.embedding.wte_weight), LMHead(model.embedding.wte_weight.copy())
     tied, apart = (pair(loss_and_grads(replace(model, lm_head=head), ids, targets))[1] for head in (one, two))
@@ -756,6 +763,10 @@ def model_tied(model, ids, targets):
 @ASSIGNMENT.check("loss_and_grads", "there is a gradient for each parameter, and for nothing else", questions)
 def model_loss_names(model, ids, targets):
     return sorted(pair(loss_and_grads(model, ids, targets))[1])
+
+
+def a_prompt(rng):
+    yield next(prompts(rng))
 
 
 def two_words(rng):
@@ -782,7 +793,7 @@ def model_not_counted(model, ids, targets):
     return {"the loss, less that without": as_dtype(again - loss, model.lm_head.weight), **apart}
 
 
-@ASSIGNMENT.check("loss_and_grads", "the offset reaches the loss and the gradient", prompts)
+@ASSIGNMENT.check("loss_and_grads", "the offset reaches the loss and the gradient", a_prompt)
 def model_offset(model, ids, targets):
     offset = np.linspace(-1, 2, model.config.vocab_size).astype(model.lm_head.weight.dtype)
     (loss, grads), (other, others) = (pair(loss_and_grads(model, ids, targets, offset=o)) for o in (None, offset))
@@ -791,9 +802,8 @@ def model_offset(model, ids, targets):
 
 
 def last_points(rng):
-    for case in list(prompts(rng))[:2]:
-        for name in ("hook_logits", "ln_final.hook_output", "blocks.0.hook_resid_pre"):
-            yield {"name": name, **case}
+    for name in ("hook_logits", "ln_final.hook_output", "blocks.0.hook_resid_pre"):
+        yield {"name": name, **next(prompts(rng))}
 
 
 @ASSIGNMENT.check("loss_and_grads", "the backward pass goes on with what grad_trace gives back", last_points)
@@ -811,7 +821,7 @@ def model_logits_announced(model, ids, targets):
     return {"the gradient of hook_logits": seen.get("hook_logits")}
 
 
-@ASSIGNMENT.check("loss_and_grads", "the forward pass goes on with what trace gives back", prompts)
+@ASSIGNMENT.check("loss_and_grads", "the forward pass goes on with what trace gives back", a_prompt)
 def model_trace(model, ids, targets):
     def doubled(name, x):
         return x * 2 if name == "hook_embed" else x
