@@ -25,7 +25,7 @@ from nanogpt_np.cache import KVCache
 from nanogpt_np.generate import generate
 from nanogpt_np.ledger import ledger
 from nanogpt_np.lens import logit_lens, split
-from nanogpt_np.page import contents, notebook, packing
+from nanogpt_np.page import captions, contents, notebook, packing, words
 from nanogpt_np.recording import Recording
 from nanogpt_np.stepper import stats
 from nanogpt_np.trace import Recorder
@@ -95,13 +95,13 @@ def shown(held, number, name):
     if "values" in step:
         return unpacked(step["values"], held["format"])
     source, row, column = step["view"]
-    rows, columns = sizes_of(held, step["shape"], held["points"][contents._key(name)]["axes"])
+    rows, columns = sizes_of(held, step["shape"], held["points"][captions.key_of(name)]["axes"])
     _, wide = sizes_of(held, held["passes"][number]["steps"][names.index(source)]["shape"], axes_of(held, source))
     return shown(held, number, source).reshape(-1, wide)[row : row + rows, column : column + columns].reshape(-1)
 
 
 def axes_of(held, name):
-    return held["points"][contents._key(name)]["axes"]
+    return held["points"][captions.key_of(name)]["axes"]
 
 
 def sizes_of(held, shape, axes):
@@ -247,7 +247,7 @@ def test_the_answer_its_rank_through_the_blocks_and_its_split_are_those_of_the_l
 def test_every_array_that_a_step_reads_is_drawn_once_in_its_equation():
     held = data_of(page.build([RECORDING]))
     for step in held["steps"]:
-        picture = held["points"][contents._key(step["name"])]["picture"]
+        picture = held["points"][captions.key_of(step["name"])]["picture"]
         drawn = [part["of"] for part in picture if isinstance(part, dict)]
         found = sorted(of for of in drawn if of is not None)
         assert found == list(range(len(step["reads"]) + len(step["weights"]))), step["name"]
@@ -268,12 +268,12 @@ def test_every_array_that_a_step_reads_is_drawn_once_in_its_equation():
     ],
 )
 def test_the_arrays_of_an_equation_stand_where_they_belong(name, expected):
-    picture = contents.picture(TABLE[name])
+    picture = captions.picture(TABLE[name])
     assert [(part["axes"], part["of"]) for part in picture if isinstance(part, dict)] == expected
 
 
 def test_every_trace_point_has_a_title_and_all_its_names():
-    assert set(contents.TITLES) == set(points.TEMPLATES)
+    assert set(captions.TITLES) == set(points.TEMPLATES)
     held = data_of(page.build([RECORDING]))
     assert "Q" in held["points"]["blocks.{i}.attn.hook_q"]["names"]["papers"]
     assert "sum of the embeddings" in held["points"]["blocks.0.hook_resid_pre"]["names"]["words"]
@@ -364,7 +364,7 @@ def test_the_text_of_hostile_tokens_is_all_there(hostile):
 @checked
 @given(raw=st.binary(max_size=9) | st.text(max_size=6).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_the_pieces_of_a_token_hide_nothing_and_hold_nothing_that_acts(raw):
-    pieces = contents.pieces(raw)
+    pieces = words.pieces(raw)
     assert all(a[0] != b[0] for a, b in itertools.pairwise(pieces))
     back = b""
     for kind, text in pieces:

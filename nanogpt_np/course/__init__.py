@@ -4,7 +4,8 @@
 to run the model, and ``import nanogpt_np`` loads none of it.
 
 Read the files in this order: `assignment` (what an assignment is), `assignments/a2_layernorm` (one of them, the
-pattern for all), `stubs/` (what a student gets), `seams` (the student's functions in the places of ours), `judge` and
-`compare` (what a check does), `student` (reading a student's file), `worker` and `runner` (in a process of its own),
-`report`, `answers`, `bpe` (the one answer that the package does not hold), `__main__` (the command line).
+pattern for all), `mistakes/a2_layernorm` (what often goes wrong in it), `stubs/` (what a student gets), `seams` (the
+student's functions in the places of ours), `judge` and `compare` (what a check does), `student` (reading a student's
+file), `worker` and `runner` (in a process of its own), `report`, `answers`, `bpe` and `training` (answers that the
+package does not hold), `numbers` and `gradients` (what the checks calculate with), `__main__` (the command line).
 """

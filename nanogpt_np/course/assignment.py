@@ -110,11 +110,14 @@ class Assignment:
 @functools.cache
 def assignments():
     """Return ``{"a1": Assignment, ...}`` in order, found by the files in `assignments/`; "whole" is the last."""
-    package = import_module(".assignments", __package__)
+    package, mistakes = (import_module(f".{name}", __package__) for name in ("assignments", "mistakes"))
+    catalogued = {module.name for module in pkgutil.iter_modules(mistakes.__path__)}
     found = {}
     for stem in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
         assignment = import_module(f".assignments.{stem}", __package__).ASSIGNMENT
         assignment.stem = stem
+        if stem in catalogued:
+            import_module(f".mistakes.{stem}", __package__)  # adds them to the assignment
         found[assignment.name] = assignment
     return found
 

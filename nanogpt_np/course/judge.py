@@ -169,11 +169,10 @@ def run(check, case, versions, *, writes=()):
 
 def verdict(check, case, dtype, got, expected, files):
     """Return the Result of one case."""
-    shown = "; ".join(f"{name} = {compare.text(value)}" for name, value in case.items())
-    shown += f" ({dtype})" if dtype else ""
     notes = "; ".join(got.notes)
     if got.error is not None:
-        return Result(INCORRECT, error_words(got.error), case=shown, where=_place(got.error, files)[0], notes=notes)
+        where = _place(got.error, files)[0]
+        return Result(INCORRECT, error_words(got.error), case=_shown(case, dtype), where=where, notes=notes)
     # Of a float32 case all numbers are float32's, also those that were made plain floats on their way.
     tolerance = compare.TOLERANCE[dtype] if dtype == np.float32 else None
     different = compare.difference(got.value, expected.value, tolerance=tolerance)
@@ -183,7 +182,13 @@ def verdict(check, case, dtype, got, expected, files):
     trace, dtypes = first_difference(got.acts, expected.acts), different.pop("dtypes")
     if dtypes and dtypes[0] == "float64":
         notes = "; ".join(filter(None, [notes, FLOAT64]))
-    return Result(INCORRECT, case=shown, trace=trace, notes=notes, **different)
+    return Result(INCORRECT, case=_shown(case, dtype), trace=trace, notes=notes, **different)
+
+
+def _shown(case, dtype):
+    """Return a case in words; it takes longer than many a check, so only for what failed."""
+    words = "; ".join(f"{name} = {compare.text(value)}" for name, value in case.items())
+    return words + (f" ({dtype})" if dtype else "")
 
 
 def unwritten(got, files):

@@ -18,7 +18,8 @@ from ..generate import generate
 from ..recording import Recording
 from ..trace import Recorder
 from ..weights import whole_file
-from .contents import BUDGET, collect, pieces
+from .contents import BUDGET, collect
+from .words import pieces
 
 SCRIPTS = (
     *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "answer", "why"),

@@ -1,28 +1,27 @@
 """What goes into the page: a pass, or several, as one dict of plain values that JSON can hold.
 
 Every number is read from the recordings and from the weights; shapes, mean and RMS are those of whole arrays, also
-where the page keeps a part of one. Names, equations and what to notice come from the tables (`points.py`,
-`names.py`), whose texts stand in the page once for all blocks. Read next: `packing.py`; then `page.html` and
-the .js files beside it, which draw it all.
+where the page keeps a part of one. What is said of each step: `captions.py`. Read next: `packing.py`; then
+`page.html` and the .js files beside it, which draw it all.
 """
 
-import functools
 import math
 import re
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 
-from .. import parameters, points
+from .. import points
 from ..attention import softmax
 from ..ledger import ledger
 from ..lens import early_logits, split
-from ..names import VOCABULARIES, entries
+from ..names import VOCABULARIES
 from ..sampling import standing
 from ..stepper import lengths, stats
-from ..tokenizer import END_OF_TEXT_ID, Tokenizer
+from ..tokenizer import END_OF_TEXT_ID
+from .captions import describe, key_of, parameters_of
 from .packing import DIGITS, pack, plan
+from .words import Words
 
 BUDGET = 12_000_000  # characters of activations
 LIKELIEST = 100  # tokens whose logit and probability are kept for each answer
@@ -31,41 +30,6 @@ PER_ROW = 8  # likeliest tokens kept for each row of hook_logits
 BINS = 60  # of the histogram of all logits
 WEIGHTS_WHOLE = 300_000  # numbers in all matrices together up to which they are kept whole
 WEIGHT_ROWS, WEIGHT_COLUMNS = 48, 64  # of larger ones
-TITLES = {
-    "hook_tokens": "The prompt as tokens",
-    "hook_positions": "Their positions",
-    "hook_embed": "A vector for each token",
-    "hook_pos_embed": "A vector for each position",
-    "blocks.{i}.hook_resid_pre": "The residual stream enters block {i}",
-    "blocks.{i}.ln1.hook_scale": "LayerNorm measures each row",
-    "blocks.{i}.ln1.hook_normalized": "LayerNorm centres and divides",
-    "blocks.{i}.ln1.hook_output": "Gain and bias: what attention reads",
-    "blocks.{i}.attn.hook_qkv": "Queries, keys and values in one product",
-    "blocks.{i}.attn.hook_q": "Queries, cut into heads",
-    "blocks.{i}.attn.hook_k": "Keys, cut into heads",
-    "blocks.{i}.attn.hook_v": "Values, cut into heads",
-    "blocks.{i}.attn.hook_attn_scores": "Attention scores: each query meets each key",
-    "blocks.{i}.attn.hook_pattern": "Attention: who looks at whom",
-    "blocks.{i}.attn.hook_z": "What each head found",
-    "blocks.{i}.attn.hook_merged": "The heads side by side again",
-    "blocks.{i}.hook_attn_out": "What attention adds to the stream",
-    "blocks.{i}.hook_resid_mid": "The stream after attention",
-    "blocks.{i}.ln2.hook_scale": "LayerNorm measures each row",
-    "blocks.{i}.ln2.hook_normalized": "LayerNorm centres and divides",
-    "blocks.{i}.ln2.hook_output": "Gain and bias: what the MLP reads",
-    "blocks.{i}.mlp.hook_pre": "The MLP's neurons are asked",
-    "blocks.{i}.mlp.hook_post": "GELU: which neurons answer",
-    "blocks.{i}.hook_mlp_out": "What the MLP adds to the stream",
-    "blocks.{i}.hook_resid_post": "The stream leaves block {i}",
-    "ln_final.hook_scale": "The final LayerNorm measures each row",
-    "ln_final.hook_normalized": "The final LayerNorm centres and divides",
-    "ln_final.hook_output": "Gain and bias: what the LM head reads",
-    "hook_logits": "A score for every token that could follow",
-    "hook_last_row": "The last row is all that is asked",
-    "hook_next_logits": "A score for every token that exists",
-    "hook_probabilities": "Scores become probabilities",
-    "hook_next_token": "The answer",
-}
 
 
 def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
@@ -82,7 +46,7 @@ def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
     config, about = recordings[0].config, recordings[0].about
     names = [name for name in recordings[0].acts if points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES]
     table = {name: points.get(name, config) for name in names}
-    firsts = {_key(name): point for name, point in reversed(table.items())}
+    firsts = {key_of(name): point for name, point in reversed(table.items())}
     arrays = [
         (table[name].axes, np.shape(recording.acts[name]), np.asarray(recording.acts[name]).dtype)
         for recording in recordings
@@ -100,145 +64,18 @@ def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
         "format": kept.format,
         "digits": DIGITS[kept.format],
         "kept": {"D": kept.kept_D, "F": kept.kept_F},
-        "points": {key: _point(key, point) for key, point in firsts.items()},
+        "points": {key: describe(key, point) for key, point in firsts.items()},
         "steps": [
             {"name": name, "reads": [r for r in p.reads if r in table], "weights": p.weights}
             for name, p in table.items()
         ],
         "passes": passes,
-        "parameters": _parameters(config),
+        "parameters": parameters_of(config),
         "weights": {} if model is None else _weights(model, passes, recordings),
         "vocabularies": [name for name, _ in VOCABULARIES.values()],
         "parts": _part_names(config),
         "tokens": words.shown,
     }
-
-
-class Words:
-    """The tokens that the page names, each with the pieces of its text."""
-
-    def __init__(self):
-        self.tokenizer, self.shown = _tokenizer(), {}
-
-    def __call__(self, i):
-        """Return the id, as a plain whole number, and remember its text."""
-        i = int(i)
-        self.shown.setdefault(i, pieces(self.tokenizer.token(i)))
-        return i
-
-
-@functools.cache
-def _tokenizer():
-    return Tokenizer()  # its table takes a tenth of a second to read
-
-
-def pieces(raw):
-    r"""Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
-
-    What has no shape of its own (control characters, marks of direction, bytes that are no whole character) becomes
-    its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
-    letter stands on a dotted circle.
-    """
-    found = []
-    for c in raw.decode("utf-8", "surrogateescape"):
-        category = unicodedata.category(c)
-        if 0xDC80 <= ord(c) <= 0xDCFF:
-            kind, text = 2, f"\\x{ord(c) - 0xDC00:02x}"
-        elif c == " ":
-            kind, text = 1, c
-        elif category[0] in "CZ":
-            kind, text = 2, f"\\u{ord(c):04x}" if 0x80 <= ord(c) < 0x100 else c.encode("unicode_escape").decode()
-        elif category[0] == "M" and not (found and found[-1][0] == 0):
-            kind, text = 0, "\u25cc" + c
-        else:
-            kind, text = 0, c
-        if found and found[-1][0] == kind:
-            found[-1][1] += text
-        else:
-            found.append([kind, text])
-    return found
-
-
-def picture(point):
-    """Return the equation in shapes as a list: text, and for each array ``{"axes", "of"}``.
-
-    "of" is which of ``reads + weights`` it is, or None for what has no name (a mean). What comes after an arrow is
-    the same numbers in another shape.
-    """
-    made_of = [(points.get(name).axes, i) for i, name in enumerate(point.reads)]
-    made_of += [(PARAMETERS[_key(name)].axes, len(point.reads) + i) for i, name in enumerate(point.weights)]
-    parts = re.split(r"\[([^\]]*)\]", point.shapes)  # text, axes, text, axes, ..., text
-    arrow = next((i for i, text in enumerate(parts) if i % 2 == 0 and "->" in text), len(parts))
-    found = [text.strip() if i % 2 == 0 else {"axes": text, "of": None} for i, text in enumerate(parts)]
-    # From the right: a mean stands left of the scale, and has its shape.
-    for i in reversed([i for i in range(1, len(parts), 2) if i < arrow]):
-        for axes, of in reversed(made_of):
-            if _letters(axes) == _letters(parts[i]):
-                found[i]["of"] = of
-                made_of.remove((axes, of))
-                break
-    return [part for part in found if part != ""]
-
-
-PARAMETERS = {p.name: p for p in (*parameters.EMBEDDINGS, *parameters.BLOCK, *parameters.FINAL, parameters.LM_HEAD)}
-
-
-def _letters(axes):
-    """Return the letters of axes in alphabetical order; keys are as many as queries for this purpose."""
-    return sorted(axes.replace("S", "T").split())
-
-
-def _key(name):
-    """Return a name as the tables have it, for any block: ``h.3.ln_1.bias`` -> ``h.{i}.ln_1.bias``."""
-    if name == "blocks.0.hook_resid_pre":  # of the first block the sum of the embeddings
-        return name
-    return re.sub(r"^(blocks|h)\.\d+\.", r"\1.{i}.", name)
-
-
-def _point(key, point):
-    return {
-        "title": TITLES[_template(key)],
-        "axes": point.axes,
-        "axis_names": point.axis_names,
-        "equation": point.equation,
-        "shapes": point.shapes,
-        "picture": picture(point),
-        "notice": point.notice,
-        "where": point.where,
-        "view": point.view,
-        "extra": point.extra,
-        "names": _names(key),
-    }
-
-
-def _template(key):
-    return key.replace("blocks.0.", "blocks.{i}.")
-
-
-def _names(key):
-    found = {entry.name: entry.names for entry in entries()}
-    names = {vocabulary: list(some) for vocabulary, some in found[_template(key)].items()}
-    if key == "blocks.0.hook_resid_pre":
-        for vocabulary, more in found.get(key, {}).items():
-            names[vocabulary] = list(dict.fromkeys([*names.get(vocabulary, []), *more]))
-    return names
-
-
-def _parameters(config):
-    rows = {}
-    for entry in entries(config=config):
-        if entry.is_point:
-            continue
-        own = PARAMETERS[entry.tensor.name]
-        row = rows.setdefault(
-            own.name,
-            {"axes": own.axes, "part": own.part, "purpose": own.purpose, "names": {}, "parts": []},
-        )
-        if entry.index:
-            row["parts"].append({"index": entry.index, "purpose": entry.tensor.purpose, "names": entry.names})
-        else:
-            row["names"] = entry.names
-    return rows
 
 
 def _about(about, model, config):

@@ -1,6 +1,7 @@
 """Assignment a2, layer normalisation; and the pattern that the other assignments follow.
 
-An assignment is this module and a stub, `../stubs/a2_layernorm.py`; both are found by their common name. Here stands:
+An assignment is this module, its known mistakes, `../mistakes/a2_layernorm.py`, and a stub, `../stubs/a2_layernorm.py`;
+they are found by their common name. Here stands:
 
 - ``ASSIGNMENT = Assignment(title, functions)``, with three hints for each function, keyed "module:name in the package".
   A method is named as here; a class that is written as a whole (its own fields, private methods) as "cache:KVCache".
@@ -14,10 +15,11 @@ An assignment is this module and a stub, `../stubs/a2_layernorm.py`; both are fo
   the property (a difference that is 0, a sum that is 1), or every wrong value would fail it. Caught without any check
   of yours: exceptions, None, wrong kind, shape or dtype, arguments or announced arrays written into
   (``Assignment(writes=...)`` allows it), state kept between calls, loops without end.
-- known mistakes: ``ASSIGNMENT.mistake(function, words, (old, new), ...)`` edits the package's source; where an edit is
-  not enough, ``@ASSIGNMENT.wrong_version(function, words)`` decorates a whole one. A mistake is named when the
-  student's function agrees with it on every float64 case of all checks of that function, so the cases must tell
-  each mistake from the right answer and from the other mistakes: say the same in tests/test_course_a2.py.
+
+The known mistakes: ``ASSIGNMENT.mistake(function, words, (old, new), ...)`` edits the package's source; where an edit
+is not enough, ``@ASSIGNMENT.wrong_version(function, words)`` decorates a whole one. A mistake is named when the
+student's function agrees with it on every float64 case of all checks of that function, so the cases must tell
+each mistake from the right answer and from the other mistakes: say the same in tests/test_course_a2.py.
 
 The stub is the student's file: the package's classes and functions, complete but for bodies that raise
 NotImplementedError (docstring with shapes and formula first). It imports numpy, dataclasses, nanogpt_np.trace, and
@@ -123,77 +125,3 @@ def prompts(rng):
 @ASSIGNMENT.check("LayerNorm.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
 def in_the_model(model, ids, trace):
     return model(ids, trace=trace)
-
-
-MEAN = "np.add.reduce(x, axis=-1, keepdims=True) / C"
-VARIANCE = "np.vecdot(centred, centred)[..., np.newaxis] / C"
-ROOT = "np.sqrt(variance + self.eps)"
-
-
-def mistake(words, *edits):
-    ASSIGNMENT.mistake("LayerNorm.__call__", words, *edits)
-
-
-mistake(
-    "the variance divides by C - 1, not by C: np.std and np.var with ddof=1, or torch's default",
-    (VARIANCE, "(centred * centred).sum(axis=-1, keepdims=True) / max(1, x.shape[-1] - 1)"),
-)
-mistake("the epsilon stands outside the root: sqrt(variance) + eps", (ROOT, "np.sqrt(variance) + self.eps"))
-mistake("epsilon is 1e-6, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-6)"))
-mistake("epsilon is 1e-5, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-5)"))
-mistake("epsilon is forgotten: a quiet row is blown up", (ROOT, "np.sqrt(variance)"))
-mistake("epsilon is squared", (ROOT, "np.sqrt(variance + self.eps**2)"))
-mistake("the gain is forgotten: times weight", ("normalized * self.weight", "normalized.copy()"))
-mistake("the bias is forgotten: plus bias", ("    output += self.bias\n", ""))
-mistake("gain and bias are forgotten", ("normalized * self.weight", "normalized"), ("    output += self.bias\n", ""))
-mistake("the gain is weight + 1", ("normalized * self.weight", "normalized * (self.weight + 1)"))
-mistake("the bias is taken off, not added", ("output += self.bias", "output -= self.bias"))
-mistake(
-    "the bias is added before the gain: (normalized + bias) * weight",
-    ("normalized * self.weight", "(normalized + self.bias) * self.weight"),
-    ("    output += self.bias\n", ""),
-)
-mistake(
-    "the mean is taken off for the variance only, not from x itself",
-    ("centred / scale", "x / scale"),
-)
-mistake(
-    "the mean is never taken off (this is RMSNorm, which GPT-2 does not use)",
-    (f"x - {MEAN}", "x"),
-)
-mistake(
-    "the mean is taken off, but the squares of x are averaged, not those of x - mean",
-    (VARIANCE, "(x * x).mean(axis=-1, keepdims=True)"),
-)
-mistake("it divides by the variance, not by its root", (ROOT, "variance + self.eps"))
-mistake(
-    "the mean is over all numbers, not over each row",
-    (MEAN, "x.mean()"),
-    (VARIANCE, "(centred * centred).mean() + 0 * x[..., :1]"),
-)
-mistake(
-    "means are over the first axis (the tokens), not over the last (the columns)",
-    (MEAN, "x.mean(axis=0, keepdims=True)"),
-    (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
-)
-mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.removesuffix(" / C")))
-mistake(
-    "the trace gets the output before the bias is added",
-    (
-        "output += self.bias",
-        "",
-    ),
-    ('return trace("hook_output", output)', 'return trace("hook_output", output) + self.bias'),
-)
-mistake(
-    "what trace gives back is not used: x = trace(name, x)",
-    (
-        'scale = trace("hook_scale", np.sqrt(variance + self.eps))',
-        'trace("hook_scale", scale := np.sqrt(variance + self.eps))',
-    ),
-    (
-        'normalized = trace("hook_normalized", centred / scale)',
-        'trace("hook_normalized", normalized := centred / scale)',
-    ),
-    ('return trace("hook_output", output)', 'trace("hook_output", output)\n    return output'),
-)

@@ -19,7 +19,6 @@ from ...mlp import MLP, gelu, gelu_slope
 from ...parameters import assemble
 from ...trace import Recorder, no_trace
 from ..assignment import Assignment, Check
-from ..backward_mistakes import MISTAKES
 from ..gradients import backward, both, less, less_measured, obeyed, pair, slopes, taped, told, wide
 from ..numbers import ids, plain, small_model
 
@@ -830,7 +829,7 @@ def model_trace(model, ids, targets):
     return f"twice the hook_embed changes {'the loss' if abs(plainly - changed) > 1e-6 else 'nothing'}"
 
 
-# --- and all together, and what is known to go wrong ---------------------------------------------------
+# --- and all together --------------------------------------------------------------------------------------
 
 ASSIGNMENT.checks.append(
     Check(
@@ -841,10 +840,3 @@ ASSIGNMENT.checks.append(
         gradient,
     )
 )
-
-for function, mistakes in MISTAKES.items():
-    for words, wrong in mistakes.items():
-        if callable(wrong):
-            ASSIGNMENT.wrong_version(function, words)(wrong)
-        else:
-            ASSIGNMENT.mistake(function, words, *wrong)

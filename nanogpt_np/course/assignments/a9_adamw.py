@@ -11,7 +11,6 @@ import numpy as np
 from ...adamw import AdamW, clip_by_global_norm, learning_rate
 from ...loss import IGNORED, loss_and_grads
 from ...trainer import Settings, Trainer
-from ..adamw_mistakes import MISTAKES
 from ..assignment import Assignment
 from ..numbers import ids, plain, small_model
 from ..training import train_step
@@ -402,10 +401,3 @@ def step_in_a_model(model, batches, lr):
 
     losses = [train_step(gradient, optimizer, each, lr) for each in batches]
     return {"loss at each step": np.array(losses, model.lm_head.weight.dtype)}
-
-
-# --- what is known to go wrong -------------------------------------------------------------------------
-
-for function, mistakes in MISTAKES.items():
-    for words, edits in mistakes.items():
-        ASSIGNMENT.mistake(function, words, *edits)

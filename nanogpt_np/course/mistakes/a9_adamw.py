@@ -1,7 +1,9 @@
 """Known mistakes in AdamW and a training step: what assignment a9 can call by its name.
 
-As in `backward_mistakes.py`: ``{function: {words: edits of the package's source}}``.
+As in `a8_backward.py`: ``{function: {words: edits of the package's source}}``.
 """
+
+from ..assignments.a9_adamw import ASSIGNMENT
 
 KEEP = "keep = 1 - lr * self.weight_decay if self.decayed(name, array) else 1.0"
 RATE = "step, root = lr / (1 - b1**self.steps), math.sqrt(1 - b2**self.steps)"
@@ -179,3 +181,7 @@ MISTAKES = {
         "the step goes up the gradient": (("optimizer.step(grads, lr)", "optimizer.step(grads, -lr)"),),
     },
 }
+
+for function, mistakes in MISTAKES.items():
+    for words, edits in mistakes.items():
+        ASSIGNMENT.mistake(function, words, *edits)

@@ -1,0 +1,253 @@
+"""Known mistakes in attention: what assignment a3 can call by its name."""
+
+from ..assignments.a3_attention import ASSIGNMENT
+
+wrong = ASSIGNMENT.mistake
+
+LARGEST, SUM, EXP = "x.max(axis=-1, keepdims=True)", "e.sum(axis=-1, keepdims=True)", "np.exp(e, out=e)"
+wrong(
+    "softmax",
+    "softmax goes over the wrong axis: the columns sum to 1, not the rows (axis=-1 is the row)",
+    (LARGEST, "x.max(axis=0, keepdims=True)"),
+    (SUM, "e.sum(axis=0, keepdims=True)"),
+)
+wrong(
+    "softmax",
+    "softmax goes over the last axis but one: the columns sum to 1, not the rows",
+    (LARGEST, "x.max(axis=-min(2, x.ndim), keepdims=True)"),
+    (SUM, "e.sum(axis=-min(2, x.ndim), keepdims=True)"),
+)
+wrong(
+    "softmax", "exp gets the numbers as they are: exp(1000) overflows, and infinity / infinity is nan", (LARGEST, "0")
+)
+wrong(
+    "softmax",
+    "the largest number of all rows is taken off, not each row's own: a row far below it becomes 0 / 0",
+    (LARGEST, "x.max()"),
+)
+wrong("softmax", "the row's mean is taken off, not its largest number", (LARGEST, "x.mean(axis=-1, keepdims=True)"))
+wrong("softmax", "the smallest number is taken off, not the largest", (LARGEST, "x.min(axis=-1, keepdims=True)"))
+wrong("softmax", "the sum is over all numbers, not over each row", (SUM, "e.sum()"))
+wrong("softmax", "exp is taken, but not divided by its sum", (f"e /= {SUM}", "pass"))
+wrong("softmax", "the numbers are divided by their sum without exp", (EXP, "e += x.max(axis=-1, keepdims=True)"))
+wrong("softmax", "the powers are of 2, not of e", (EXP, "np.exp2(e, out=e)"))
+wrong("softmax", "the logarithm of the weights comes back (log-softmax)", ("return e", "return np.log(e)"))
+wrong(
+    "softmax",
+    "each number is bent on its own (a sigmoid): a row does not sum to 1",
+    (f"e = x - {LARGEST}", "e = -x"),
+    (f"e /= {SUM}", "e = 1 / (1 + e)"),
+)
+
+SCORES = "q @ np.swapaxes(keys, -1, -2)"
+MASK = "np.copyto(scores[..., S - T :], -math.inf, where=later)"
+PATTERN = 'trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))'
+wrong("attend", "there is no mask: every token sees the tokens after it", (MASK, "pass"))
+wrong(
+    "attend",
+    "the mask is off by one: a token may not see itself",
+    ("~np.tri(T, dtype=bool)", "~np.tri(T, k=-1, dtype=bool)"),
+)
+wrong(
+    "attend",
+    "the mask is off by one: a token sees the one after it",
+    ("~np.tri(T, dtype=bool)", "~np.tri(T, k=1, dtype=bool)"),
+)
+wrong(
+    "attend",
+    "the mask is the wrong way round: a token sees itself and what comes later",
+    ("~np.tri(T, dtype=bool)", "~np.tri(T, dtype=bool).T"),
+)
+wrong("attend", "masked scores are set to 0, not to -inf: exp(0) is 1", ("-math.inf", "0"))
+wrong(
+    "attend", "the mask is a low number, such as -1e4 or -1e9, where a score can be lower still", ("-math.inf", "-1e9")
+)
+wrong(
+    "attend",
+    "the mask forgets the cache: query t sees keys 0 to t, though S - T tokens came before it (np.tri(T, S))",
+    (MASK, "np.copyto(scores, -math.inf, where=~np.tri(T, S, dtype=bool))"),
+)
+wrong(
+    "attend",
+    "the mask is a square, T by T: with a cache there are more keys than queries",
+    (MASK, "np.copyto(scores, -math.inf, where=later)"),
+)
+wrong(
+    "attend",
+    "the mask is a square, S by S: with a cache there are fewer queries than keys",
+    (MASK, "np.copyto(scores, -math.inf, where=~np.tri(S, dtype=bool))"),
+)
+wrong("attend", "the mask stands over the first T keys, not over the last T", ("S - T :", ":T"))
+wrong(
+    "attend",
+    "there is no mask as soon as a cache holds something (S is not T)",
+    ("where=later", "where=later & (S == T)"),
+)
+wrong(
+    "attend",
+    "the mask comes after softmax: later tokens get 0, but took their share of each row's sum",
+    (MASK, "pass"),
+    (f"pattern = {PATTERN}", f"pattern = {PATTERN} * np.tri(T, S, S - T, dtype=q.dtype)"),
+)
+wrong(
+    "attend",
+    "the scores are divided by sqrt(D) here too: q comes in scaled",
+    (SCORES, SCORES + " / math.sqrt(q.shape[-1])"),
+)
+wrong(
+    "attend",
+    "queries ask queries: keys are not used",
+    ("scores = " + SCORES, f"scores = 0 * ({SCORES}) + (q * q).sum(-1, keepdims=True)"),
+)
+wrong("attend", "the pattern is applied to the keys, not to the values", ("pattern @ values", "pattern @ keys"))
+wrong(
+    "attend",
+    "the pattern is transposed before it meets the values",
+    ("pattern @ values", "np.swapaxes(pattern, -1, -2) @ values"),
+)
+wrong(
+    "attend",
+    "softmax runs over the queries, not over the keys: the columns of the pattern sum to 1",
+    (PATTERN, PATTERN.replace("softmax(", "(lambda s: np.swapaxes(softmax(np.swapaxes(s, -1, -2)), -1, -2))(")),
+)
+wrong("attend", "there is no softmax: the scores themselves weigh the values", ("-math.inf", "0"), ("softmax", ""))
+wrong(
+    "attend",
+    "the scores are announced before the mask",
+    (MASK, f'scores = trace("hook_attn_scores", scores).copy()\n    {MASK}'),
+    (PATTERN, 'trace("hook_pattern", softmax(scores))'),
+)
+wrong("attend", "nothing is announced", (PATTERN, "softmax(scores)"))
+wrong(
+    "attend",
+    "what trace gives back is not used: x = trace(name, x)",
+    (PATTERN, 'softmax(scores)\n    trace("hook_attn_scores", scores)\n    trace("hook_pattern", pattern)'),
+)
+
+CALL = "Attention.__call__"
+CUT, SWAP = ".reshape(*x.shape[:-1], 3, self.n_head, -1)", "(np.swapaxes(a, -2, -3) for a in (q, k, v))"
+REMEMBER, ATTEND = "keys, values = remember(k, v)", "np.swapaxes(attended(q * self.scale, keys, values, trace), -2, -3)"
+NAMED = {name: f'trace("hook_{name}", heads[..., {i}, :, :])' for i, name in enumerate("qkv")}
+SCALED = "q * self.scale"
+
+
+def order(first, second, third):
+    """Return the edits that take q, k and v from qkv in another order."""
+    places = {first: 0, second: 1, third: 2}
+    return [(text, f'trace("hook_{name}", heads[..., {places[name]}, :, :])') for name, text in NAMED.items()]
+
+
+wrong(CALL, "the scale is forgotten: q times self.scale", (SCALED, "q"))
+wrong(CALL, "the scale is applied twice", (SCALED, "q * self.scale * self.scale"))
+wrong(CALL, "q is divided by the scale, not multiplied: self.scale is 1/sqrt(D) already", (SCALED, "q / self.scale"))
+wrong(CALL, "the scale is 1/sqrt(C), the whole width, not that of a head", (SCALED, "q / math.sqrt(x.shape[-1])"))
+wrong(CALL, "the scale is 1/sqrt(D), whatever self.scale says", (SCALED, "q / math.sqrt(q.shape[-1])"))
+wrong(CALL, "the scale is 1/D, without the root", (SCALED, "q / q.shape[-1]"))
+wrong(CALL, "keys and queries are exchanged: the columns are q, k, v in this order", *order("k", "q", "v"))
+wrong(CALL, "keys and values are exchanged: the columns are q, k, v in this order", *order("q", "v", "k"))
+wrong(CALL, "queries and values are exchanged: the columns are q, k, v in this order", *order("v", "k", "q"))
+wrong(CALL, "the columns are taken as k, v, q: they are q, k, v in this order", *order("k", "v", "q"))
+wrong(CALL, "the columns are taken as v, q, k: they are q, k, v in this order", *order("v", "q", "k"))
+wrong(
+    CALL,
+    "H and D are exchanged in the reshape: (..., D, H), not (..., H, D)",
+    (CUT, ".reshape(*x.shape[:-1], 3, -1, self.n_head)"),
+)
+wrong(
+    CALL,
+    "a head gets every H-th column, not D that stand side by side",
+    (CUT, CUT.replace("self.n_head, -1", "-1, self.n_head") + ".swapaxes(-1, -2)"),
+)
+wrong(
+    CALL,
+    "each head's q, k and v are looked for side by side: the reshape is (..., 3, H, D), not (..., H, 3, D)",
+    (CUT, CUT.replace("3, self.n_head", "self.n_head, 3") + ".swapaxes(-2, -3)"),
+)
+wrong(
+    CALL,
+    "the reshape goes straight to (H, T, D): it mixes tokens, since only a swap of axes brings H before T",
+    (SWAP, "(a.reshape(*a.shape[:-3], a.shape[-2], a.shape[-3], -1) for a in (q, k, v))"),
+)
+wrong(
+    CALL,
+    "the heads are merged without swapping T and H back",
+    (ATTEND, ATTEND.removeprefix("np.swapaxes(").removesuffix(", -2, -3)")),
+)
+wrong(
+    CALL,
+    "the heads are merged without swapping T and H back, after the right hook_z",
+    ("z).reshape(x.shape)", "z).swapaxes(-2, -3).reshape(x.shape)"),
+)
+wrong(
+    CALL,
+    "the heads are merged in the wrong order: column d of every head, then the next",
+    ("z).reshape(x.shape)", "z).swapaxes(-1, -2).reshape(x.shape)"),
+)
+wrong(
+    CALL,
+    "T and H never change places: in each token, the heads attend to one another",
+    (SWAP, "(q, k, v)"),
+    (ATTEND, "attended(q * self.scale, keys, values, trace)"),
+)
+wrong(
+    CALL,
+    "there is one head of all C columns: n_head is not used",
+    (CUT, CUT.replace("self.n_head, -1", "1, -1")),
+)
+wrong(
+    CALL,
+    "the output projection is forgotten: merged @ c_proj_weight + c_proj_bias",
+    ("merged @ self.c_proj_weight", "merged.copy()"),
+    ("    out += self.c_proj_bias\n", ""),
+)
+wrong(CALL, "the output projection's matrix is forgotten", ("merged @ self.c_proj_weight", "merged.copy()"))
+wrong(
+    CALL,
+    "the output projection's matrix is transposed",
+    ("merged @ self.c_proj_weight", "merged @ self.c_proj_weight.T"),
+)
+wrong(CALL, "the bias of q, k and v is forgotten", ("    qkv += self.c_attn_bias\n", ""))
+wrong(CALL, "the bias of the output projection is forgotten", ("    out += self.c_proj_bias\n", ""))
+wrong(
+    CALL,
+    "both biases are forgotten",
+    ("    qkv += self.c_attn_bias\n", ""),
+    ("    out += self.c_proj_bias\n", ""),
+)
+wrong(CALL, "`remember` is never called", (REMEMBER, "keys, values = k, v"))
+wrong(
+    CALL,
+    "`remember` is called, but what it gives back is not used: the tokens before are not seen",
+    (REMEMBER, "remember(k, v)\n    keys, values = k, v"),
+)
+wrong(CALL, "`remember` is called twice", (REMEMBER, "keys, values = remember(k, v)[0], remember(k, v)[1]"))
+wrong(CALL, "`remember` gets values and keys exchanged: remember(k, v)", (REMEMBER, "values, keys = remember(v, k)"))
+wrong(
+    CALL,
+    "`remember` gets k and v before T and H change places",
+    (f"q, k, v = {SWAP}", "q = np.swapaxes(q, -2, -3)"),
+    (REMEMBER, "keys, values = (np.swapaxes(a, -2, -3) for a in remember(k, v))"),
+)
+wrong(CALL, "the residual is added here: x + ... is the block's", ("return out", "return x + out"))
+wrong(
+    CALL,
+    "hook_q is announced after the scale",
+    (NAMED["q"], 'trace("hook_q", heads[..., 0, :, :] * self.scale)'),
+    (SCALED, "q"),
+)
+wrong(
+    CALL,
+    "q, k and v are announced as (..., H, T, D), after the swap",
+    *[(text, f"heads[..., {i}, :, :]") for i, text in enumerate(NAMED.values())],
+    (
+        f"q, k, v = {SWAP}",
+        'q, k, v = (trace(f"hook_{n}", np.swapaxes(a, -2, -3)) for n, a in (("q", q), ("k", k), ("v", v)))',
+    ),
+)
+wrong(CALL, "trace is not handed on to `attend`", ("keys, values, trace)", "keys, values)"))
+wrong(
+    CALL,
+    "what trace gives back is not used: x = trace(name, x)",
+    ("heads = trace(", "given, trace = trace, lambda name, a: [given(name, a), a][1]\n    heads = trace("),
+    ("keys, values, trace)", "keys, values, given)"),
+)
