@@ -5,6 +5,7 @@ downloaded already are found in their cache. Nothing here touches the network.
 """
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -60,6 +61,7 @@ PINS = {
 }
 DIGEST = re.compile(r"[0-9a-f]{64}\b")
 HASHED_AT_ONCE = 1 << 24  # bytes: up to this size a SHA-256 takes less than a twentieth of a second
+HASHED_PART = 1 << 22  # bytes read at a time of larger ones
 
 
 def models_folder():
@@ -131,10 +133,13 @@ def default_model():
     return "gpt2"
 
 
-def origin(name, directory):
-    """Say in a few words whose weights these are, never claiming more than was checked."""
+def origin(name, directory, digest=None):
+    """Say in a few words whose weights these are, never claiming more than was checked.
+
+    digest : the SHA-256 of model.safetensors, if somebody computed it; else it is told where it is cheap to know.
+    """
     path = Path(directory) / SINGLE
-    digest = known_digest(path)
+    digest = digest or known_digest(path)
     shown = f"sha256 {digest[:12]}" if digest else "sha256 not checked"
     if name in bundled():
         return f"{name} (bundled with nanogpt_np, not a published GPT-2; {shown})"
@@ -163,6 +168,22 @@ def known_digest(path):
         return found and found[0]
     blob = path.resolve()
     return blob.name if blob.parent.name == "blobs" and DIGEST.fullmatch(blob.name) else None
+
+
+def computed_digest(directory):
+    """Return (the SHA-256, the name) of the file of weights in a directory; of several files it is the first one's.
+
+    It reads the whole file, which of a large model takes seconds.
+    """
+    path = Path(directory) / SINGLE
+    if not path.is_file():
+        index = json.loads((Path(directory) / INDEX).read_text(encoding="utf-8"))
+        path = Path(directory) / min(index["weight_map"].values())
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(HASHED_PART):
+            digest.update(part)
+    return digest.hexdigest(), path.name
 
 
 def _holds_model(directory):

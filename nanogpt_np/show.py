@@ -12,7 +12,7 @@ import numpy as np
 
 from .checkpoint import SINGLE
 from .cli import read_prompt
-from .home import default_model, find, known_digest, origin
+from .home import computed_digest, default_model, find, known_digest, origin
 from .sampling import standing
 from .tokenizer import END_OF_TEXT_ID
 from .trace import ShapeLog
@@ -65,6 +65,16 @@ def load_with_provenance(name):
         "dtype": "/".join(sorted({s.dtype for s in stored.values()})),
         "parameters": sum(array.size for array in model.params.values()),
     }
+
+
+def with_digest(provenance):
+    """Return what there is to say of a model with the SHA-256 of its weights, reading them for it where need be."""
+    if provenance["sha256"]:
+        return provenance
+    digest, file = computed_digest(provenance["directory"])
+    if file != SINGLE:  # one of several
+        return provenance | {"sha256": digest, "sha256_of": file}
+    return provenance | {"sha256": digest, "origin": origin(provenance["name"], provenance["directory"], digest)}
 
 
 def opening(args, tokenizer):

@@ -152,6 +152,8 @@ def _run(args, tokenizer):
     select(model.config, args.only, args.block, args.head)  # what is wrong with these is said before the work
     acts = Recorder()
     list(generate(model, ids, 1, stop=(), trace=acts))
+    if args.html is not None:  # what is passed on says whose it is; only for that the weights are read once more
+        provenance = show.with_digest(provenance)
     say(show.provenance_line(provenance, model.config))
     del provenance["directory"]  # a file that is passed on tells nothing of the machine
     return Recording(acts, model.config, {"prompt": prompt, "prompt_ids": ids, "model": provenance}), model

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import unicodedata
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nanogpt_np
-from nanogpt_np import page, points, recording
+from nanogpt_np import home, page, points, recording, show
 from nanogpt_np.__main__ import main
 from nanogpt_np.cache import KVCache
 from nanogpt_np.generate import generate
@@ -348,6 +349,7 @@ def test_a_page_of_hostile_text_has_no_tag_and_no_attribute_more_than_any_other(
     assert not [name for _, attributes in skeleton(hostile) for name in attributes if name.startswith("on")]
     title = Reader(hostile).texts["title", None]
     assert title.startswith("</script><img src=x onerror=alert(1)>\\n\\t\\x00") and "\\u202eevil" in title
+    assert "".join(text for _, text in data_of(hostile)["about"]["text"]) == title.strip()
 
 
 def test_the_text_of_hostile_tokens_is_all_there(hostile):
@@ -436,6 +438,10 @@ def test_texts_can_be_read_in_light_and_in_dark():
                 assert contrast(style[text], style[ground]) >= 4.5, (text, ground)
         assert contrast(style["ink"], style["stored-ground"]) >= 4.5
         assert contrast(style["paper"], style["stored"]) >= 4.5  # the word "stored" on its tag
+        # On a cell of any colour the better of the two inks, told apart where both have the same contrast.
+        assert math.sqrt(contrast(style["dark-ink"], style["light-ink"])) >= 4.5
+        crossing = (luminance(style["dark-ink"]) + 0.05) * math.sqrt(contrast(style["dark-ink"], style["light-ink"]))
+        assert f"> {crossing - 0.05:.3f} ?" in page._file("colours.js")
         for mark in ("query", "key", "value", "stored", "heat-attention", "heat-positive", "heat-negative"):
             assert contrast(style[mark], style["paper"]) >= 3, mark
 
@@ -487,9 +493,44 @@ def test_the_command_writes_the_page_and_nothing_on_stdout(directory, tmp_path, 
     assert held["passes"][1]["answer"]["watch"] == 6342 in held["passes"][1]["answer"]["explained"]
     about = held["about"]
     assert (about["name"], about["kind"], about["bos"]) == ("checkpoint", "local", False)
-    assert re.fullmatch("[0-9a-f]{64}", held["about"]["sha256"])
+    assert held["about"]["sha256"] == hashlib.sha256((Path(directory) / "model.safetensors").read_bytes()).hexdigest()
     assert "secret-folder" not in text  # a file that is passed on tells nothing of the machine
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_digest_that_is_dear_is_computed_for_the_page_and_for_nothing_else(directory, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(home, "HASHED_AT_ONCE", 0)
+    read = []
+    monkeypatch.setattr(show, "computed_digest", lambda folder: read.append(folder) or home.computed_digest(folder))
+    assert main(["trace", "One two", "--model", directory]) == 0
+    assert read == [] and "sha256 not checked" in capsys.readouterr().err
+    file = tmp_path / "page.html"
+    assert main(["trace", "One two", "--model", directory, "--html", str(file)]) == 0
+    digest = hashlib.sha256((Path(directory) / "model.safetensors").read_bytes()).hexdigest()
+    about = data_of(file.read_text(encoding="utf-8"))["about"]
+    assert (about["sha256"], about["sha256_of"], about["kind"]) == (digest, None, "local")
+    assert f"sha256 {digest[:12]}" in capsys.readouterr().err
+
+
+def test_of_several_files_of_weights_the_first_one_is_told_by_name(tmp_path):
+    names = {"b": "model-00002-of-00002.safetensors", "a": "model-00001-of-00002.safetensors"}
+    for name in names.values():
+        (tmp_path / name).write_bytes(name.encode() * 500_000)  # more than is read at a time
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    told = {"name": "n", "origin": "n (local checkpoint; sha256 not checked)", "directory": str(tmp_path)}
+    found = show.with_digest(told | {"sha256": None})
+    assert found["sha256"] == hashlib.sha256(names["a"].encode() * 500_000).hexdigest()
+    assert contents._about({"model": found}, None, CONFIG)["sha256_of"] == names["a"]
+
+
+def test_a_computed_digest_tells_the_published_weights_from_others(tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(home, "HASHED_AT_ONCE", 0)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    told = {"name": "gpt2", "origin": "", "directory": str(tmp_path), "sha256": None}
+    for pinned, kind in ((digest, "published"), ("0" * 64, "other")):
+        monkeypatch.setitem(home.PINS, "gpt2", home.Pin("r", "v", pinned, 7))
+        assert contents._about({"model": show.with_digest(told)}, None, CONFIG)["kind"] == kind
 
 
 def test_a_replayed_pass_becomes_a_page_too(directory, tmp_path, capsys):

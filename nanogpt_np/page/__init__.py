@@ -22,8 +22,8 @@ from .contents import BUDGET, collect
 from .words import pieces
 
 SCRIPTS = (
-    *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "answer", "why"),
-    *("generation", "map", "stream", "start", "top", "search", "main"),
+    *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "answer", "grid"),
+    *("why", "generation", "map", "stream", "start", "top", "search", "main"),
 )
 POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; "

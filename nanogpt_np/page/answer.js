@@ -24,10 +24,15 @@ function explainedToken(state) {
       : answer.chosen;
 }
 
+/** The token that another is compared with; null where its logit is looked at by itself. */
 function rivalOf(state, token) {
-  const answer = answerOf(state.pass);
-  if (state.rival !== null && state.rival !== token && answer.explained.includes(state.rival)) return state.rival;
-  return answer.rows.find((row) => row.id !== token && answer.explained.includes(row.id))?.id ?? null;
+  if (!answerOf(state.pass).explained.includes(state.rival)) return null;
+  return state.rival === token ? likeliestOther(state, token) : state.rival;
+}
+
+function likeliestOther(state, token) {
+  const { rows, explained } = answerOf(state.pass);
+  return rows.find((row) => row.id !== token && explained.includes(row.id))?.id ?? null;
 }
 
 /** The likeliest tokens as bars; a click chooses the one that is explained. */
@@ -46,8 +51,8 @@ function likeliest(state, { most = 10, by = "p", current = null } = {}) {
     ),
     rows.map((row) => {
       const explained = answer.explained.includes(row.id);
-      const bar = el("span.bar.computed");
-      bar.style.width = `${Math.max(0.4, 100 * (by === "p" ? row.p : (row.logit - lowest) / span))}%`;
+      const bar = el("span.bar");
+      bar.style.width = `${100 * (by === "p" ? row.p : (row.logit - lowest) / span)}%`;
       const cells = [
         el("span.rank", String(row.rank)),
         el("span.like-token", tokenText(row.id)),
@@ -128,7 +133,7 @@ function histogram(answer) {
     .slice(0, 1)
     .map((row) => [
       el("line.mark", { x1: x(row.logit) - 1, x2: x(row.logit) - 1, y1: 18, y2: height }),
-      el("text.axis-label.lit", { x: x(row.logit) - 2, y: 13, "text-anchor": "end" }, clipped(row.id, 14)),
+      el("text.axis-label.word.lit", { x: x(row.logit) - 2, y: 13, "text-anchor": "end" }, clipped(row.id, 14)),
     ]);
   return el(
     "div",

@@ -6,7 +6,7 @@ const TERMS_SHOWN = 6;
 /** Elements that derive the number of `name` at `place`, or nothing where that cannot be done here. */
 function arithmetic(pass, name, place) {
   const found = derive(pass, name, place);
-  if (!found) return [];
+  if (!found) return notHere(pass, name, place);
   const { how, terms } = found;
   const ranked = [...terms].sort((a, b) => Math.abs(b.amount) - Math.abs(a.amount));
   const shown = ranked.slice(0, TERMS_SHOWN);
@@ -36,6 +36,16 @@ function arithmetic(pass, name, place) {
   ].filter(Boolean);
 }
 
+/** Says where to see how a number is made, if this page does not keep all that it is made of. */
+function notHere(pass, name, place) {
+  const { reads, weights } = STEPS[NUMBER_OF.get(name)];
+  if (!reads.length && !weights.length) return [];
+  const made = `python -m nanogpt_np explain PROMPT '${name}${shapeText(place).replaceAll(" ", "")}'`;
+  const missing = Object.keys(PAGE.weights).length ? "all the numbers that it is made of" : "the weights";
+  const hint = pass === 0 ? ["; ", el("code", made), " shows it"] : "";
+  return [el("p.how-made", `How it is made: ${pointOf(name).equation}. This page does not keep ${missing}`, hint, ".")];
+}
+
 /** A number as a link to where it stands: q[4, 3, 12]. */
 function numberLink(pass, name, place) {
   const x = numberAt(pass, name, place);
@@ -61,7 +71,7 @@ function derive(pass, name, place) {
   const { reads, weights } = STEPS[NUMBER_OF.get(name)];
   const last = shortName(name);
   const same = (where, at) => ({ how: ["the same number as ", numberLink(pass, where, at)], terms: [] });
-  if (/^(embed|pos_embed)$/.test(last)) {
+  if (/^(embed|pos_embed)$/.test(last) && reads.length) {
     const row = PAGE.passes[pass].steps[NUMBER_OF.get(reads[0])].whole[place[0]];
     const at = [row, place[1]];
     return PAGE.weights[weights[0]] && tensor(pass, weights[0]).find(at) ? same(weights[0], at) : null;

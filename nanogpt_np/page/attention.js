@@ -19,6 +19,7 @@ function attentionFigure(state) {
   const readout = el("p.readout", { "aria-live": "polite" });
   const sum = el("p.aside");
   const made = el("div.derived");
+  const told = el("div", readout, sum, made);
 
   let image = cellImage(table, range, isPattern ? "attention" : "positive");
 
@@ -62,6 +63,7 @@ function attentionFigure(state) {
     );
     sum.textContent = isPattern ? rowSum() : "";
     made.replaceChildren(...arithmetic(pass, name, place));
+    neverShrinks(told);
   }
 
   function rowSum() {
@@ -163,7 +165,7 @@ function attentionFigure(state) {
       ),
     ),
     glance,
-    el("div.enlarged", large, el("div.beside", arcs, readout, sum, made)),
+    el("div.enlarged", large, el("div.beside", arcs, told)),
   );
 }
 
@@ -182,7 +184,7 @@ function matrix({ T, S, start, pass, query, key, range, isPattern, at, width }) 
     parts.push(
       el(
         "text",
-        { class: k === key ? "axis-label lit" : "axis-label", transform: `translate(${x} ${top - 7}) rotate(-45)` },
+        { class: `axis-label word${k === key ? " lit" : ""}`, transform: `translate(${x} ${top - 7}) rotate(-45)` },
         label(k),
       ),
     );
@@ -195,7 +197,7 @@ function matrix({ T, S, start, pass, query, key, range, isPattern, at, width }) 
         el(
           "text",
           {
-            class: q === query ? "axis-label lit" : "axis-label",
+            class: `axis-label word${q === query ? " lit" : ""}`,
             x: left - 8,
             y: y + cell / 2 + 4,
             "text-anchor": "end",
@@ -268,11 +270,6 @@ function hatching() {
       el("line.hatch", { x1: 0, y1: 0, x2: 0, y2: 6 }),
     ),
   );
-}
-
-function clipped(id, most) {
-  const characters = [...plain(id).replace(/^ /, "")];
-  return characters.length > most ? `${characters.slice(0, most - 1).join("")}…` : characters.join("") || "␣";
 }
 
 /** The sentence as a line, with an arc from one token to each that it looks at, as wide as it looks hard. */

@@ -21,7 +21,7 @@ from ..stepper import lengths, stats
 from ..tokenizer import END_OF_TEXT_ID
 from .captions import describe, key_of, parameters_of
 from .packing import DIGITS, pack, plan
-from .words import Words
+from .words import Words, pieces
 
 BUDGET = 12_000_000  # characters of activations
 LIKELIEST = 100  # tokens whose logit and probability are kept for each answer
@@ -94,10 +94,12 @@ def _about(about, model, config):
         "parameters": told.get("parameters"),
         "dtype": told.get("dtype"),
         "sha256": told.get("sha256") or next(iter(re.findall(r"sha256 ([0-9a-f]{12})", origin)), None),
+        "sha256_of": told.get("sha256_of"),
         "decoding": told.get("decoding"),
         "bos": ids[0] == END_OF_TEXT_ID if ids else None,
         "vocabulary": None if config.vocab_size == END_OF_TEXT_ID + 1 else config.vocab_size,
         "prompt": about.get("prompt"),
+        "text": about.get("prompt") and pieces(about["prompt"].encode("utf-8", "surrogateescape")),
     }
 
 

@@ -68,12 +68,22 @@ function quoted(id) {
   return id === null || id === undefined ? "a token" : `“${plain(id)}”`;
 }
 
+/** The text of a token for a drawing: spaces as dots, and cut where it is long. */
+function clipped(id, most) {
+  const characters = [...plain(id).replaceAll(" ", "·")];
+  return characters.length > most ? `${characters.slice(0, most - 1).join("")}…` : characters.join("");
+}
+
 /** The text of a token as elements: spaces and codes are marked, directions stay inside. */
 function tokenText(id) {
-  if (id === null || id === undefined) return el("bdi.token", "?");
+  return id === null || id === undefined ? el("bdi.token", "?") : piecesText("bdi.token", PAGE.tokens[id]);
+}
+
+/** Text in pieces, as `words.py` cuts it: plain, spaces, codes. */
+function piecesText(kind, pieces) {
   const kinds = [null, "space", "code"];
-  const parts = PAGE.tokens[id].map(([kind, text]) => (kind ? el("span", { class: kinds[kind] }, text) : text));
-  return el("bdi.token", parts);
+  const parts = pieces.map(([kind, text]) => (kind ? el("span", { class: kinds[kind] }, text) : text));
+  return el(kind, parts);
 }
 
 /** The id of the token at a position, in any pass. */

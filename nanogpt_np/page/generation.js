@@ -17,8 +17,8 @@ function cacheFigure(state) {
       el("th", { scope: "row" }, link({ pass, name: STEPS[0].name }, {}, `pass ${pass + 1}`)),
       cells,
       el("td.arrow", "→ ", chosen),
-      el("td.like-number", `${(one.flops.this / 1e6).toPrecision(3)} M`),
-      el("td.like-number.aside", `${(one.flops.whole / 1e6).toPrecision(3)} M`),
+      el("td.like-number", shortCount(one.flops.this)),
+      el("td.like-number.aside", shortCount(one.flops.whole)),
     );
   });
   const saved = PAGE.passes.reduce((sum, one) => sum + one.flops.whole - one.flops.this, 0);
@@ -32,7 +32,7 @@ function cacheFigure(state) {
     ),
     el("th", { scope: "col" }, "chosen"),
     el("th", { scope: "col" }, "FLOPs"),
-    el("th", { scope: "col" }, "without cache"),
+    el("th", { scope: "col" }, "FLOPs without cache"),
   );
   return el(
     "section.generation",
@@ -41,8 +41,8 @@ function cacheFigure(state) {
       "p.aside",
       "Each pass reads the token that the pass before it chose. Keys and values of earlier tokens are kept, ",
       "so only the new token goes through the model: ",
-      `${percent(saved / whole)} of all multiplications are saved; leaving out the LM head, which scores `,
-      `every token that exists each time, ${percent(saved / (whole - heads))}.`,
+      `${percent(saved / whole)} of all FLOPs (multiplications and additions) are saved; `,
+      `leaving out the LM head, which scores every token that exists each time, ${percent(saved / (whole - heads))}.`,
     ),
     el("div.scroll-x", el("table.caches", head, rows)),
     el(
@@ -55,9 +55,15 @@ function cacheFigure(state) {
   );
 }
 
+/** A large number in three digits: 19.9 M, 1.10 G. */
+function shortCount(n) {
+  const power = Math.min(4, Math.floor(Math.log10(Math.max(1, Number(n.toPrecision(3)))) / 3));
+  return `${(n / 1000 ** power).toPrecision(3)} ${["", "k", "M", "G", "T"][power]}`;
+}
+
 /** Keys or values of all tokens so far: those of earlier passes as the cache kept them, then the new row. */
-function cachedFigure(state) {
-  const { pass, name } = state;
+function withCache({ pass, name }) {
+  if (!/hook_[kv]$/.test(name) || pass === 0) return null;
   const tables = [];
   for (let one = 0; one <= pass; one++) tables.push(tensor(one, name));
   const rows = tables.reduce((sum, table) => sum + table.rows, 0);
@@ -71,15 +77,20 @@ function cachedFigure(state) {
   }
   const shape = [rows, ...tables[0].shape.slice(1)];
   const all = { name, letters, shape, rows, columns, values, whole, stats: statsOf(values) };
-  Object.assign(all, places(all, keptSizes(letters, shape)));
-  const labels = Array.from({ length: rows }, (_, position) => {
+  return Object.assign(all, places(all, keptSizes(letters, shape)));
+}
+
+/** What the cache hands to the step after this one. */
+function cachedFigure(state, all) {
+  const { pass, name } = state;
+  const labels = Array.from({ length: all.rows }, (_, position) => {
     const node = tokenText(keyToken(pass, position));
     if (position < startOf(pass)) node.classList.add("from-cache");
     return node;
   });
   return el(
     "section.from-cache-of",
-    el("h3", `With what the cache kept: ${shapeText(shape)}`),
+    el("h3", `With what the cache kept: ${shapeText(all.shape)}`),
     el(
       "p.aside",
       `The first ${startOf(pass)} rows were computed in earlier passes and are read from the cache; `,
@@ -88,7 +99,7 @@ function cachedFigure(state) {
     heatFigure(all, {
       rowLabels: labels,
       segments: segmentsOf(all),
-      cell: [rows - 1, 0],
+      cell: [all.rows - 1, 0],
       label: `${name} with the cache`,
     }),
   );

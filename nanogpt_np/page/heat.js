@@ -5,9 +5,11 @@ const [GAP, EDGE] = [3, 2]; // pixels between the lines of one token, and around
  * The heat map of a table, folded into lines where it is wide, with legend and window of numbers.
  *   rowLabels: an element for each row. segments: {width, of(n)} names every `width` columns and gives them a colour.
  *   cell: the [row, column] that is pointed at first. onplace(place): told of each other one, as true indices.
+ *   range: the size of number from which on colours are full.
  */
-function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace = () => {}, label = "" }) {
-  const range = colourRange(table.values);
+function heatFigure(table, options) {
+  const { rowLabels, segments = null, cell = [0, 0], onplace = () => {}, label = "" } = options;
+  const range = options.range || colourRange(table.values);
   let image = cellImage(table, range);
   let layout = null;
   let at = cell;
@@ -19,24 +21,25 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
   const labels = el("div.row-labels", { "aria-hidden": "true" });
   const strip = el("div.strip", { "aria-hidden": "true" });
   const window_ = el("div.window");
-  const host = el("div.heat-host", el("div"), strip, labels, el("div.heat-box", canvas));
+  const box = el("div.heat-box", canvas);
+  const host = el("div.heat-host", el("div"), strip, labels, box);
 
-  function arrange(width) {
-    const unit = segments ? segments.width : 1;
-    const fitting = Math.max(unit, Math.floor(Math.max(width, 8) / unit) * unit); // columns of a line at a pixel each
-    const lines = Math.ceil(table.columns / Math.min(fitting, table.columns));
-    const each = Math.ceil(table.columns / lines / unit) * unit; // columns of a line
+  function arrange() {
+    labels.replaceChildren(...rowLabels.map((node) => el("div", node))); // first: they take their room from the box
+    const style = getComputedStyle(box);
+    const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+    const width = Math.max(8, box.clientWidth - padding - 2 * EDGE);
+    const { lines, each } = folded(table.columns, segments ? segments.width : 1, width);
     const w = Math.max(1, Math.min(26, Math.floor(width / each)));
     const roomy = Math.floor((lines > 1 ? 280 : 340) / (table.rows * lines));
     const h = Math.max(table.rows > 100 ? 2 : 4, Math.min(26, roomy));
     layout = { lines, each, w, h, row: lines * h + (lines - 1) * GAP + (table.rows > 1 ? (lines > 1 ? 9 : 1) : 0) };
-    labels.replaceChildren(...rowLabels.map((node) => el("div", node)));
     const crowded = layout.row < 15 ? Math.ceil(15 / layout.row) : 1;
     [...labels.children].forEach((row, i) => {
       row.style.height = `${layout.row}px`;
       if (i % crowded) row.replaceChildren();
     });
-    strip.replaceChildren(...(segments && lines === 1 ? strips(segments, table.columns, w) : []));
+    strip.replaceChildren(...(segments ? strips(segments, table.columns, layout) : []));
     draw();
   }
 
@@ -66,9 +69,9 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
   }
 
   function underline(context, from, count, y) {
-    for (let c = from; c < from + count; c += segments.width) {
-      context.fillStyle = segments.of(Math.floor(c / segments.width)).colour;
-      context.fillRect((c - from) * layout.w, y, Math.min(segments.width, count) * layout.w - 1, 2);
+    for (const { n, at, size } of segmentsIn(segments, from, count)) {
+      context.fillStyle = segments.of(n).colour;
+      context.fillRect(at * layout.w, y, size * layout.w - 1, 2);
     }
   }
 
@@ -121,7 +124,7 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
     moveTo([at[0] + move[0], at[1] + move[1]], true);
   });
   onResize(host, () => {
-    arrange(host.clientWidth - labels.clientWidth - 10);
+    arrange();
     numbers();
   });
   onColours(host, () => {
@@ -132,16 +135,63 @@ function heatFigure(table, { rowLabels, segments = null, cell = [0, 0], onplace 
   return el("div.figure", host, legend(range, table), window_);
 }
 
-function strips(segments, columns, w) {
+/** What the columns of a table are made of, where that is several heads or kinds. */
+function segmentsOf(table) {
+  if (!colours) readColours();
+  const kind = table.letters.join(" ");
+  if (kind === "T 3C")
+    return {
+      width: table.columns / 3,
+      of: (n) => ({ label: ["queries", "keys", "values"][n], colour: colours.groups[n] }),
+    };
+  const group = { q: 0, k: 1, v: 2, z: 2, merged: 2 }[shortName(table.name)];
+  if (kind === "T H D" || shortName(table.name) === "merged")
+    return { width: PAGE.kept.D, of: (n) => ({ label: `head ${n}`, colour: colours.groups[group] }) };
+  if (/c_attn/.test(table.name) && table.whole)
+    return { width: table.columns / 3, of: (n) => ({ label: ["W_Q", "W_K", "W_V"][n], colour: colours.groups[n] }) };
+  return null;
+}
+
+/** How many lines a row is folded into, and columns of each: whole segments in a line, or whole lines in a segment. */
+function folded(columns, unit, width) {
+  const segments = Math.floor(width / unit);
+  const each = segments ? segments * unit : Math.ceil(unit / Math.ceil(unit / width));
+  const lines = Math.ceil(columns / each);
+  return { lines, each: segments ? Math.ceil(columns / lines / unit) * unit : each };
+}
+
+/** The segments that columns belong to, as [{n, at, size}]: which, from where in these columns, how many of them. */
+function segmentsIn({ width }, from, count) {
   const found = [];
-  for (let n = 0; n * segments.width < columns; n++) {
-    const { label, colour } = segments.of(n);
-    const node = el("span", label);
-    node.style.width = `${segments.width * w}px`;
-    node.style.borderColor = colour;
-    found.push(node);
+  for (let c = from; c < from + count; ) {
+    const n = Math.floor(c / width);
+    const size = Math.min((n + 1) * width, from + count) - c;
+    found.push({ n, at: c - from, size });
+    c += size;
   }
   return found;
+}
+
+/** The names of the segments above their columns; where rows are folded, a line of names for each that differs. */
+function strips(segments, columns, { lines, each, w }) {
+  const found = [];
+  let last = "";
+  for (let from = 0; from < columns; from += each) {
+    const here = segmentsIn(segments, from, Math.min(each, columns - from));
+    const names = here.map(({ n }) => segments.of(n).label).join();
+    if (names === last) continue; // the same segment goes on
+    last = names;
+    found.push(el("div.strip-line", ...here.map((part) => segmentName(segments.of(part.n), part.size * w))));
+  }
+  if (lines > 1) found.unshift(el("div", `Each row is folded into ${lines} lines, from top to bottom:`));
+  return found;
+}
+
+function segmentName({ label, colour }, width) {
+  const node = el("span", label);
+  node.style.width = `${width}px`;
+  node.style.borderTopColor = colour;
+  return node;
 }
 
 /** The numbers around a cell, in a table that can be read aloud and copied. */
@@ -191,6 +241,11 @@ function legend(range, table) {
   return el("div.legend", ...colourScale(-range, range, range, "positive"), el("span.aside", cutText(table) + beyond));
 }
 
+/** Which rows stay of a table in which rows are looked up. */
+function rowsKept({ letters }) {
+  return letters[0] === "V" ? "of the tokens read and of the likeliest next ones" : "of the positions in this text";
+}
+
 /** What is shown of a tensor, in words: all of it, or how it was cut. */
 function cutText(table) {
   if (table.whole) return `All ${counted(table.rows * table.columns)} numbers.`;
@@ -201,7 +256,7 @@ function cutText(table) {
     const [first, last] = [counted(table.shape[0]), counted(table.shape[table.shape.length - 1])];
     const parts = [
       rows &&
-        (tabled ? `the ${table.rows} of ${first} rows that this run used` : `the first ${table.rows} of ${first} rows`),
+        (tabled ? `of ${first} rows the ${table.rows} ${rowsKept(table)}` : `the first ${table.rows} of ${first} rows`),
       columns && `the first ${table.columns} of ${last} columns`,
     ];
     return `Cut to fit: ${parts.filter(Boolean).join(", ")}.`;

@@ -1,5 +1,7 @@
 // The first view: the whole pass as one picture, then what was said, what made it, and who looked where.
 
+const MOST_CHIPS = 30; // tokens to choose from side by side; of more there is a list
+
 function startView(state) {
   const answer = answerOf(state.pass);
   const { T, S } = PAGE.passes[state.pass];
@@ -11,7 +13,7 @@ function startView(state) {
         "p.notice",
         T > 1
           ? "Each token is a row of numbers, and keeps its row from left to right. " +
-              "Every block adds to the rows: attention lets a row take from those above it (the lines), " +
+              "Every block adds to the rows: attention lets a row take from those above it, " +
               "the MLP works on each by itself. "
           : "",
         answer ? "The last row becomes the answer. " : "",
@@ -19,6 +21,9 @@ function startView(state) {
         ".",
       ),
       streamFigure(state),
+      PAGE.about.text
+        ? el("p.as-text", el("span.aside", "The prompt in one piece: "), piecesText("bdi.token", PAGE.about.text))
+        : null,
     ),
     el(
       "div.ways",
@@ -35,7 +40,7 @@ function startView(state) {
               : null,
           )
         : null,
-      answer && answer.split ? el("section.way", whyHeading(state), whyBars(state)) : null,
+      answer && answer.split ? whySection(state) : null,
       hasPatterns() ? el("section.way.wide", el("h3", "Who looks where?"), looksFigure(state)) : null,
     ),
     PAGE.passes.length > 1 ? cacheFigure(state) : null,
@@ -44,15 +49,31 @@ function startView(state) {
 
 // ---- ways in ----
 
-function whyHeading(state) {
+/** What made the likeliest token: its logit by itself, or beside that of another. */
+function whySection(state) {
   const token = explainedToken(state);
   const rival = rivalOf(state, token);
-  return el("h3", "What puts ", tokenText(token), " ahead", rival === null ? "?" : [" of ", tokenText(rival), "?"]);
-}
-
-function whyBars(state) {
-  const token = explainedToken(state);
-  return partBars(state, partsOf(state, token, rivalOf(state, token)), 5);
+  const other = rival ?? likeliestOther(state, token);
+  const total = totalOf(state, token, other);
+  const choice = (chosen, ...words) =>
+    el(
+      "button.chip.small",
+      { type: "button", "aria-pressed": String(chosen === rival), onclick: () => remember({ rival: chosen }, true) },
+      ...words,
+    );
+  return el(
+    "section.way",
+    rival === null
+      ? el("h3", "What made the logit of ", tokenText(token), "?")
+      : el("h3", "What puts ", tokenText(token), ` ${aheadOrBehind(total)} `, tokenText(rival), "?"),
+    el(
+      "div.choice",
+      { role: "group", "aria-label": "compared" },
+      choice(null, "in all"),
+      other === null ? null : choice(other, `${aheadOrBehind(total)} `, tokenText(other)),
+    ),
+    partBars(state, partsOf(state, token, rival), 5),
+  );
 }
 
 function hasPatterns() {
@@ -77,86 +98,78 @@ function looksFigure(state) {
   }
   const found = weights(key);
   const flat = found.flatMap((row, block) => row.map((w, head) => ({ w, block, head }))).sort((a, b) => b.w - a.w);
-  const chips = (positions, chosen, choose, label) =>
-    el(
-      "div.choice",
-      { role: "group", "aria-label": label },
-      el("span.choice-word", label),
-      positions.map((position) =>
-        el(
-          "button.chip.small",
-          { type: "button", "aria-pressed": String(position === chosen), onclick: () => choose(position) },
-          tokenText(keyToken(pass, position)),
-        ),
-      ),
-    );
-  const first = Math.max(0, S - 40);
   const positions = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
   const goes = ({ block, head }) => ({
     pass,
     name: `blocks.${block}.attn.hook_pattern`,
     at: [head, query - startOf(pass), key],
   });
-  const cell = (w, block, head) => {
-    const rgb = heatColour(w, 1, "attention");
-    const node = link(
-      goes({ block, head }),
-      {
-        class: `part-cell ${inkOn(rgb)}`,
-        "aria-label": `head ${head} of block ${block}: ${percent(w)}`,
-        title: `head ${head} of block ${block}: ${percent(w)}`,
-      },
-      H <= 6 ? w.toFixed(2) : "",
-    );
-    node.style.backgroundColor = css(rgb);
-    return el("td", node);
-  };
+  const cell = (w, block, head) => ({
+    name: `head ${head} of block ${block}`,
+    x: w,
+    text: percent(w),
+    target: goes({ block, head }),
+  });
   return el(
     "div.looks",
     el(
       "div",
-      chips(
-        positions(Math.max(startOf(pass), first), S - 1),
-        query,
-        (position) => remember({ query: position, key: null }, true),
-        "from",
+      tokenChoice(pass, "from", positions(startOf(pass), S - 1), query, (position) =>
+        remember({ query: position, key: null }, true),
       ),
-      chips(positions(Math.min(first, query), query), key, (position) => remember({ key: position }, true), "to"),
+      tokenChoice(pass, "to", positions(0, query), key, (position) => remember({ key: position }, true)),
       el(
         "p.finding",
         link(goes(flat[0]), {}, `Head ${flat[0].head} of block ${flat[0].block}`),
         " gives ",
         el("strong", percent(flat[0].w)),
         " of the attention of ",
-        tokenText(keyToken(pass, query)),
+        tokenAt(pass, query),
         " to ",
-        tokenText(keyToken(pass, key)),
+        tokenAt(pass, key),
         flat[1]
           ? [", ", link(goes(flat[1]), {}, `head ${flat[1].head} of block ${flat[1].block}`), ` ${percent(flat[1].w)}`]
           : null,
         ".",
       ),
     ),
+    headGrid({
+      columns: found[0].map((_, head) => `head ${head}`),
+      rows: found.map((row, block) => row.map((w, head) => cell(w, block, head))),
+      colour: (w) => heatColour(w, 1, "attention"),
+      scale: colourScale(0, 1, 1, "attention", ["0 %", "100 %"]),
+    }),
+  );
+}
+
+/** Choose one of several positions by its token: from chips, or of many from a list. */
+function tokenChoice(pass, label, positions, chosen, choose) {
+  if (positions.length > MOST_CHIPS) return tokenList(pass, label, positions, chosen, choose);
+  const chips = positions.map((position) =>
     el(
-      "div.scroll-x",
-      el(
-        "table",
-        { class: H <= 6 ? "part-grid roomy" : "part-grid" },
-        el(
-          "tr",
-          el("td.corner", "block"),
-          found[0].map((_, head) => el("th", { scope: "col" }, H <= 6 ? `head ${head}` : String(head))),
-        ),
-        found.map((row, block) =>
-          el(
-            "tr",
-            el("th", { scope: "row" }, String(block)),
-            row.map((w, head) => cell(w, block, head)),
-          ),
-        ),
-      ),
+      "button.chip.small",
+      { type: "button", "aria-pressed": String(position === chosen), onclick: () => choose(position) },
+      tokenAt(pass, position),
     ),
   );
+  return el("div.choice", { role: "group", "aria-label": label }, el("span.choice-word", label), chips);
+}
+
+function tokenList(pass, label, positions, chosen, choose) {
+  const options = positions.map((position) =>
+    el(
+      "option",
+      { value: position, selected: position === chosen },
+      `${position}: ${quoted(keyToken(pass, position))}`,
+    ),
+  );
+  const list = el("select", { "aria-label": label, onchange: ({ target }) => choose(Number(target.value)) }, options);
+  return el("div.choice", el("span.choice-word", label), list);
+}
+
+/** A token and its position. */
+function tokenAt(pass, position) {
+  return [tokenText(keyToken(pass, position)), el("span.position", ` ${position}`)];
 }
 
 function weightOf(pass, block, head, query, key) {

@@ -183,11 +183,12 @@ function figureOf(state) {
   if (axes === "T V") return rowsFigure(state);
   if (axes === "V") return name === "hook_probabilities" ? probabilitiesFigure(state) : logitsFigure(state);
   if (axes === "T 1") return scaleFigure(state);
-  const kept = /hook_[kv]$/.test(name) && pass > 0 ? cachedFigure(state) : null;
-  return [tableFigure(state), kept];
+  const all = withCache(state);
+  const range = all && colourRange(all.values); // one scale for a row that is drawn twice
+  return [tableFigure(state, range), all && cachedFigure(state, all)];
 }
 
-function tableFigure(state) {
+function tableFigure(state, range) {
   const { pass, name } = state;
   const table = tensor(pass, name);
   const labels = table.letters[0] === "T" ? tokenLabels(pass) : [tokenLabels(pass).pop()];
@@ -195,9 +196,11 @@ function tableFigure(state) {
   const cell = asked || [table.rows > 1 ? rowOfState(state) : 0, 0];
   const readout = el("p.readout", { "aria-live": "polite" });
   const made = el("div.derived");
+  const told = el("div", readout, made);
   const tell = (place, picked) => {
     readout.replaceChildren(...readoutOf(pass, name, place, table));
     made.replaceChildren(...arithmetic(pass, name, place));
+    neverShrinks(told);
     if (picked) keepPlace(place);
   };
   tell(table.place(...cell), false);
@@ -207,29 +210,19 @@ function tableFigure(state) {
     cell,
     onplace: tell,
     label: name,
+    range,
   });
-  figure.append(readout, made);
+  figure.append(told);
   return figure;
+}
+
+/** Keep the height that an element has had, so that what stands below does not jump while the pointer moves. */
+function neverShrinks(node) {
+  node.style.minHeight = `${node.offsetHeight}px`;
 }
 
 function rowOfState(state) {
   return Math.max(0, Math.min(PAGE.passes[state.pass].T - 1, state.query - startOf(state.pass)));
-}
-
-function segmentsOf(table) {
-  if (!colours) readColours();
-  const kind = table.letters.join(" ");
-  if (kind === "T 3C")
-    return {
-      width: table.columns / 3,
-      of: (n) => ({ label: ["queries", "keys", "values"][n], colour: colours.groups[n] }),
-    };
-  const group = { q: 0, k: 1, v: 2, z: 2 }[shortName(table.name)];
-  if (kind === "T H D")
-    return { width: PAGE.kept.D, of: (n) => ({ label: `head ${n}`, colour: colours.groups[group] }) };
-  if (/c_attn/.test(table.name) && table.whole)
-    return { width: table.columns / 3, of: (n) => ({ label: ["W_Q", "W_K", "W_V"][n], colour: colours.groups[n] }) };
-  return null;
 }
 
 /** blocks.2.attn.hook_q[4, 3, 12] = 0.53211, and the same in words. */
@@ -261,7 +254,7 @@ function scaleFigure(state) {
 /** A label, a bar as long as `share` of the widest, and the number. */
 function barRow(label, share, number) {
   const bar = el("span.bar");
-  bar.style.width = `${Math.max(0.4, 100 * share)}%`;
+  bar.style.width = `${100 * share}%`;
   return el("div.bar-row", el("span.bar-label", label), el("span.track", bar), el("span.bar-number", number));
 }
 
@@ -285,12 +278,15 @@ function statistics(step, point) {
     ["min", min],
     ["max", max],
   ];
-  const shown = four.map(([word, x]) =>
+  // A row of a pattern adds up to 1, so that its mean is 1 / S whatever it is, with the zeros of later tokens.
+  const isPattern = point.axes === "H T S" && !masked;
+  const shown = (isPattern ? four.slice(3) : four).map(([word, x]) =>
     el("span.stat", el("span.stat-word", word), " ", el("span.stat-number", digits(Number(x), 5))),
   );
   return el(
     "p.statistics",
     shown,
+    isPattern ? el("span.stat.aside", "Each row adds up to 1, so that its mean says nothing.") : null,
     masked ? el("span.stat", `${counted(masked)} masked (-inf), left out`) : null,
     point.view ? el("span.stat.aside", "A view: the same memory as what it reads, no new number.") : null,
   );

@@ -1,6 +1,7 @@
 // The whole pass as one picture: a row for each token, a column for each block, lines for who looked at whom.
 
 const MOST_ROWS = 14; // tokens of a long text that the picture shows, the last ones
+const LEAST_LOOK = 0.25; // of a head's attention, for a line
 
 /** The picture, drawn to the room there is. */
 function streamFigure(state) {
@@ -18,7 +19,7 @@ function streamPictures(state, wide) {
   const first = Math.max(0, T - MOST_ROWS);
   const rows = T - first;
   const narrow = wide < 560;
-  const [row, left, top, head] = [rows > 8 ? 21 : 27, narrow ? 62 : 94, 26, 12];
+  const [row, left, top, head] = [rows > 8 ? 21 : 27, narrow ? 66 : 104, 26, 12];
   const gaps = columns.length - 1;
   const room = Math.min(860, wide) - left - (narrow ? 66 : 120);
   const picture = Math.max(18, Math.min(66, Math.floor(room / (columns.length + 1.25 * gaps))));
@@ -29,20 +30,24 @@ function streamPictures(state, wide) {
   const lens = answer && answer.lens;
   const end = x(columns.length - 1) + picture;
   const width = end + (answer ? (narrow ? 66 : 128) : 10);
-  const height = top + rows * row + (lens ? 46 : 10);
+  const [rmsY, lensY] = [top + rows * row + 19, top + rows * row + 44];
+  const height = (lens ? lensY + 17 : rmsY) + 10;
+  const rms = columns.map((step) => Number(held(pass, step.name).stats.rms));
   const lines = [];
   for (let t = first; t < T; t++) {
     lines.push(
       el(
         "text",
-        { class: t === T - 1 ? "axis-label lit" : "axis-label", x: left - 12, y: y(t) + 4, "text-anchor": "end" },
+        { class: `axis-label word${t === T - 1 ? " lit" : ""}`, x: left - 12, y: y(t) + 4, "text-anchor": "end" },
         clipped(keyToken(pass, startOf(pass) + t), narrow ? 7 : 11),
       ),
       el("line.row-line", { x1: left - 6, x2: end, y1: y(t), y2: y(t) }),
     );
   }
-  for (let i = 0; i < gaps; i++)
-    lines.push(...attentionLines(pass, columns[i + 1].block, first, T, x(i) + picture, x(i + 1), y));
+  const looks = Array.from({ length: gaps }, (_, i) =>
+    attentionLines(pass, columns[i + 1].block, first, T, x(i) + picture, x(i + 1), y),
+  ).flat();
+  lines.push(...looks);
   columns.forEach((step, i) => {
     lines.push(
       el(
@@ -51,16 +56,16 @@ function streamPictures(state, wide) {
         i === 0 ? (picture < 50 ? "" : "embedded") : picture + gap < 70 ? String(step.block) : `block ${step.block}`,
       ),
     );
-    if (lens)
-      lines.push(...saidEarly(lens, step, x(i) + picture / 2, top + rows * row + 17, answer.chosen, gap + picture));
+    lines.push(...sizeBelow(rms[i], Math.max(...rms), x(i), picture, rmsY));
+    if (lens) lines.push(...saidEarly(lens, step, x(i) + picture / 2, lensY, answer.chosen, gap + picture));
   });
-  if (lens) {
-    const label = (y, ...words) => el("text.axis-label.small", { x: left - 12, y, "text-anchor": "end" }, words);
+  const label = (y, ...words) => el("text.axis-label.small", { x: left - 12, y, "text-anchor": "end" }, words);
+  lines.push(label(rmsY, "RMS"));
+  if (lens)
     lines.push(
-      label(top + rows * row + 17, "would say"),
-      label(top + rows * row + 34, `${clipped(answer.chosen, narrow ? 6 : 10)} is no.`),
+      label(lensY, narrow ? "says" : "would say"),
+      label(lensY + 17, narrow ? "rank" : `${clipped(answer.chosen, 10)} is no.`),
     );
-  }
   if (answer) lines.push(el("path.to-answer", { d: `M ${end} ${y(T - 1)} H ${end + (narrow ? 8 : 22)}` }));
   const svg = el(
     "svg.stream-lines",
@@ -113,8 +118,35 @@ function streamPictures(state, wide) {
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const table = tensor(pass, columns[0].name);
-  const notes = [first ? `The last ${rows} of ${T} tokens.` : "", table.whole ? "" : cutText(table)].filter(Boolean);
-  return [el("div.scroll-x", canvas), notes.length ? el("p.aside", notes.join(" ")) : ""];
+  const notes = [
+    "Each column has a scale of its own; how large its numbers are says its RMS.",
+    hasPatterns() ? lookNote(looks.length, first) : "",
+    first ? `Shown are the last ${rows} of ${T} tokens.` : "",
+    table.whole ? "" : cutText(table),
+  ];
+  const legend = el(
+    "div.legend",
+    colourScale(-1, 1, 1, "positive", ["below 0", "above 0"]),
+    el("span.aside", notes.filter(Boolean).join(" ")),
+  );
+  return [el("div.scroll-x", canvas), legend];
+}
+
+/** What the lines are, or why there are none. */
+function lookNote(count, first) {
+  const least = `${100 * LEAST_LOOK} %`;
+  const another = first ? "another token that is shown" : "another token";
+  return count
+    ? `Lines: the most attention that any head gives ${another}, from ${least} up.`
+    : `No lines of attention: no head gives ${another} ${least} of it.`;
+}
+
+/** How large the numbers of a column are: as a number, and as a bar beside those of the other columns. */
+function sizeBelow(rms, largest, x, width, y) {
+  return [
+    el("rect.bin", { x, y: y - 16, width: Math.max(1, (width * rms) / largest || 0), height: 3 }),
+    el("text.axis-label.small", { x: x + width / 2, y, "text-anchor": "middle" }, digits(rms, width < 40 ? 2 : 3)),
+  ];
 }
 
 /** The rows of a table as an image whose rows are those of the tokens. */
@@ -129,7 +161,7 @@ function streamPicture(table, first, width, row) {
   return canvas;
 }
 
-/** A line for each pair of tokens of which one looks at the other: the most that any head does. */
+/** A line for each pair of tokens of which one looks much at the other: the most that any head does. */
 function attentionLines(pass, block, first, T, x1, x2, y) {
   const name = `blocks.${block}.attn.hook_pattern`;
   if (!NUMBER_OF.has(name)) return [];
@@ -139,13 +171,13 @@ function attentionLines(pass, block, first, T, x1, x2, y) {
       let most = 0;
       for (let head = 0; head < H; head++)
         most = Math.max(most, weightOf(pass, block, head, startOf(pass) + t, startOf(pass) + k));
-      if (most < 0.25) continue;
+      if (most < LEAST_LOOK) continue;
       const middle = (x1 + x2) / 2;
       lines.push(
         el("path.arc", {
           d: `M ${x1 + 2} ${y(k)} C ${middle} ${y(k)}, ${middle} ${y(t)}, ${x2 - 2} ${y(t)}`,
           "stroke-width": 2.6 * most,
-          "stroke-opacity": 0.85 * most ** 2,
+          "stroke-opacity": 0.2 + 0.8 * most,
         }),
       );
     }
@@ -162,7 +194,7 @@ function saidEarly(lens, step, x, y, chosen, room) {
     el(
       "text",
       {
-        class: `axis-label${room < 90 ? " small" : ""}${stop.best === chosen ? " lit" : ""}`,
+        class: `axis-label word${room < 90 ? " small" : ""}${stop.best === chosen ? " lit" : ""}`,
         x,
         y,
         "text-anchor": "middle",

@@ -154,7 +154,7 @@ function whose(about) {
     `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks of ${H} heads, ${C} columns`,
     about.dtype ? `stored as ${about.dtype}` : null,
     about.sha256
-      ? el("span", "SHA-256 ", el("code", { title: about.sha256 }, about.sha256.slice(0, 12)))
+      ? el("span", `SHA-256 ${about.sha256_of ? `of ${about.sha256_of} ` : ""}`, el("code", { title: about.sha256 }, about.sha256.slice(0, 12)))
       : about.name
         ? "SHA-256 not checked"
         : null,

@@ -7,10 +7,10 @@ function lensFigure(state, token) {
   if (!lens) return noWeights("the rank of a token through the blocks");
   const rows = lens.map((stop) => ({ ...stop, ...stop.of[token] }));
   const narrow = document.getElementById("step").clientWidth < 560;
-  const [left, right] = narrow ? [84, 178] : [92, 320]; // the line of ranks is drawn between them
+  const [left, right] = narrow ? [94, 182] : [102, 320]; // the line of ranks is drawn between them
   const [top, line] = [40, 22];
   const [rankX, chanceX, bestX, width] = narrow
-    ? [right + 54, 0, right + 66, right + 150]
+    ? [right + 54, 0, right + 66, right + 148]
     : [right + 72, right + 168, right + 182, right + 290];
   const height = top + rows.length * line + 4;
   const worst = Math.log10(Math.max(10, ...rows.map((row) => row.rank)));
@@ -20,6 +20,7 @@ function lensFigure(state, token) {
     el("text.axis-label", { x: at, y: i < 0 ? top - 26 : y(i) + 4, ...more }, content);
   const parts = [
     text("after", left - 16, -1, { "text-anchor": "end" }),
+    text(narrow ? "log scale" : "rank, on a logarithmic scale", (left + right) / 2, -1, { "text-anchor": "middle" }),
     text("rank", rankX, -1, { "text-anchor": "end" }),
     narrow ? null : text("probability", chanceX, -1, { "text-anchor": "end" }),
     text("likeliest there", bestX, -1),
@@ -33,13 +34,14 @@ function lensFigure(state, token) {
   }
   parts.push(el("polyline.lens-line", { points: rows.map((row, i) => `${x(row.rank)},${y(i)}`).join(" ") }));
   rows.forEach((row, i) => {
-    const lit = row.best === token ? { class: "axis-label lit" } : {};
+    const [lit, word] = row.best === token ? ["axis-label lit", "axis-label word lit"] : ["axis-label", "axis-label word"];
+    const r = row.rank === 1 ? 5.5 : 4;
     parts.push(
       text(row.after, left - 16, i, { "text-anchor": "end" }),
-      el("circle", { class: row.rank === 1 ? "dot first" : "dot", cx: x(row.rank), cy: y(i), r: 4.5 }),
-      text(counted(row.rank), rankX, i, { "text-anchor": "end", ...lit }),
-      narrow ? null : text(row.p < 1e-5 ? "< 0.001 %" : percent(row.p), chanceX, i, { "text-anchor": "end", ...lit }),
-      text(clipped(row.best, narrow ? 9 : 12), bestX, i, lit),
+      el("circle", { class: row.rank === 1 ? "dot first" : "dot", cx: x(row.rank), cy: y(i), r }),
+      text(counted(row.rank), rankX, i, { "text-anchor": "end", class: lit }),
+      narrow ? null : text(row.p < 1e-5 ? "< 0.001 %" : percent(row.p), chanceX, i, { "text-anchor": "end", class: lit }),
+      text(clipped(row.best, narrow ? 9 : 12), bestX, i, { class: word }),
     );
   });
   const label = `Rank of ${quoted(token)}: ${rows.map((row) => `after ${row.after} ${row.rank}`).join(", ")}`;
@@ -75,14 +77,14 @@ function partsOf(state, token, rival) {
 function splitFigure(state, token) {
   const answer = answerOf(state.pass);
   if (!answer.split) return noWeights("which part of the model made a logit");
-  const rival = state.rival === "none" ? null : rivalOf(state, token);
+  const rival = rivalOf(state, token);
   const parts = partsOf(state, token, rival);
-  const total = answer.split[token].logit - (rival === null ? 0 : answer.split[rival].logit);
+  const total = totalOf(state, token, rival);
   const choose = el(
     "select",
     {
       id: "rival",
-      onchange: ({ target }) => remember({ rival: target.value === "none" ? "none" : Number(target.value) }, true),
+      onchange: ({ target }) => remember({ rival: target.value === "none" ? null : Number(target.value) }, true),
     },
     el("option", { value: "none", selected: rival === null }, "nothing: the logit itself"),
     answer.rows
@@ -97,7 +99,7 @@ function splitFigure(state, token) {
       "h3",
       "Which part made it: ",
       tokenText(token),
-      rival === null ? " by itself" : [" ahead of ", tokenText(rival)],
+      rival === null ? " by itself" : [` ${aheadOrBehind(total)} `, tokenText(rival)],
     ),
     el("p", el("label", { for: "rival" }, "Compared with "), choose),
     el(
@@ -114,18 +116,34 @@ function splitFigure(state, token) {
       rival === null
         ? "the logit."
         : [
-            tokenText(token),
-            " is ",
-            `${Math.exp(Math.abs(total)).toPrecision(3)} times as ${total < 0 ? "un" : ""}likely as `,
-            tokenText(rival),
+            tokenText(total < 0 ? rival : token),
+            ` is ${times(Math.exp(Math.abs(total)))} times as likely as `,
+            tokenText(total < 0 ? token : rival),
             ".",
           ],
     ),
   );
 }
 
+/** The logit of a token, or how far it is above that of a rival. */
+function totalOf(state, token, rival) {
+  const { split } = answerOf(state.pass);
+  return split[token].logit - (rival === null ? 0 : split[rival].logit);
+}
+
+function aheadOrBehind(total) {
+  return total < 0 ? "behind" : "ahead of";
+}
+
+/** How many times, in three digits. */
+function times(ratio) {
+  if (ratio < 1000) return ratio.toPrecision(3);
+  return ratio < 1e15 ? counted(Number(ratio.toPrecision(3))) : `more than ${counted(1e15)}`;
+}
+
 function signed(x) {
-  return `${x < 0 ? "-" : "+"}${Math.abs(x).toFixed(3)}`;
+  const text = Math.abs(x).toFixed(3);
+  return Number(text) === 0 ? text : `${x < 0 ? "-" : "+"}${text}`;
 }
 
 /** Where a part of a split is computed: the step to go to. */
@@ -176,7 +194,7 @@ function partBars(state, parts, most) {
     "div.part-bars",
     shown.map((part) =>
       row(
-        part.name,
+        partTitle(part),
         part.amount,
         stepOfPart(state, part),
         part.head === null
@@ -191,44 +209,25 @@ function partBars(state, parts, most) {
 /** Every head and MLP of every block as a cell. */
 function partGrid(state, parts) {
   const range = Math.max(...parts.map((part) => Math.abs(part.amount))) || 1;
-  const cell = (part, label) => {
-    const rgb = heatColour(part.amount, range);
-    const node = link(
-      stepOfPart(state, part),
-      {
-        class: `part-cell ${inkOn(rgb)}`,
-        "aria-label": `${part.name} ${signed(part.amount)}`,
-        title: `${part.name}: ${signed(part.amount)}`,
-      },
-      label,
-    );
-    node.style.backgroundColor = css(rgb);
-    return el("td", node);
-  };
-  const roomy = H <= 6;
   const found = new Map(parts.map((part) => [part.name, part]));
-  const rows = Array.from({ length: PAGE.layers }, (_, block) =>
-    el(
-      "tr",
-      el("th", { scope: "row" }, String(block)),
-      Array.from({ length: H }, (_, head) =>
-        cell(
-          found.get(`head ${block}.${head}`),
-          roomy ? signed(found.get(`head ${block}.${head}`).amount).slice(0, 5) : "",
-        ),
-      ),
-      cell(found.get(`mlp ${block}`), roomy ? signed(found.get(`mlp ${block}`).amount).slice(0, 5) : ""),
-    ),
-  );
-  return el(
-    "table",
-    { class: roomy ? "part-grid roomy" : "part-grid" },
-    el(
-      "tr",
-      el("td.corner", "block"),
-      Array.from({ length: H }, (_, head) => el("th", { scope: "col" }, roomy ? `head ${head}` : String(head))),
-      el("th", { scope: "col" }, "MLP"),
-    ),
-    rows,
-  );
+  const cell = (name) => {
+    const part = found.get(name);
+    return { name: partTitle(part), x: part.amount, text: signed(part.amount), target: stepOfPart(state, part) };
+  };
+  const heads = Array.from({ length: H }, (_, head) => head);
+  return headGrid({
+    columns: [...heads.map((head) => `head ${head}`), "MLP"],
+    rows: Array.from({ length: PAGE.layers }, (_, block) => [
+      ...heads.map((head) => cell(`head ${block}.${head}`)),
+      cell(`mlp ${block}`),
+    ]),
+    colour: (x) => heatColour(x, range),
+    scale: colourScale(-range, range, range, "positive"),
+  });
+}
+
+/** The name of a part in the words of this page. */
+function partTitle({ name, block, head }) {
+  if (head !== null) return `head ${head} of block ${block}`;
+  return name.replace(/attn \d+$/, `attention of block ${block}`).replace(/mlp \d+$/, `MLP of block ${block}`);
 }
