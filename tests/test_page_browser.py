@@ -14,11 +14,14 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import random_model
 
 import nanogpt_np
 from nanogpt_np import glossary, page, points, show
 from nanogpt_np.generate import generate
+from nanogpt_np.ledger import ledger
 from nanogpt_np.lens import split
+from nanogpt_np.page import contents
 from nanogpt_np.recording import Recording
 from nanogpt_np.trace import Recorder
 
@@ -26,6 +29,8 @@ pytestmark = pytest.mark.browser
 
 PROMPT = "The capital of France is"
 HOSTILE = "</script><img src=x onerror=alert(1)>\n\t\x00\u202eevil \U0001f600<!--<script>"
+LONG = "The capital of France is Paris. " * 9
+FLAT = " a" * 40  # no head of the model looks at any of the last ones much
 DIGITS = 5
 MODEL = nanogpt_np.load("facts")
 TOKENIZER = nanogpt_np.Tokenizer()
@@ -33,17 +38,21 @@ TABLE = points.table(MODEL.config, points.NEXT_TOKEN)
 FOCUSABLE = "a[href], button, input, select, canvas[tabindex], svg[tabindex]"
 
 
-def recorded(prompt):
-    ids = TOKENIZER.encode(prompt)
+def recorded(prompt, model=MODEL, ids=None):
+    ids = TOKENIZER.encode(prompt) if ids is None else ids
     acts = Recorder()
-    list(generate(MODEL, ids, 1, stop=(), trace=acts))
+    list(generate(model, ids, 1, stop=(), trace=acts))
     _, provenance = show.load_with_provenance("facts")
     about = {"prompt": prompt, "prompt_ids": ids, "model": provenance | {"decoding": "greedy"}}
-    return Recording(acts, MODEL.config, about)
+    return Recording(acts, model.config, about)
 
 
 RECORDING = recorded(PROMPT)
 PASSES = page.passes(RECORDING, MODEL, 3)
+PARIS, FRANCE, ROME = (TOKENIZER.encode(text)[0] for text in (" Paris", " France", " Rome"))
+# More heads than have room for their numbers; queries alone are wider than a telephone.
+WIDE = random_model(n_layer=2, n_head=8, n_embd=320, n_inner=8)
+WIDE_RECORDING = recorded("", WIDE, [3, 1, 41, 59, 26])
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +62,13 @@ def pages(tmp_path_factory):
     page.write(folder / "one.html", RECORDING, MODEL)
     page.write(folder / "three.html", RECORDING, MODEL, n=3)
     page.write(folder / "hostile.html", recorded(HOSTILE), MODEL, n=2)
-    page.write(folder / "long.html", recorded("The capital of France is Paris. " * 9), MODEL)
+    page.write(folder / "long.html", recorded(LONG), MODEL)
+    page.write(folder / "flat.html", recorded(FLAT), MODEL)
     page.write(folder / "without.html", RECORDING)
+    page.write(folder / "rome.html", RECORDING, MODEL, watch=ROME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contents, "WEIGHTS_WHOLE", 0)  # cut, as those of a large model are
+        page.write(folder / "wide.html", WIDE_RECORDING, WIDE)
     (folder / "cut.html").write_text(page.build([RECORDING], budget=35_000), encoding="utf-8")
     acts = Recorder(RECORDING.acts)
     (folder / "notebook.html").write_text("<!DOCTYPE html><title>x</title>" + acts._repr_html_(), encoding="utf-8")
@@ -282,21 +296,185 @@ def test_from_the_first_view_two_clicks_show_which_head_looks_from_is_to_france(
 
 def test_the_first_view_says_which_part_added_most_to_paris(opened):
     tab = opened()
-    paris, france = 6342, 4881
-    parts = split(RECORDING.acts, MODEL, paris, against=france).parts
-    best = max(parts, key=lambda part: part.amount)
     row = tab.locator(".way .part-row").first
-    assert row.locator(".part-name").inner_text() == best.name
-    assert float(row.locator(".like-number").inner_text()) == pytest.approx(best.amount, abs=6e-4)
+    for rival, heading in ((None, "What made the logit of Paris?"), (FRANCE, "What puts Paris ahead of France?")):
+        if rival is not None:
+            tab.get_by_role("button", name="ahead of").click()
+        assert " ".join(tab.inner_text("section.way:has(.part-row) h3").split()) == heading
+        best = max(split(RECORDING.acts, MODEL, PARIS, against=rival).parts, key=lambda part: part.amount)
+        assert row.locator(".part-name").inner_text() == f"MLP of block {best.block}" and best.name.startswith("mlp")
+        assert float(row.locator(".like-number").inner_text()) == pytest.approx(best.amount, abs=6e-4)
     row.click()
     assert tab.inner_text(".step-head .name") == f"blocks.{best.block}.hook_mlp_out"
+
+
+def test_a_token_that_is_behind_is_not_said_to_be_ahead(opened):
+    tab = opened("rome.html")
+    tab.get_by_role("button", name="behind").click()
+    assert " ".join(tab.inner_text("section.way:has(.part-row) h3").split()) == "What puts Rome behind Paris?"
+    tab.click(".onward a")
+    ratio = np.exp(np.float64(RECORDING.acts["hook_next_logits"][PARIS]) - RECORDING.acts["hook_next_logits"][ROME])
+    found = " ".join(tab.inner_text(".summed").split())
+    assert re.fullmatch(r"In all -[\d.]+: Paris is [\d,]+ times as likely as Rome\.", found)
+    assert float(re.search(r"is ([\d,]+) times", found)[1].replace(",", "")) == float(f"{ratio:.2e}")
+
+
+def test_the_cells_of_a_split_are_its_amounts_rounded(opened):
+    tab = opened(address="#hook_next_token")
+    cells = tab.locator(".part-grid .part-cell")
+    amounts = {part.name: part.amount for part in split(RECORDING.acts, MODEL, PARIS).parts}
+    names = [f"head {i}.{h}" if h < 4 else f"mlp {i}" for i in range(4) for h in range(5)]
+    assert cells.all_inner_texts() == [f"{amounts[name]:.2f}".replace("-0.00", "0.00") for name in names]
+    first, last = (tab.locator(".head-grid .tick").nth(i).inner_text() for i in (0, 1))
+    assert float(last) == -float(first) == float(f"{max(map(abs, amounts.values())):.2e}")
+
+
+def test_the_first_picture_says_how_large_each_column_is_and_what_its_lines_are(opened):
+    tab = opened()
+    stream = tab.locator(".figure.stream")
+    names = ["blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(4))]
+    rms = [float(np.sqrt(np.square(RECORDING.acts[name], dtype=np.float64).mean())) for name in names]
+    texts = stream.locator(".axis-label.small").all_text_contents()
+    assert [float(text) for text in texts if re.fullmatch(r"0?\.?\d+\.\d+", text)] == [float(f"{x:.2e}") for x in rms]
+    bars = [
+        float(x) for x in tab.eval_on_selector_all(".stream rect.bin", "all => all.map((x) => x.getAttribute('width'))")
+    ]
+    assert [bar / bars[-1] for bar in bars] == pytest.approx([x / rms[-1] for x in rms], abs=0.02)
+    most = [RECORDING.acts[f"blocks.{i}.attn.hook_pattern"].max(0)[np.tril_indices(5, -1)] for i in range(4)]
+    assert stream.locator(".arc").count() == np.sum(np.array(most) >= 0.25)
+    assert "Lines: the most attention that any head gives another token, from 25 % up." in stream.inner_text()
+    assert tab.inner_text(".as-text .token") == PROMPT
+    stream = opened("flat.html").locator(".figure.stream")
+    assert stream.locator(".arc").count() == 0
+    assert "No lines of attention: no head gives another token that is shown 25 % of it." in stream.inner_text()
+
+
+def test_where_heads_have_no_room_for_numbers_a_line_says_the_one_pointed_at(opened):
+    tab = opened("wide.html", has_touch=True)
+    amounts = {part.name: part.amount for part in split(WIDE_RECORDING.acts, WIDE, int(tab.evaluate(CHOSEN))).parts}
+    pattern = WIDE_RECORDING.acts["blocks.1.attn.hook_pattern"]
+    said = tab.locator(".looks .cell-said")
+    assert tab.locator(".looks .tick").all_inner_texts() == ["0 %", "100 %"]
+    key = int(tab.inner_text(".finding .position >> nth=1"))
+    cell = tab.locator(".looks .part-cell").nth(8 + 5)
+    for point in (cell.hover, cell.focus, cell.tap):
+        tab.mouse.move(1, 1)
+        tab.locator(".looks .part-cell").nth(2).hover()
+        assert said.inner_text().startswith("head 2 of block 0 ")
+        point()
+        name, share = re.fullmatch(r"(head 5 of block 1) ([\d.]+) %", said.inner_text()).groups()
+        assert name and float(share) == pytest.approx(100 * pattern[5, 4, key], abs=0.06)
+    assert tab.evaluate("location.hash") in ("", "#start")  # the first tap points only
+    cell.tap()
+    assert readout(tab)[:2] == ("blocks.1.attn.hook_pattern", (5, 4, key))
+    tab.goto(tab.url.partition("#")[0] + "#hook_next_token")
+    tab.locator(".split .part-cell").nth(9 + 3).hover()
+    name, amount = tab.inner_text(".split .cell-said").rsplit(" ", 1)
+    assert name == "head 3 of block 1" and float(amount) == pytest.approx(amounts["head 1.3"], abs=6e-4)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_column_of_a_heat_map_is_cut_off_and_folded_lines_are_named(opened, width):
+    tab = opened("wide.html", width=width, height=740)
+    fits = """() => [...document.querySelectorAll("canvas.heat")].map((canvas) => {
+        const [inner, outer] = [canvas.getBoundingClientRect(), canvas.parentNode.getBoundingClientRect()];
+        return inner.right <= outer.right && document.documentElement.scrollWidth <= innerWidth;
+    })"""
+    heads = [f"head {i}" for i in range(8)]
+    thirds = ["queries", "keys", "values"]
+    for address, names in (("attn.hook_qkv", thirds), ("attn.hook_merged", heads), ("attn.hook_q", heads)):
+        tab.goto(tab.url.partition("#")[0] + f"#blocks.1.{address}")
+        tab.evaluate(LOOK)
+        assert tab.evaluate(fits) == [True]
+        assert tab.locator(".strip-line span").all_inner_texts() == names
+        assert ("folded" in tab.inner_text(".strip")) == (width == 360 or names == thirds)
+    tab.goto(tab.url.partition("#")[0] + "#blocks.1.attn.hook_qkv[2,700]")  # the last third, in the last line
+    index, x = (2, 700), WIDE_RECORDING.acts["blocks.1.attn.hook_qkv"]
+    assert readout(tab) == ("blocks.1.attn.hook_qkv", index, rounded(x[index]))
+    assert "This page does not keep all the numbers" in tab.inner_text(".how-made")
+    assert "explain PROMPT 'blocks.1.attn.hook_qkv[2,700]'" in tab.inner_text(".how-made")
+    for name, address in (("wide.html", "wte.weight"), ("three.html", "wte.weight"), ("hostile.html", "start")):
+        tab = opened(name, f"#{address}", width=width, height=740)
+        assert all(tab.evaluate(fits)) and tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if address != "start":
+            assert "of the tokens read and of the likeliest next ones" in tab.inner_text(".legend")
+
+
+def test_below_a_heat_map_nothing_jumps_up_while_the_pointer_moves(opened):
+    tab = opened(address="#blocks.1.attn.hook_z")
+    box, rng = tab.locator("canvas.heat").bounding_box(), np.random.default_rng(0)
+    heights = []
+    for x, y in rng.random((24, 2)):
+        tab.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        heights.append(tab.evaluate("document.querySelector('.statistics').offsetTop"))
+    assert heights == sorted(heights)
+
+
+def test_a_long_text_is_chosen_from_by_position_and_a_pattern_has_no_mean(opened):
+    tab = opened("long.html")
+    tab.get_by_label("to", exact=True).select_option("3")
+    assert re.search(r"to .France 3", tab.inner_text(".finding").replace("\xa0", " "))
+    assert tab.get_by_label("from").locator("option").count() == len(TOKENIZER.encode(LONG))
+    tab.locator(".finding a").first.click()
+    assert readout(tab)[1][1:] == (len(TOKENIZER.encode(LONG)) - 1, 3)
+    assert tab.locator(".statistics .stat-word").all_inner_texts() == ["max"]
+
+
+def test_what_is_drawn_twice_has_one_scale_and_bars_are_as_long_as_their_numbers(opened):
+    tab = opened("three.html", "#pass3/blocks.1.attn.hook_k")
+    tab.evaluate(LOOK)
+    ticks = tab.locator(".tick").all_inner_texts()
+    assert len(ticks) == 4 and ticks[:2] == ticks[2:]
+    tab.goto(tab.url.partition("#")[0] + "#hook_next_token")
+    tab.evaluate(LOOK)
+    widths = tab.eval_on_selector_all(".likeliest .bar", "all => all.map((bar) => parseFloat(bar.style.width))")
+    p = np.sort(RECORDING.acts["hook_probabilities"])[::-1][:8]
+    assert widths == pytest.approx((100 * p).tolist(), abs=1e-3)
+    tab.goto(tab.url.partition("#")[0] + "#start")
+    tab.evaluate(LOOK)
+    flops = [float(text.removesuffix(" M")) for text in tab.locator(".caches td.like-number").all_inner_texts()]
+    costs = [ledger(MODEL.config, T, S)[1]["flops"] / 1e6 for S in (5, 6, 7) for T in (5 if S == 5 else 1, S)]
+    assert flops == pytest.approx(costs, rel=5e-3)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_on_colours_can_be_read_and_colours_that_say_something_are_never_taken_away(opened, scheme):
+    tab = opened(color_scheme=scheme)
+    for address in ("start", "hook_next_token", "blocks.1.attn.hook_qkv[2,100]", "blocks.2.hook_resid_post"):
+        tab.goto(tab.url.partition("#")[0] + f"#{address}")
+        tab.evaluate(LOOK)
+        pairs = tab.evaluate(INKS)
+        assert len(pairs) >= 16
+        for ink, ground in pairs:
+            light, dark = sorted((brightness(ink), brightness(ground)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (address, ink, ground)
+    before = tab.evaluate(INKS), tab.evaluate(GROUNDS)
+    tab.emulate_media(forced_colors="active", color_scheme=scheme)
+    assert (tab.evaluate(INKS), tab.evaluate(GROUNDS)) == before
+
+
+# The colours of numbers and of what they stand on, as [red, green, blue].
+INKS = """() => [...document.querySelectorAll(".part-cell, .numbers td:not(.corner)")].map((node) => {
+    const style = getComputedStyle(node);
+    return [style.color, style.backgroundColor].map((text) => text.match(/\\d+/g).slice(0, 3).map(Number));
+})"""
+GROUNDS = """() => [...document.querySelectorAll(".scale, .block, .operand.stored")]
+    .map((node) => getComputedStyle(node).background)"""
+CHOSEN = "JSON.parse(document.getElementById('data').textContent).passes[0].answer.chosen"
+
+
+def brightness(rgb):
+    """The luminance of a colour, as WCAG has it."""
+    parts = [c / 255 for c in rgb]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_a_head_is_drawn_with_token_labels_and_what_comes_later_hatched(opened):
     tab = opened(address="#blocks.2.attn.hook_pattern[3,4,3]")
     assert tab.locator(".mini").count() == 4
     labels = tab.locator(".matrix .axis-label").all_text_contents()
-    assert labels == ["The", "capital", "of", "France", "is"] * 2
+    assert labels == ["The", "·capital", "·of", "·France", "·is"] * 2
     assert tab.locator(".matrix rect[data-q]").count() == 25
     masked = tab.locator(".matrix rect[fill='url(#masked)']")
     assert masked.count() == 10

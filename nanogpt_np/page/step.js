@@ -218,7 +218,7 @@ function tableFigure(state, range) {
 
 /** Keep the height that an element has had, so that what stands below does not jump while the pointer moves. */
 function neverShrinks(node) {
-  node.style.minHeight = `${node.offsetHeight}px`;
+  node.style.minHeight = `${Math.ceil(node.getBoundingClientRect().height)}px`;
 }
 
 function rowOfState(state) {
