@@ -40,6 +40,7 @@ ABOUT = {"prompt": "a b", "prompt_ids": IDS, "model": {"name": "some", "origin":
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>\n\t\x00\x1b[31m\u202eevil\u2066 \U0001f600\u0301<!--<script>{{data}} \"'&a;"
 )
+TOO_LARGE = 1e30  # what a number that three digits cannot say reads as here
 checked = settings(derandomize=True, deadline=None, max_examples=60)
 
 
@@ -84,7 +85,12 @@ def unpacked(text, format):
     if format != "d3":
         return np.frombuffer(raw, {"f4": "<f4", "f8": "<f8"}[format])
     codes = np.frombuffer(raw, "<u2")
-    special = {packing.INFINITY: math.inf, packing.NOT_A_NUMBER: math.nan, packing.NEARLY_ZERO: 0.0}
+    special = {
+        packing.INFINITY: math.inf,
+        packing.NOT_A_NUMBER: math.nan,
+        packing.NEARLY_ZERO: 0.0,
+        packing.TOO_LARGE: TOO_LARGE,
+    }
     values = [special.get(c & 1023, float(f"{c & 1023}e{(int(c) >> 10 & 31) - 22}")) for c in codes]
     return np.where(codes >> 15, -1, 1) * np.array(values)
 
@@ -158,7 +164,7 @@ def test_three_digits_are_those_that_python_prints(x):
     if math.isnan(x):
         assert math.isnan(found)
     elif math.isinf(x) or abs(x) > 9.995e11:
-        assert found == math.copysign(math.inf, x)
+        assert found == math.copysign(math.inf if math.isinf(x) else TOO_LARGE, x)
     elif abs(x) < 1e-20:
         assert found == 0
     else:

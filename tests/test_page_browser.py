@@ -31,6 +31,7 @@ PROMPT = "The capital of France is"
 HOSTILE = "</script><img src=x onerror=alert(1)>\n\t\x00\u202eevil \U0001f600<!--<script>"
 LONG = "The capital of France is Paris. " * 9
 FLAT = " a" * 40  # no head of the model looks at any of the last ones much
+ODD = [1.03125, -1.03135, 1e-22, 2.5e12, -np.inf, 1.15625, np.inf]
 DIGITS = 5
 MODEL = nanogpt_np.load("facts")
 TOKENIZER = nanogpt_np.Tokenizer()
@@ -55,6 +56,23 @@ WIDE = random_model(n_layer=2, n_head=8, n_embd=320, n_inner=8)
 WIDE_RECORDING = recorded("", WIDE, [3, 1, 41, 59, 26])
 
 
+def odd_recording():
+    """A pass with numbers that are hard to print: midway between two decimals, tiny, huge, infinite."""
+    acts = Recorder(RECORDING.acts)
+    acts["blocks.1.hook_mlp_out"] = x = acts["blocks.1.hook_mlp_out"].copy()
+    x[4, :7] = ODD
+    return Recording(acts, MODEL.config, RECORDING.about)
+
+
+def few_recording():
+    """A pass of a model that knows five tokens, and is sure of one of them."""
+    one = recorded("", random_model(vocab_size=5), [3, 1, 4])
+    one.acts["hook_next_logits"] = np.float32([-np.inf, -np.inf, 2, -np.inf, -np.inf])
+    one.acts["hook_probabilities"] = np.float32([0, 0, 1, 0, 0])
+    one.acts["hook_next_token"] = np.array(2)
+    return one
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """A folder with the pages that are opened."""
@@ -69,6 +87,9 @@ def pages(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contents, "WEIGHTS_WHOLE", 0)  # cut, as those of a large model are
         page.write(folder / "wide.html", WIDE_RECORDING, WIDE)
+    for name, budget in (("odd.html", contents.BUDGET), ("odd-cut.html", 35_000)):
+        (folder / name).write_text(page.build([odd_recording()], budget=budget), encoding="utf-8")
+    (folder / "few.html").write_text(page.build([few_recording()]), encoding="utf-8")
     (folder / "cut.html").write_text(page.build([RECORDING], budget=35_000), encoding="utf-8")
     acts = Recorder(RECORDING.acts)
     (folder / "notebook.html").write_text("<!DOCTYPE html><title>x</title>" + acts._repr_html_(), encoding="utf-8")
@@ -236,6 +257,31 @@ def test_the_window_of_numbers_shows_each_under_its_column_and_beside_its_token(
         cells = rows.nth(t).locator("td").all_inner_texts()
         assert [number(cell) for cell in cells] == [rounded(x[t, c]) for c in columns]
     assert tab.locator(".numbers .here").inner_text() == f"{x[3, 40]:.5g}"
+
+
+def test_numbers_are_rounded_as_python_does_and_what_cannot_be_said_is_marked(opened):
+    x = np.float32(ODD)
+    shown = {
+        "odd.html": ["1.0312", f"{x[1]:.4f}", "1.0000e-22", "2.5000e+12", "-inf", "1.1562"],
+        "odd-cut.html": ["1.03", "-1.03", "~0", "> 9.99e11", "-inf", "1.16"],
+    }
+    for name, expected in shown.items():
+        tab = opened(name)
+        texts = tab.evaluate(VISIT, [f"blocks.1.hook_mlp_out[4,{i}]" for i in range(6)])
+        assert [text.split(" = ")[1] for text in texts] == expected
+        # Masked numbers are left out of mean and RMS, as in the terminal.
+        assert "max inf" in tab.inner_text(".statistics") and "1 masked (-inf)" in tab.inner_text(".statistics")
+
+
+def test_of_five_tokens_the_page_does_not_speak_of_ten(opened):
+    tab = opened("few.html", "#hook_probabilities")
+    assert "These 5 have 100 % together." in tab.inner_text(".figure")
+    for name in ("hook_next_logits", "hook_next_token"):
+        tab.goto(tab.url.partition("#")[0] + f"#{name}")
+        tab.evaluate(LOOK)
+        assert tab.locator("#step .like-row[data-id='2'] .like-number").first.inner_text() == "2.0000"
+        assert "NaN" not in tab.inner_html("#step")
+    assert "explain PROMPT 'hook_next_token'" in tab.inner_text(".figure")
 
 
 def test_arrow_keys_in_a_heat_map_move_from_number_to_number(opened):

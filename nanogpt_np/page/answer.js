@@ -39,8 +39,9 @@ function likeliestOther(state, token) {
 function likeliest(state, { most = 10, by = "p", current = null } = {}) {
   const answer = answerOf(state.pass);
   const rows = answer.rows.filter((row, i) => i < most || row.id === answer.watch || row.id === current);
-  const lowest = Math.min(0, ...rows.map((row) => row.logit));
-  const span = Math.max(...rows.map((row) => row.logit)) - lowest || 1;
+  const finite = rows.map((row) => row.logit).filter(Number.isFinite);
+  const lowest = Math.min(0, ...finite);
+  const span = Math.max(...finite) - lowest || 1;
   return el(
     "div.likeliest",
     { role: "group", "aria-label": "The likeliest tokens" },
@@ -52,15 +53,15 @@ function likeliest(state, { most = 10, by = "p", current = null } = {}) {
     rows.map((row) => {
       const explained = answer.explained.includes(row.id);
       const bar = el("span.bar");
-      bar.style.width = `${100 * (by === "p" ? row.p : (row.logit - lowest) / span)}%`;
+      bar.style.width = `${100 * (by === "p" ? row.p : Math.max(0, (row.logit - lowest) / span))}%`;
       const cells = [
         el("span.rank", String(row.rank)),
         el("span.like-token", tokenText(row.id)),
         el("span.track", { "aria-hidden": "true" }, bar),
-        el("span.like-number", row.logit.toFixed(4)),
+        el("span.like-number", fixed(row.logit, 4)),
         el("span.like-number", percent(row.p)),
       ];
-      const label = `rank ${row.rank}, ${plain(row.id)}, logit ${row.logit.toFixed(4)}, ${percent(row.p)}`;
+      const label = `rank ${row.rank}, ${plain(row.id)}, logit ${fixed(row.logit, 4)}, ${percent(row.p)}`;
       if (!explained) return el("div.like-row", { "data-id": row.id }, cells);
       return el(
         "button.like-row",
@@ -89,17 +90,25 @@ function logitsFigure(state) {
       `The likeliest ${answer.rows.length} of ${counted(answer.size)} are kept in this page. `,
       "Only differences between logits mean anything.",
     ),
+    madeElsewhere(state, [token]),
     splitFigure(state, token),
   );
 }
 
 function probabilitiesFigure(state) {
   const answer = answerOf(state.pass);
-  const ten = answer.rows.slice(0, 10).reduce((sum, row) => sum + row.p, 0);
+  const shown = Math.min(10, answer.size);
+  const together = answer.rows.slice(0, shown).reduce((sum, row) => sum + row.p, 0);
+  const others = answer.size - shown;
   return el(
     "div.figure",
     likeliest(state, { by: "p", current: explainedToken(state) }),
-    el("p.aside", `These ten have ${percent(ten)} together; the other ${counted(answer.size - 10)} share the rest.`),
+    el(
+      "p.aside",
+      `These ${shown} have ${percent(together)} together`,
+      others ? `; the other ${counted(others)} share the rest.` : ".",
+    ),
+    madeElsewhere(state, [explainedToken(state)]),
   );
 }
 
@@ -109,6 +118,7 @@ function answerFigure(state) {
   return el(
     "div.figure.answer",
     likeliest(state, { by: "p", most: 8, current: token }),
+    madeElsewhere(state, []),
     lensFigure(state, token),
     splitFigure(state, token),
   );

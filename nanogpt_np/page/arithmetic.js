@@ -2,6 +2,7 @@
 // stands. Only where the page keeps all of them; python -m nanogpt_np explain does the same for every number.
 
 const TERMS_SHOWN = 6;
+const TOGETHER = PAGE.format === "d3" ? "together, of the rounded numbers that this page keeps" : "together";
 
 /** Elements that derive the number of `name` at `place`, or nothing where that cannot be done here. */
 function arithmetic(pass, name, place) {
@@ -30,7 +31,7 @@ function arithmetic(pass, name, place) {
           "ol.terms",
           shown.map((term) => row(term.label, term.amount)),
           ranked.length > TERMS_SHOWN ? row(`the other ${ranked.length - TERMS_SHOWN}`, rest) : null,
-          el("li.term.total", el("span.term-label", "together"), el("span", {}), el("span.like-number", digits(total))),
+          el("li.term.total", el("span.term-label", TOGETHER), el("span", {}), el("span.like-number", digits(total))),
         )
       : null,
   ].filter(Boolean);
@@ -40,10 +41,18 @@ function arithmetic(pass, name, place) {
 function notHere(pass, name, place) {
   const { reads, weights } = STEPS[NUMBER_OF.get(name)];
   if (!reads.length && !weights.length) return [];
-  const made = `python -m nanogpt_np explain PROMPT '${name}${shapeText(place).replaceAll(" ", "")}'`;
   const missing = Object.keys(PAGE.weights).length ? "all the numbers that it is made of" : "the weights";
-  const hint = pass === 0 ? ["; ", el("code", made), " shows it"] : "";
+  const hint = pass === 0 ? ["; ", el("code", explainCommand(name, place)), " shows it"] : "";
   return [el("p.how-made", `How it is made: ${pointOf(name).equation}. This page does not keep ${missing}`, hint, ".")];
+}
+
+/** Where to see how a number is made, for steps whose numbers are not derived in this page. */
+function madeElsewhere({ pass, name }, place) {
+  return pass ? null : el("p.how-made", "How this is made, term by term: ", el("code", explainCommand(name, place)));
+}
+
+function explainCommand(name, place) {
+  return `python -m nanogpt_np explain PROMPT '${name}${place.length ? `[${place.join(",")}]` : ""}'`;
 }
 
 /** A number as a link to where it stands: q[4, 3, 12]. */

@@ -111,13 +111,15 @@ const DECODERS = {
 
 const POWERS = Array.from({ length: 23 }, (_, power) => Number(`1e${power}`)); // exact in float64
 
+const [NEARLY_ZERO, TOO_LARGE] = [1e-30, 1e30]; // stand for numbers of which three digits say no more than that
+
 /** A decimal of three digits: sign, power of ten and digits in 16 bits. */
 function threeDigits(code) {
   const sign = code >> 15 ? -1 : 1;
   const digits = code & 1023;
   const power = ((code >> 10) & 31) - 22;
   if (digits < 1000) return sign * (power < 0 ? digits / POWERS[-power] : digits * POWERS[power]);
-  return digits === 1001 ? sign * Infinity : digits === 1002 ? NaN : sign * 1e-30; // the last: nearly zero
+  return { 1001: sign * Infinity, 1002: NaN, 1003: sign * NEARLY_ZERO, 1004: sign * TOO_LARGE }[digits];
 }
 
 function unpack(text, format) {
@@ -131,8 +133,29 @@ function unpack(text, format) {
 function digits(x, n = PAGE.digits) {
   if (x === 0) return "0";
   if (!Number.isFinite(x)) return String(x).replace("Infinity", "inf");
-  if (Math.abs(x) < 1e-20) return "~0";
-  return x.toPrecision(n);
+  if (PAGE.format === "d3" && Math.abs(x) === NEARLY_ZERO) return "~0";
+  if (PAGE.format === "d3" && Math.abs(x) === TOO_LARGE) return x < 0 ? "< -9.99e11" : "> 9.99e11";
+  const [exact, power] = x.toExponential(60).split("e");
+  const even = tieToEven(exact, exact.length - 61 + n);
+  return even === null ? x.toPrecision(n) : Number(`${even}e${power}`).toPrecision(n);
+}
+
+/** A number with so many decimals. */
+function fixed(x, decimals) {
+  if (!Number.isFinite(x) || Math.abs(x) >= 1e21) return digits(x);
+  const exact = x.toFixed(60);
+  return tieToEven(exact, exact.length - 60 + decimals) ?? x.toFixed(decimals);
+}
+
+/** As Python rounds: all digits of a number cut to a length, if it lies midway and the even one is below; else null. */
+function tieToEven(exact, length) {
+  const midway = /^50*$/.test(exact.slice(length)) && /[02468]\.?$/.test(exact.slice(0, length));
+  return midway ? exact.slice(0, length) : null;
+}
+
+/** A number as JSON holds it: what is not finite is text there. */
+function numberOf(x) {
+  return Number(String(x).replace("inf", "Infinity"));
 }
 
 function percent(p) {

@@ -16,7 +16,7 @@ CUTS = (2, 3, 4, 6, 8, 12, 16)  # how many times fewer columns are kept; with le
 DIGITS = {"f4": 5, "f8": 5, "d3": 3}  # significant digits that the page shows
 BYTES = {"f4": 4, "f8": 8, "d3": 2}
 LOWEST = -22  # the power of ten of the last digit for which the code of "d3" is 0
-INFINITY, NOT_A_NUMBER, NEARLY_ZERO = 1001, 1002, 1003  # in place of three digits
+INFINITY, NOT_A_NUMBER, NEARLY_ZERO, TOO_LARGE = 1001, 1002, 1003, 1004  # in place of three digits
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def pack(x, format):
 def three_digits(x):
     """Return each number rounded to three significant digits, as uint16: sign, 10 bits of digits, 5 of the power.
 
-    |x| = digits * 10**(power + LOWEST). Numbers below 1e-20 become NEARLY_ZERO; above 9.99e11 they become infinite.
+    |x| = digits * 10**(power + LOWEST). Numbers below 1e-20 become NEARLY_ZERO, above 9.99e11 TOO_LARGE.
     """
     x = np.asarray(x, np.float64)
     size = np.abs(x)
@@ -99,8 +99,8 @@ def three_digits(x):
     digits = np.where(digits == 1000, 100, digits)
     too_large = usual & (power - LOWEST > 31)
     digits = np.select(
-        [np.isnan(x), np.isinf(x) | too_large, size == 0, ~usual],
-        [NOT_A_NUMBER, INFINITY, 0, NEARLY_ZERO],
+        [np.isnan(x), np.isinf(x), too_large, size == 0, ~usual],
+        [NOT_A_NUMBER, INFINITY, TOO_LARGE, 0, NEARLY_ZERO],
         digits,
     )
     power = np.where(usual & ~too_large, power - LOWEST, 0)

@@ -138,11 +138,12 @@ function smallPicture(pass, name) {
 }
 
 function smallBars(numbers) {
-  const [most, least] = [Math.max(...numbers), Math.min(0, ...numbers)];
+  const finite = numbers.filter(Number.isFinite);
+  const [most, least] = [Math.max(...finite), Math.min(0, ...finite)];
   return el(
     "svg",
     { width: numbers.length * 6, height: 36, "aria-hidden": "true" },
-    numbers.map((x, i) => {
+    finite.map((x, i) => {
       const height = Math.max(1, (34 * (x - least)) / (most - least || 1));
       return el("rect.bin", { x: 6 * i, y: 36 - height, width: 5, height });
     }),
@@ -182,7 +183,7 @@ function figureOf(state) {
   if (axes === "H T S") return attentionFigure(state);
   if (axes === "T V") return rowsFigure(state);
   if (axes === "V") return name === "hook_probabilities" ? probabilitiesFigure(state) : logitsFigure(state);
-  if (axes === "T 1") return scaleFigure(state);
+  if (axes === "T 1") return [scaleFigure(state), madeElsewhere(state, [rowOfState(state), 0])];
   const all = withCache(state);
   const range = all && colourRange(all.values); // one scale for a row that is drawn twice
   return [tableFigure(state, range), all && cachedFigure(state, all)];
@@ -281,7 +282,7 @@ function statistics(step, point) {
   // A row of a pattern adds up to 1, so that its mean is 1 / S whatever it is, with the zeros of later tokens.
   const isPattern = point.axes === "H T S" && !masked;
   const shown = (isPattern ? four.slice(3) : four).map(([word, x]) =>
-    el("span.stat", el("span.stat-word", word), " ", el("span.stat-number", digits(Number(x), 5))),
+    el("span.stat", el("span.stat-word", word), " ", el("span.stat-number", digits(numberOf(x), 5))),
   );
   return el(
     "p.statistics",

@@ -32,7 +32,7 @@ function streamPictures(state, wide) {
   const width = end + (answer ? (narrow ? 66 : 128) : 10);
   const [rmsY, lensY] = [top + rows * row + 19, top + rows * row + 44];
   const height = (lens ? lensY + 17 : rmsY) + 10;
-  const rms = columns.map((step) => Number(held(pass, step.name).stats.rms));
+  const rms = columns.map((step) => numberOf(held(pass, step.name).stats.rms));
   const lines = [];
   for (let t = first; t < T; t++) {
     lines.push(

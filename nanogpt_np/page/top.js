@@ -142,6 +142,7 @@ const KINDS = {
 function whose(about) {
   const [word, meaning] = KINDS[about.kind];
   const { C, V } = PAGE.sizes;
+  const sha = about.sha256_of ? `SHA-256 of ${about.sha256_of} ` : "SHA-256 ";
   const parts = [
     el("span", { class: `badge ${about.kind.replace(" ", "-")}`, title: meaning }, word),
     about.name ? el("strong", about.name) : null,
@@ -154,7 +155,7 @@ function whose(about) {
     `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks of ${H} heads, ${C} columns`,
     about.dtype ? `stored as ${about.dtype}` : null,
     about.sha256
-      ? el("span", `SHA-256 ${about.sha256_of ? `of ${about.sha256_of} ` : ""}`, el("code", { title: about.sha256 }, about.sha256.slice(0, 12)))
+      ? el("span", sha, el("code", { title: about.sha256 }, about.sha256.slice(0, 12)))
       : about.name
         ? "SHA-256 not checked"
         : null,
@@ -170,16 +171,17 @@ function whose(about) {
 }
 
 function drawFoot() {
-  const cut = PAGE.kept.D < D ? `, and of every ${D} columns the first ${PAGE.kept.D} are kept` : "";
-  const kind = PAGE.format === "f8" ? "float64" : "float32";
+  const { F } = PAGE.sizes;
+  const columns = PAGE.kept.D < D ? `, of every ${D} columns the first ${PAGE.kept.D} are kept` : "";
+  const neurons = PAGE.kept.F < F ? `, of ${counted(F)} neurons the first ${PAGE.kept.F}` : "";
   const how =
     PAGE.format === "d3"
       ? [
-          `To fit, numbers are rounded to ${PAGE.digits} significant digits${cut}; `,
+          `To fit, numbers are rounded to ${PAGE.digits} significant digits${columns}${neurons}; `,
           "mean, RMS, min and max are those of the whole arrays.",
         ]
       : [
-          `Every recorded number is kept as it was (${kind}) and printed to ${PAGE.digits} digits; `,
+          `Every recorded number is kept as it was and printed to ${PAGE.digits} digits; `,
           "of the scores over all tokens the likeliest are kept.",
         ];
   const keys = [

@@ -34,14 +34,15 @@ function lensFigure(state, token) {
   }
   parts.push(el("polyline.lens-line", { points: rows.map((row, i) => `${x(row.rank)},${y(i)}`).join(" ") }));
   rows.forEach((row, i) => {
-    const [lit, word] = row.best === token ? ["axis-label lit", "axis-label word lit"] : ["axis-label", "axis-label word"];
+    const lit = row.best === token ? " lit" : "";
+    const end = { "text-anchor": "end", class: `axis-label${lit}` };
     const r = row.rank === 1 ? 5.5 : 4;
     parts.push(
       text(row.after, left - 16, i, { "text-anchor": "end" }),
       el("circle", { class: row.rank === 1 ? "dot first" : "dot", cx: x(row.rank), cy: y(i), r }),
-      text(counted(row.rank), rankX, i, { "text-anchor": "end", class: lit }),
-      narrow ? null : text(row.p < 1e-5 ? "< 0.001 %" : percent(row.p), chanceX, i, { "text-anchor": "end", class: lit }),
-      text(clipped(row.best, narrow ? 9 : 12), bestX, i, { class: word }),
+      text(counted(row.rank), rankX, i, end),
+      narrow ? null : text(row.p < 1e-5 ? "< 0.001 %" : percent(row.p), chanceX, i, end),
+      text(clipped(row.best, narrow ? 9 : 12), bestX, i, { class: `axis-label word${lit}` }),
     );
   });
   const label = `Rank of ${quoted(token)}: ${rows.map((row) => `after ${row.after} ${row.rank}`).join(", ")}`;
@@ -142,7 +143,7 @@ function times(ratio) {
 }
 
 function signed(x) {
-  const text = Math.abs(x).toFixed(3);
+  const text = fixed(Math.abs(x), 3);
   return Number(text) === 0 ? text : `${x < 0 ? "-" : "+"}${text}`;
 }
 
