@@ -30,10 +30,7 @@ function journey(state) {
     );
   });
   const list = el("ol.journey", items);
-  requestAnimationFrame(() => {
-    const here = list.querySelector("[aria-current]");
-    if (here) list.scrollLeft = here.offsetLeft - list.offsetLeft - list.clientWidth / 2 + here.offsetWidth / 2;
-  });
+  requestAnimationFrame(() => centre(list, list.querySelector("[aria-current]")));
   return el("section.journey-of", { "aria-label": "The shapes on the way" }, list);
 }
 
@@ -68,7 +65,7 @@ function stage(pass, name, current, widest) {
 }
 
 function stageBlocks(axes, shape, name, widest) {
-  const full = 104; // pixels of the widest tensor of the part
+  const full = 88; // pixels of the widest tensor of the part
   const block = (width, kind = "") => {
     const node = el("span", { class: `block ${kind}` });
     node.style.width = `${Math.max(3, width)}px`;

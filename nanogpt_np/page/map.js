@@ -2,7 +2,7 @@
 
 const BESIDE = /hook_(positions|pos_embed)$|attn\.hook_[kv]$/; // drawn beside the step before it
 const ON_STREAM = /resid_(pre|mid|post)$/;
-const [STREAM_X, BRANCH_X, ROW, PILL] = [22, 52, 27, 21]; // pixels
+const [STREAM_X, BRANCH_X, ROW, PILL] = [22, 52, 29, 24]; // pixels
 
 const SHORT = { embedding: "tokens", "final norm": "norm", answer: "answer" };
 
@@ -66,13 +66,36 @@ function drawMap(state) {
   const scroll = el("div.map-scroll", canvas);
   host.replaceChildren(mapHead(state), scroll);
   scroll.scrollTop = top;
+  host.style.height = ""; // what is current has moved: fitted anew
+  fitMap();
+  if (focused) scroll.querySelector("[aria-current]")?.focus({ preventScroll: true });
+  const strip = host.querySelector(".map-strip");
+  centre(strip, strip.querySelector("[aria-current]"));
+}
+
+/** Beside the step the map ends where the window does, also while the top of the page is in sight. */
+function fitMap() {
+  const host = document.getElementById("map");
+  const { position, top } = getComputedStyle(host);
+  const from = Math.max(document.getElementById("body").getBoundingClientRect().top, parseFloat(top));
+  const height = position === "sticky" ? `${Math.max(160, window.innerHeight - from)}px` : "auto";
+  if (host.style.height === height) return;
+  host.style.height = height;
+  keepInSight(host.querySelector(".map-scroll"));
+}
+
+/** Scroll the map so that the current step stays in it, with some of what is around. */
+function keepInSight(scroll) {
   const here = scroll.querySelector("[aria-current]");
-  if (here) {
-    const [from, to] = [here.offsetTop - 60, here.offsetTop + 90];
-    if (from < scroll.scrollTop) scroll.scrollTop = from;
-    else if (to > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = to - scroll.clientHeight;
-    if (focused) here.focus({ preventScroll: true });
-  }
+  if (!here) return;
+  const [from, to] = [here.offsetTop - 60, here.offsetTop + 90];
+  if (from < scroll.scrollTop) scroll.scrollTop = from;
+  else if (to > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = to - scroll.clientHeight;
+}
+
+/** Scroll a row so that one of its parts is in its middle. */
+function centre(row, here) {
+  if (here) row.scrollLeft = here.offsetLeft - row.offsetLeft - row.clientWidth / 2 + here.offsetWidth / 2;
 }
 
 /** The step that is shown, or the first that reads the parameter that is shown; null at the start. */
@@ -154,7 +177,8 @@ function groupLinks(state, group) {
 function openGroup(state, group, y, nodes, place) {
   let [x, top] = [BRANCH_X, y - ROW];
   for (const step of group.steps) {
-    if (!BESIDE.test(step.name)) [x, top] = [BRANCH_X, top + ROW];
+    // What reads a parameter has its line to itself: the way to the drawer leads along it.
+    if (!BESIDE.test(step.name) || step.weights.length) [x, top] = [BRANCH_X, top + ROW];
     const onStream = ON_STREAM.test(step.name);
     const text = innerName(step.name).replace("attn_scores", "scores");
     const node = link(
@@ -176,9 +200,7 @@ function openGroup(state, group, y, nodes, place) {
     });
     x += width + 6;
   }
-  // Two drawers stand one below the other.
-  const shared = group.steps.some((step) => BESIDE.test(step.name) && step.weights.length);
-  return top + (shared ? 2 : 1) * ROW;
+  return top + ROW;
 }
 
 /** The way that the data takes into a step. */
@@ -204,7 +226,7 @@ function edgesOf(step, nodes, lit) {
         d: `M ${from.x - 10} ${y1} C ${from.x - 10} ${to.y}, ${STREAM_X + 30} ${to.y - 9}, ${STREAM_X + 9} ${to.y - 3}`,
         kind,
       });
-    } else if (y2 - y1 < ROW) {
+    } else if (y2 - y1 < 1.5 * ROW) {
       found.push({
         d: `M ${from.x} ${y1} C ${from.x} ${(y1 + y2) / 2}, ${to.x} ${(y1 + y2) / 2}, ${to.x} ${y2}`,
         kind,
@@ -237,9 +259,7 @@ function storedTag(state, step, nodes, wide, place, lit, paths) {
     text,
   );
   const width = 16 + 6.7 * text.length;
-  const beside = BESIDE.test(step.name) ? ROW : 0; // the drawer of the step before it is there
-  place(tag, wide - width - 4, node.y - PILL / 2 + beside);
-  const y = node.y + beside;
-  const end = beside ? `H ${node.x} V ${node.y + PILL / 2}` : `H ${node.right}`;
-  paths.push({ d: `M ${wide - width - 4} ${y} ${end}`, kind: lit ? "edge lit from-stored" : "edge from-stored" });
+  place(tag, wide - width - 4, node.y - PILL / 2);
+  const kind = lit ? "edge lit from-stored" : "edge from-stored";
+  paths.push({ d: `M ${wide - width - 4} ${node.y} H ${node.right}`, kind });
 }
