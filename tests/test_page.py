@@ -279,6 +279,18 @@ def test_the_arrays_of_an_equation_stand_where_they_belong(name, expected):
     assert [(part["axes"], part["of"]) for part in picture if isinstance(part, dict)] == expected
 
 
+def test_of_the_two_kinds_of_logits_the_one_that_is_there_stands_for_the_other():
+    last, every = Recorder(), Recorder()
+    list(generate(MODEL, IDS, 1, stop=(), trace=last))
+    MODEL(np.array(IDS), trace=every)
+    held = [contents.collect([Recording(acts, CONFIG, ABOUT)])["stand_ins"] for acts in (last, every)]
+    assert [{name: row["to"] for name, row in some.items()} for some in held] == [
+        {"hook_logits": "hook_next_logits"},
+        {"hook_next_logits": "hook_logits"},
+    ]
+    assert "lm_head" in held[0]["hook_logits"]["names"]["Hugging Face"]
+
+
 def test_every_trace_point_has_a_title_and_all_its_names():
     assert set(captions.TITLES) == set(points.TEMPLATES)
     held = data_of(page.build([RECORDING]))

@@ -600,6 +600,31 @@ def test_a_search_finds_what_the_glossary_finds(opened, query):
     assert tab.inner_text(".step-head .name") == re.sub(r"\[.*|\.T$", "", found[0])
 
 
+@pytest.mark.parametrize(
+    ("query", "first", "address"),
+    [
+        ("block 2", "blocks.2.hook_resid_pre", "blocks.2.hook_resid_pre"),
+        ("W_K", "h.0.attn.c_attn.weight[:, C:2*C]", "h.0.attn.c_attn.weight[0,64]"),
+        ("block 3 W_K 2", "h.3.attn.c_attn.weight[:, C:2*C]", "h.3.attn.c_attn.weight[0,96]"),
+        ("b_V 1", "h.0.attn.c_attn.bias[2*C:3*C]", "h.0.attn.c_attn.bias[144]"),
+        ("head 3", "blocks.0.attn.hook_pattern", "blocks.0.attn.hook_pattern?head=3"),
+        ("hook_z 1", "blocks.0.attn.hook_z", "blocks.0.attn.hook_z[4,1,0]"),
+        ("answer", "hook_next_token", "hook_next_token"),
+        ("logit lens", "hook_next_token", "hook_next_token"),
+        ("paris", "hook_next_token", "hook_next_token?token=6342"),
+        ("capital", "hook_tokens", "hook_tokens?query=1"),
+        ("model.transformer.h[2].attn", "blocks.2.hook_attn_out", "blocks.2.hook_attn_out"),
+        ("hook_logits", "hook_logits", "hook_next_logits"),
+    ],
+)
+def test_a_search_also_takes_a_block_a_head_a_title_and_a_token(opened, query, first, address):
+    tab = opened()
+    tab.fill("#search", query)
+    assert tab.locator("#found [role=option] code:first-child").first.inner_text() == first
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("location.hash") == f"#{address}"
+
+
 def test_a_search_for_nothing_says_so(opened):
     tab = opened()
     tab.fill("#search", "xyzzy")
@@ -646,13 +671,221 @@ def test_the_address_brings_back_step_and_number_and_the_browsers_way_back_works
     assert tab.inner_text(".step-head .name") == "blocks.3.hook_mlp_out"
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["#nowhere", "#blocks.9.hook_resid_pre", "#%", "#pass9/hook_tokens", "#blocks.0.attn.hook_q[9,9,9]", "#__proto__"],
-)
-def test_an_address_that_means_nothing_does_no_harm(opened, address):
-    tab = opened(address=address)
-    assert tab.locator("#step h2").count() == 1
+def visit(tab, address):
+    """Let the address be another one, as by hand; return the sentence about what the page does not have."""
+    tab.evaluate(
+        """(address) => new Promise((resolve) => {
+            addEventListener("hashchange", () => setTimeout(resolve), { once: true });
+            location.hash = address;
+        })""",
+        address,
+    )
+    return tab.evaluate("document.querySelector('.missing')?.textContent ?? null")
+
+
+MEANINGLESS = {
+    "start": "nowhere blocks.9.hook_resid_pre % pass9/hook_tokens __proto__ a[b]c h.00.ln_1.weight h.{i}.ln_1.weight",
+    "blocks.2.attn.hook_pattern": "[3] [99,0,0] [3,1] [,,] [3,4,-1] [0,0,0,0]",
+    "blocks.0.attn.hook_q": "[9,9,9] [1.5,0,0] [1,1]",
+    "hook_embed": "[4,999] [4]",
+    "hook_next_logits": "[0] [6342,1]",
+    "h.1.ln_1.weight": "[64] [0,0]",
+}
+
+
+def test_an_address_that_means_nothing_shows_what_is_near_says_so_and_is_put_right(opened):
+    tab = opened()
+    for shown, endings in MEANINGLESS.items():
+        for i, ending in enumerate(endings.split()):
+            address = shown * ending.startswith("[") + ending
+            assert (address.partition("[")[0] if shown != "start" else "start") in visit(tab, address), address
+            assert tab.evaluate("location.hash") == f"#{shown}"
+            assert tab.locator("#step h2").count() == 1 and "NaN" not in tab.inner_text("#step"), address
+            if i == 0:  # and from there one can go on
+                tab.keyboard.press("ArrowRight")
+                tab.keyboard.press("ArrowLeft")
+                assert tab.locator(".missing").count() == 0
+    assert visit(tab, "hook_next_token?token=0&rival=x&head=77&query=5&key=-1&other=1") is None
+    assert tab.evaluate("location.hash") == "#hook_next_token"
+
+
+def test_scores_of_every_row_are_asked_for_by_name_and_the_last_row_is_shown(opened):
+    tab = opened(address="#hook_logits[4,6342]")
+    assert tab.inner_text(".missing") == (
+        "hook_logits is not in this page: only the last row is scored, as hook_next_logits."
+    )
+    assert tab.evaluate("location.hash") == "#hook_next_logits[6342]"
+    visit(tab, "hook_logits[3,6342]")
+    assert tab.evaluate("location.hash") == "#hook_next_logits"
+
+
+def test_whatever_is_chosen_is_in_the_address_and_comes_back_with_it(opened):
+    tab = opened(address="#blocks.2.attn.hook_pattern[3,4,3]")
+    chip, main = tab.locator("#top .prompt .chip"), "document.getElementById('step').textContent"
+
+    def comes_back(address):
+        assert tab.evaluate("location.hash") == address
+        before = tab.evaluate(main)
+        tab.reload()
+        assert tab.evaluate("location.hash") == address and tab.evaluate(main) == before
+
+    chip.nth(3).click()
+    assert readout(tab)[1][:2] == (3, 3)  # the head that was shown, the row that was chosen
+    comes_back("#blocks.2.attn.hook_pattern?head=3&query=3")
+    visit(tab, "blocks.2.attn.hook_q[4,1,7]")
+    chip.nth(2).click()
+    assert readout(tab)[1] == (2, 1, 7)
+    comes_back("#blocks.2.attn.hook_q[2,1,7]?query=2")
+    visit(tab, "h.1.mlp.c_fc.weight")
+    tab.focus("canvas.heat")
+    tab.keyboard.press("ArrowDown")
+    comes_back("#h.1.mlp.c_fc.weight[1,0]")
+    visit(tab, "hook_next_token")
+    order = np.argsort(-RECORDING.acts["hook_next_logits"], kind="stable")
+    tab.locator("#step .likeliest [data-id]").nth(2).click()
+    tab.select_option("#rival", str(order[1]))
+    comes_back(f"#hook_next_token?token={order[2]}&rival={order[1]}")
+    tab.go_back()
+    assert tab.evaluate("location.hash") == "#h.1.mlp.c_fc.weight[1,0]"
+
+
+def test_a_way_over_many_steps_is_one_entry_of_the_browsers_history(opened):
+    tab = opened(address="#hook_tokens")
+    tab.locator("#slider").evaluate(
+        """(slider) => {
+            for (const value of [9, 20, 31, 42]) {
+                slider.value = value;
+                slider.dispatchEvent(new Event("input"));
+            }
+            slider.dispatchEvent(new Event("change"));
+        }"""
+    )
+    assert tab.evaluate("history.length") == 3 and tab.inner_text(".counter strong") == "42"
+    tab.clock.install()
+    tab.click("#play")
+    tab.clock.run_for(10_000)
+    tab.click("#play")
+    assert tab.inner_text(".counter strong") == "46" and tab.evaluate("history.length") == 4
+    tab.go_back()
+    assert tab.inner_text(".counter strong") == "42"
+    tab.go_back()
+    assert tab.evaluate("location.hash") == "#hook_tokens"
+
+
+def test_after_a_link_or_a_search_the_focus_is_where_the_step_begins(opened):
+    tab = opened()
+    focused = "document.activeElement.id"
+    tab.focus(".begin")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(focused) == "step"  # not what happens to stand there as the ninth link
+    tab.keyboard.press("/")
+    tab.keyboard.type("c_fc")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(focused) == "step"
+    tab.keyboard.press("ArrowRight")
+    assert tab.inner_text(".step-head .name") == "blocks.0.mlp.hook_pre"
+    tab.keyboard.press("/")
+    tab.keyboard.press("Escape")
+    assert tab.evaluate(focused) == "step"
+    visit(tab, "hook_next_token")
+    row = tab.locator("#step .like-row[data-id]").nth(1)
+    row.focus()
+    tab.keyboard.press("Enter")  # a choice within the step: what was chosen keeps the focus
+    assert row.evaluate("(row) => row === document.activeElement && row.ariaPressed") == "true"
+
+
+def test_what_has_the_focus_is_never_behind_the_bar(opened):
+    behind = """() => {
+        const [here, bar] = [document.activeElement, document.getElementById("bar")];
+        if (here === document.body || bar.contains(here)) return false;
+        const [a, b] = [here.getBoundingClientRect(), bar.getBoundingClientRect()];
+        return a.top < b.bottom - 1 && a.bottom > b.top + 1 && here.outerHTML.slice(0, 90);
+    }"""
+    for width, height, key in ((360, 740, "Tab"), (1280, 600, "Shift+Tab")):
+        tab = opened(width=width, height=height)
+        for _ in range(45):
+            tab.keyboard.press(key)
+            assert tab.evaluate(behind) is False
+
+
+def test_the_map_ends_with_the_window_and_keeps_the_step_in_sight(opened):
+    tab = opened(height=600)
+    box = "document.querySelector('#map .map-canvas [aria-current]').getBoundingClientRect()"
+    for address in ("blocks.3.hook_resid_post", "hook_tokens", "h.3.mlp.c_proj.weight", "hook_next_token"):
+        visit(tab, address)
+        assert tab.evaluate("scrollY") == 0
+        assert tab.evaluate(f"{box}.top") > 130 and tab.evaluate(f"{box}.bottom") <= 600
+    ends = """async (y) => {
+        scrollTo(0, y);
+        await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+        return Math.round(document.getElementById("map").getBoundingClientRect().bottom);
+    }"""
+    assert [tab.evaluate(ends, y) for y in (0, 40, 300)] == [600, 600, 600]
+    small = """[...document.querySelectorAll(".pill, .drawer, .stage, #bar button")]
+        .filter((node) => node.offsetParent && node.getBoundingClientRect().height < 24)
+        .map((node) => node.textContent)"""
+    visit(tab, "blocks.1.attn.hook_k")
+    assert tab.evaluate(small) == []  # WCAG 2.5.8
+    way = tab.locator(".journey").evaluate("(way) => way.scrollWidth - way.clientWidth")
+    assert way <= 0  # of attention all stages at once
+
+
+def test_a_drawer_of_the_map_is_reached_past_no_other_step(opened):
+    tab = opened(address="#hook_embed")
+    lines = """() => {
+        const top = (node) => node.getBoundingClientRect().top;
+        const pills = [...document.querySelectorAll("#map .map-canvas .pill")];
+        return [...document.querySelectorAll("#map .drawer")].map((drawer) =>
+            pills.filter((pill) => top(pill) === top(drawer)).map((pill) => pill.textContent));
+    }"""
+    assert tab.evaluate(lines) == [["embed"], ["pos_embed"]]
+
+
+def test_a_pointer_that_moves_over_a_heat_map_moves_nothing_else_and_says_nothing_aloud(opened):
+    tab = opened(address="#blocks.2.attn.hook_qkv")
+    said = "document.getElementById('said').textContent"
+    before, heights = tab.evaluate(said), set()
+    box = tab.locator("canvas.heat").bounding_box()
+    for i in range(24):
+        tab.mouse.move(box["x"] + 5 + i * (box["width"] - 10) / 24, box["y"] + 9)
+        heights.add(tab.evaluate("document.querySelector('.equation').offsetTop"))
+    assert len(heights) == 1 and tab.evaluate(said) == before
+    tab.locator("canvas.heat").click(position={"x": 40, "y": 9})
+    name, index, _ = readout(tab)
+    assert tab.evaluate(said).startswith(f"{name}[{index[0]}, {index[1]}] = ")
+    assert "in queries" in tab.evaluate(said)
+    assert tab.get_attribute("canvas.heat", "role") == "application"  # arrow keys reach it from a screen reader
+
+
+def test_help_lists_the_keys_and_holds_the_arrows_until_it_is_closed(opened):
+    tab = opened()
+    tab.keyboard.press("?")
+    shown = tab.inner_text("#help")
+    assert all(key in shown for key in ("PgUp", "PgDn", "Home", "End", "Esc"))
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("location.hash") in ("", "#start")
+    tab.keyboard.press("Escape")
+    assert tab.is_hidden("#help")
+    tab.click("#ask")
+    tab.get_by_role("button", name="Close").click()
+    assert tab.is_hidden("#help")
+
+
+def test_on_paper_there_is_no_bar_and_the_map_is_open(opened):
+    tab = opened(address="#blocks.1.attn.hook_q", width=760)
+    tab.emulate_media(media="print")
+    assert tab.is_hidden("#bar") and tab.is_visible("#map .map-scroll") and tab.is_hidden(".map-strip")
+    cut = "(map) => map.scrollHeight - map.clientHeight"
+    assert tab.locator("#map .map-scroll").evaluate(cut) <= 0
+
+
+def test_a_token_of_an_earlier_pass_says_that_its_row_is_there(opened):
+    tab = opened("three.html", "#pass2/blocks.1.attn.hook_q")
+    chip = tab.locator("#top .prompt .chip").nth(3)
+    assert chip.get_attribute("title") == "position 3: its row, in pass 1"
+    chip.click()
+    assert tab.evaluate("location.hash") == "#blocks.1.attn.hook_q?query=3"
+    assert chip.get_attribute("title") == "position 3: its row" and readout(tab)[1] == (3, 0, 0)
 
 
 def test_tab_goes_through_the_page_in_the_order_in_which_it_stands(opened):

@@ -23,7 +23,7 @@ from .words import pieces
 
 SCRIPTS = (
     *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "answer", "grid"),
-    *("why", "generation", "map", "stream", "start", "top", "search", "main"),
+    *("why", "generation", "map", "stream", "start", "address", "top", "help", "search", "searchbox", "main"),
 )
 POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; "

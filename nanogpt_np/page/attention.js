@@ -16,7 +16,7 @@ function attentionFigure(state) {
   const glance = el("div.glance", { role: "group", "aria-label": `All ${heads} heads of the block` });
   const large = el("div.large");
   const arcs = el("div.arcs");
-  const readout = el("p.readout", { "aria-live": "polite" });
+  const readout = el("p.readout");
   const sum = el("p.aside");
   const made = el("div.derived");
   const told = el("div", readout, sum, made);
@@ -75,8 +75,8 @@ function attentionFigure(state) {
   function pick(newHead, newQuery, newKey) {
     [head, query, key] = [newHead, newQuery, newKey];
     remember({ head, query });
-    keepPlace([head, query - start, key ?? strongest()]);
     show();
+    keepPlace([head, query - start, key ?? strongest()], readout.textContent);
   }
 
   function drawGlance(shownKey) {
@@ -246,7 +246,7 @@ function matrix({ T, S, start, pass, query, key, range, isPattern, at, width }) 
       width: shownWidth,
       height,
       tabindex: 0,
-      role: "img",
+      role: "application",
       class: "matrix",
       "aria-label": `${isPattern ? "Attention" : "Scores"} of one head, ${T} by ${S}. Arrow keys move in it.`,
     },

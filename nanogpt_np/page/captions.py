@@ -45,6 +45,21 @@ TITLES = {
     "hook_next_token": "The answer",
 }
 
+# Of another kind of pass: what stands for them where they were not recorded, and why.
+STAND_INS = {
+    "hook_logits": ("hook_next_logits", "only the last row is scored, as hook_next_logits"),
+    "hook_next_logits": ("hook_logits", "every row is scored, as hook_logits"),
+}
+
+
+def stand_ins(table):
+    """Return for each trace point that `table` lacks the one that is there instead, why, and the names it has."""
+    return {
+        name: {"to": to, "why": why, "names": _names(name)}
+        for name, (to, why) in STAND_INS.items()
+        if name not in table and to in table
+    }
+
 
 def picture(point):
     """Return the equation in shapes as a list: text, and for each array ``{"axes", "of"}``.

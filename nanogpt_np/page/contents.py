@@ -19,7 +19,7 @@ from ..names import VOCABULARIES
 from ..sampling import standing
 from ..stepper import lengths, stats
 from ..tokenizer import END_OF_TEXT_ID
-from .captions import describe, key_of, parameters_of
+from .captions import describe, key_of, parameters_of, stand_ins
 from .packing import DIGITS, pack, plan
 from .words import Words, pieces
 
@@ -65,6 +65,7 @@ def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
         "digits": DIGITS[kept.format],
         "kept": {"D": kept.kept_D, "F": kept.kept_F},
         "points": {key: describe(key, point) for key, point in firsts.items()},
+        "stand_ins": stand_ins(table),
         "steps": [
             {"name": name, "reads": [r for r in p.reads if r in table], "weights": p.weights}
             for name, p in table.items()

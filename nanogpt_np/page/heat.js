@@ -15,7 +15,7 @@ function heatFigure(table, options) {
   let at = cell;
   const canvas = el("canvas.heat", {
     tabindex: 0,
-    role: "img",
+    role: "application",
     "aria-label": `Heat map of ${label}, ${table.rows} by ${table.columns}. Arrow keys move to single numbers.`,
   });
   const labels = el("div.row-labels", { "aria-hidden": "true" });

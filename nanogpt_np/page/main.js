@@ -1,50 +1,14 @@
 // What is shown, the address that says so, and the ways to move: buttons, keys, links, search.
 
 const COUNT = STEPS.length;
-const STATE = {
-  pass: 0,
-  name: null,
-  view: null,
-  at: null,
-  query: PAGE.passes[0].S - 1,
-  key: null,
-  head: 0,
-  token: null,
-  rival: null,
-};
+const STATE = { ...START, ...UNCHOSEN, query: PAGE.passes[0].S - 1, missing: null };
 const SECONDS_PER_STEP = 2.2; // while playing
 let playing = null;
 
-// ---- addresses: #blocks.2.attn.hook_pattern[3,4,3], and before it "pass2/" for the second pass ----
-
-function addressOf({ pass = 0, name = null, view = null, at = null }) {
-  const before = pass ? `pass${pass + 1}/` : "";
-  if (view) return `#${before}${view}`;
-  return name === null ? "#start" : `#${before}${name}${at ? `[${at.join(",")}]` : ""}`;
-}
-
-/** What an address means, or null where it means nothing here. */
-function meant(address) {
-  let text = address.replace(/^#/, "");
+/** Let the address say what is shown: as a new entry of the browser's history ("push"), or in place of the last. */
+function write(how = "replace") {
   try {
-    text = decodeURIComponent(text);
-  } catch {
-    return null;
-  }
-  if (text === "" || text === "start") return { pass: 0, name: null, view: null, at: null };
-  const found = /^(?:pass(\d+)\/)?([^[\]/]+)(?:\[([\d, ]*)\])?$/.exec(text);
-  if (!found) return null;
-  const pass = found[1] ? Number(found[1]) - 1 : 0;
-  const at = found[3] ? found[3].split(",").map(Number) : null;
-  if (pass < 0 || pass >= PAGE.passes.length) return null;
-  if (NUMBER_OF.has(found[2])) return { pass, name: found[2], view: null, at };
-  const known = parameterOf(found[2]) && (blockOf(found[2]) === null || blockOf(found[2]) < PAGE.layers);
-  return known ? { pass, name: null, view: found[2], at } : null;
-}
-
-function write(address, push) {
-  try {
-    history[push ? "pushState" : "replaceState"](null, "", address);
+    history[`${how}State`](null, "", addressOf(STATE));
   } catch {
     // a frame without an address of its own, as in a notebook
   }
@@ -52,16 +16,21 @@ function write(address, push) {
 
 // ---- moving ----
 
-function go(target, { push = true } = {}) {
-  Object.assign(STATE, { pass: 0, name: null, view: null, at: null }, target);
+/** Show a step, a parameter or the start. `history`: "push" or "replace" for the address, or null to leave it. */
+function go(target, history = "push") {
+  Object.assign(STATE, START, { missing: null }, target);
   const { S, T } = PAGE.passes[STATE.pass];
+  if (STATE.at && hasHeads(STATE.name)) Object.assign(STATE, { head: STATE.at[0], query: STATE.at[1] + S - T });
   STATE.query = Math.max(S - T, Math.min(S - 1, STATE.query));
-  const heads = STATE.name && pointOf(STATE.name).axes === "H T S";
-  if (heads && STATE.at) Object.assign(STATE, { head: STATE.at[0], query: STATE.at[1] + S - T });
-  if (push) write(addressOf(STATE), true);
+  if (history) write(history);
   show();
   const top = document.getElementById("body").offsetTop - document.getElementById("bar").offsetHeight;
   if (window.scrollY > top) window.scrollTo({ top });
+}
+
+/** Go where the browser's address leads; afterwards it says what is shown, whatever it said. */
+function arrive() {
+  if (location.hash !== addressOf(STATE)) go({ ...UNCHOSEN, ...meant(location.hash) }, location.hash && "replace");
 }
 
 /** Keep a choice (a head, a token) for all steps to come; draw again if asked to. */
@@ -69,13 +38,19 @@ function remember(changes, redraw = false) {
   Object.assign(STATE, changes);
   if (!redraw) return;
   if ("token" in changes && STATE.at && /logits|probabilities/.test(STATE.name || "")) STATE.at = null;
+  write();
   show();
 }
 
-/** Let the address say which number is pointed at. */
-function keepPlace(place) {
+/** Point at a number: the address says which, and `words` are read aloud. */
+function keepPlace(place, words) {
   STATE.at = place;
-  write(addressOf(STATE), false);
+  write();
+  say(words);
+}
+
+function say(words) {
+  document.getElementById("said").textContent = words;
 }
 
 function indexOf(state) {
@@ -83,24 +58,31 @@ function indexOf(state) {
   return state.pass * COUNT + (stepOf(state) || STEPS[0]).number;
 }
 
-function goTo(index) {
-  if (index < 0) return go({ name: null });
+function goTo(index, history) {
+  if (index < 0) return go({ name: null }, history);
   const last = COUNT * PAGE.passes.length - 1;
   const bounded = Math.min(index, last);
-  return go({ pass: Math.floor(bounded / COUNT), name: STEPS[bounded % COUNT].name });
+  return go({ pass: Math.floor(bounded / COUNT), name: STEPS[bounded % COUNT].name }, history);
 }
 
-const next = () => goTo(STATE.view ? indexOf(STATE) : indexOf(STATE) + 1);
+const next = (history) => goTo(STATE.view ? indexOf(STATE) : indexOf(STATE) + 1, history);
 const previous = () => goTo(indexOf(STATE) - 1);
+
+/** A movement over many steps is one entry of the browser's history: the first is pushed, the others replace it. */
+function entries() {
+  let count = 0;
+  return () => (count++ ? "replace" : "push");
+}
 
 function play() {
   if (playing) {
     clearInterval(playing);
     playing = null;
   } else {
+    const nextEntry = entries();
     playing = setInterval(() => {
       if (indexOf(STATE) >= COUNT * PAGE.passes.length - 1) play();
-      else next();
+      else next(nextEntry());
     }, 1000 * SECONDS_PER_STEP);
   }
   drawBar();
@@ -111,20 +93,35 @@ function play() {
 function show() {
   const main = document.getElementById("step");
   const place = [...main.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  const focused = main.contains(document.activeElement);
   for (const host of redraws.keys()) if (main.contains(host)) redraws.delete(host);
   main.replaceChildren(
-    ...(STATE.view ? weightView(STATE) : STATE.name === null ? startView(STATE) : stepView(STATE)).filter(Boolean),
+    ...[
+      STATE.missing && el("p.missing", STATE.missing),
+      ...(STATE.view ? weightView(STATE) : STATE.name === null ? startView(STATE) : stepView(STATE)),
+    ].filter(Boolean),
   );
-  if (place >= 0) (main.querySelectorAll(FOCUSABLE)[place] || main).focus({ preventScroll: true });
+  const subject = `${STATE.pass} ${STATE.view || STATE.name}`;
+  if (focused) {
+    // What had the focus is drawn anew; what stands in its place in another step is something else.
+    const same = subject === main.subject && main.querySelectorAll(FOCUSABLE)[place];
+    (same || main).focus({ preventScroll: true });
+  }
+  main.subject = subject;
   drawTop();
   drawMap(STATE);
   drawBar();
+  entitle();
+}
+
+/** The title of the page, and what is read aloud. */
+function entitle() {
   const index = indexOf(STATE);
   const title = STATE.name ? titleOf(STATE.name) : STATE.view || "The whole pass";
   const prompt = PAGE.about.prompt === null ? "a recorded pass" : PAGE.passes[0].ids.map(plain).join("").slice(0, 60);
   document.title = `${STATE.name ? innerName(STATE.name) : title} · ${prompt}`;
-  document.getElementById("said").textContent =
-    index < 0 ? "The whole pass" : `Step ${index + 1} of ${COUNT * PAGE.passes.length}: ${title}`;
+  const where = index < 0 ? "The whole pass" : `Step ${index + 1} of ${COUNT * PAGE.passes.length}: ${title}`;
+  say(STATE.missing ? `${STATE.missing} ${where}` : where);
 }
 
 const FOCUSABLE = "a[href], button, canvas[tabindex], svg[tabindex], select, input";
@@ -132,10 +129,12 @@ const FOCUSABLE = "a[href], button, canvas[tabindex], svg[tabindex], select, inp
 // ---- keys and links ----
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea, dialog")) return;
   if (event.key === "ArrowRight") next();
   else if (event.key === "ArrowLeft") previous();
   else if (event.key === "/") document.getElementById("search").focus();
+  else if (event.key === "?") document.getElementById("help").showModal();
   else return;
   event.preventDefault();
 });
@@ -144,18 +143,15 @@ document.addEventListener("click", (event) => {
   const anchor = event.target.closest("a[href^='#']");
   if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault(); // in a frame of a notebook the address is not its own
-  const target = anchor.classList.contains("skip") ? null : meant(anchor.getAttribute("href"));
-  if (target) go(target);
-  else document.getElementById("step").focus();
+  if (anchor.classList.contains("skip")) document.getElementById("step").focus();
+  else go(meant(anchor.getAttribute("href")));
 });
 
-window.addEventListener("popstate", () => go(meant(location.hash) || {}, { push: false }));
-window.addEventListener("hashchange", () => {
-  const target = meant(location.hash);
-  if (target && addressOf(target) !== addressOf(STATE)) go(target, { push: false });
-});
+window.addEventListener("popstate", arrive);
+window.addEventListener("hashchange", arrive);
 window.addEventListener("resize", () => drawMap(STATE));
+window.addEventListener("scroll", fitMap, { passive: true });
 
 makeBar();
 drawFoot();
-go(meant(location.hash) || {}, { push: false });
+go({ ...UNCHOSEN, ...meant(location.hash) }, location.hash && "replace");

@@ -1,13 +1,14 @@
 // Search by any name of any vocabulary, as glossary.py does.
 
 const BLOCK_IN_QUERY = /\b(?:blocks?|blk|layers?|h)[ ._/[-]?(\d+)\b|\[(\d+)\]/i;
+const MOST_FOUND = 40;
 const ENDINGS = ["weight", "bia", "w", "b", "g", "matrix"]; // left out of a parameter's name
 
 /** The words of a name in lower case and in the singular, without the block and its number, as glossary.py has them. */
 function wordsOf(name) {
   const bare = name.replaceAll("{i}", "0").replace(new RegExp(BLOCK_IN_QUERY.source, "gi"), " ").toLowerCase();
   return (bare.match(/[a-z0-9]+/g) || [])
-    .map((word) => word.replace(/ies$/, "y").replace(/(?<=\w\w[^s])s$/, ""))
+    .map((word) => word.replace(/ies$/, "y").replace(/(\w\w[^s])s$/, "$1"))
     .filter((word) => word !== "of" && word !== "the");
 }
 
@@ -28,7 +29,7 @@ function fit(target, entry, name) {
   return ends.length || !target ? 2 : target.length > 2 ? 3 : 4;
 }
 
-/** All that can be found: {key, parameter, names: [[name, vocabulary]]}. */
+/** All that has a name: {key, parameter, names: [[name, vocabulary]]}, and `nth` for a third of c_attn. */
 function searchable() {
   const named = (key, names) => [
     [key, "this package"],
@@ -36,37 +37,47 @@ function searchable() {
   ];
   const points = Object.entries(PAGE.points).map(([key, point]) => ({
     key,
-    parameter: false,
-    names: named(key, point.names),
+    names: [...named(key, point.names), ...titlesOf(key, point)],
   }));
+  const replaced = Object.entries(PAGE.stand_ins).map(([key, { names }]) => ({ key, names: named(key, names) }));
   const stored = Object.entries(PAGE.parameters).flatMap(([key, parameter]) => [
     { key, parameter: true, names: named(key, parameter.names) },
-    ...parameter.parts.map((part) => ({
+    ...parameter.parts.map((part, nth) => ({
       key,
+      nth,
       part: part.index,
       parameter: true,
       names: named(key + part.index, part.names),
     })),
   ]);
-  return [...points, ...stored];
+  return [...points, ...replaced, ...stored];
 }
 
+const PICTURES = { hook_next_token: ["logit lens", "direct logit attribution"] }; // what else a step shows
+
+function titlesOf(key, { title }) {
+  return [title, ...(PICTURES[key] || [])].map((name) => [name, "title"]);
+}
+
+/** What a query finds, best first: [{to, shown, aside}] with `to` as `go` takes it. */
 function search(query) {
+  const text = query.trim().replace(/^(model|self)\./, "");
+  const head = /^(.*?)\b(?:heads? ?)?(\d+)$/.exec(text);
+  const found = byName(text);
+  const ofHead = !found.length && head && Number(head[2]) < H ? byName(head[1], Number(head[2])) : [];
+  return [...byToken(text), ...found, ...ofHead].slice(0, MOST_FOUND);
+}
+
+function byName(query, head = null) {
   const numbered = BLOCK_IN_QUERY.exec(query);
   const here = STATE.name ? blockOf(STATE.name) : STATE.view ? blockOf(STATE.view) : null;
   const block = numbered ? Number(numbered[1] || numbered[2]) : (here ?? 0);
   const target = wordsOf(query).join("");
-  if ((!target && !numbered) || block >= PAGE.layers) return [];
-  const rows = searchable().map((entry) => {
-    const fits = entry.names.map(([name, vocabulary]) => ({
-      fit: fit(target, entry, name),
-      other: name === entry.key ? 0 : 1,
-      name,
-      vocabulary,
-    }));
-    const best = fits.reduce((a, b) => (b.fit < a.fit || (b.fit === a.fit && b.other < a.other) ? b : a));
-    return { ...entry, best };
-  });
+  if ((!target && !numbered && head === null) || block >= PAGE.layers) return [];
+  const rows = searchable()
+    .filter((entry) => target || entry.key.includes("{i}")) // a block by its number: all that is in it
+    .filter((entry) => head === null || hasHead(entry))
+    .map((entry) => ({ ...entry, best: bestName(entry, target) }));
   const least = Math.min(...rows.map((row) => row.best.fit));
   if (least === 4) return [];
   return rows
@@ -76,83 +87,80 @@ function search(query) {
         ? block === 0
         : !(row.key === "blocks.{i}.hook_resid_pre" && block === 0 && PAGE.points["blocks.0.hook_resid_pre"]),
     )
-    .sort((a, b) => a.best.fit - b.best.fit || a.best.other - b.best.other)
-    .map((row) => ({ ...row, target: row.key.replace("{i}", block), shown: row.best.name.replaceAll("{i}", block) }))
-    .slice(0, 12);
+    .sort((a, b) => a.best.fit - b.best.fit || a.best.other - b.best.other || (target ? 0 : inOrder(a, b, head)))
+    .map((row) => asFound(row, block, head));
 }
 
-function searchBox() {
-  const list = el("ul", { id: "found", role: "listbox", "aria-label": "Found" });
-  list.hidden = true;
-  const input = el("input", {
-    type: "search",
-    id: "search",
-    placeholder: "c_attn, keys, W_K, hook_k",
-    "aria-label": "Search by any name",
-    autocomplete: "off",
-    spellcheck: "false",
-    role: "combobox",
-    "aria-controls": "found",
-    "aria-expanded": "false",
-    "aria-autocomplete": "list",
+const FIT_OF_TITLE = [1.5, 2, 2, 4, 4]; // titles come after names, and have to be asked for in whole words
+
+/** The name of an entry that fits best. */
+function bestName(entry, target) {
+  const fits = entry.names.map(([name, vocabulary]) => {
+    const found = fit(target, entry, name);
+    return {
+      fit: vocabulary === "title" ? FIT_OF_TITLE[found] : found,
+      other: name === entry.key ? 0 : vocabulary === "title" ? 2 : 1,
+      name,
+      vocabulary,
+    };
   });
-  let [rows, chosen] = [[], 0];
+  return fits.reduce((a, b) => (b.fit < a.fit || (b.fit === a.fit && b.other < a.other) ? b : a));
+}
 
-  function close() {
-    list.hidden = true;
-    input.setAttribute("aria-expanded", "false");
-    input.removeAttribute("aria-activedescendant");
-  }
+function asFound({ key, part, nth, parameter, best }, block, head) {
+  const name = key.replace("{i}", block);
+  const other = best.name === key ? "" : `${best.vocabulary}: ${best.name.replaceAll("{i}", block)}`;
+  const place = nth === undefined && head === null ? {} : firstOf(name, nth ?? 0, head ?? 0);
+  return {
+    to: { pass: STATE.pass, ...(parameter ? { view: name } : { name }), ...place },
+    shown: name + (part ? filled(part, name) : ""),
+    aside: [other, head === null ? "" : `head ${head}`].filter(Boolean).join(", "),
+  };
+}
 
-  function pick(row) {
-    close();
-    input.value = "";
-    go(row.parameter ? { view: row.target, pass: STATE.pass } : { pass: STATE.pass, name: row.target });
-  }
+function hasHead({ key, nth }) {
+  return nth !== undefined || (PAGE.points[key] && pointOf(key).axes.split(" ").includes("H"));
+}
 
-  function draw() {
-    list.replaceChildren(
-      ...(rows.length ? rows : [null]).map((row, i) =>
-        row === null
-          ? el("li.nothing", "nothing is called so")
-          : el(
-              "li",
-              {
-                role: "option",
-                id: `found-${i}`,
-                "aria-selected": String(i === chosen),
-                onpointerdown: (event) => {
-                  event.preventDefault();
-                  pick(row);
-                },
-              },
-              el("code", row.target, row.part ? filled(row.part, row.target) : ""),
-              row.best.name === row.key ? null : el("span.aside", ` ${row.best.vocabulary}: ${row.shown}`),
-            ),
-      ),
-    );
-    list.hidden = false;
-    input.setAttribute("aria-expanded", "true");
-    if (rows.length) input.setAttribute("aria-activedescendant", `found-${chosen}`);
-    list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
-  }
+/** Where a head begins, in a third of c_attn or in a tensor with an axis of heads. */
+function firstOf(name, nth, head) {
+  if (!isWeight(name)) return hasHeads(name) ? { head } : { at: [PAGE.passes[STATE.pass].T - 1, head, 0] };
+  const column = nth * PAGE.sizes.C + head * D;
+  return { at: storedShape(name).length > 1 ? [0, column] : [column] };
+}
 
-  input.addEventListener("input", () => {
-    [rows, chosen] = [input.value.trim() ? search(input.value) : [], 0];
-    if (input.value.trim()) draw();
-    else close();
-  });
-  input.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      close();
-      input.value = "";
-    } else if (event.key === "Enter" && rows.length && !list.hidden) pick(rows[chosen]);
-    else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && rows.length) {
-      event.preventDefault();
-      chosen = (chosen + (event.key === "ArrowDown" ? 1 : rows.length - 1)) % rows.length;
-      draw();
-    }
-  });
-  input.addEventListener("blur", close);
-  return el("div.search", input, list);
+/** Of a block its steps as they come, then what is stored; of a head first where it looks. */
+function inOrder(a, b, head) {
+  const order = ({ key }) =>
+    head !== null && key.endsWith("hook_pattern") ? -1 : (NUMBER_OF.get(key.replace("{i}", "0")) ?? COUNT);
+  return order(a) - order(b);
+}
+
+/** Tokens of the prompt and of the answer that are, or begin, as the query. */
+function byToken(query) {
+  const target = query.toLowerCase();
+  const fits = (id) => {
+    const text = plain(id).trim().toLowerCase();
+    return text !== "" && (text === target || (target.length > 2 && text.startsWith(target)));
+  };
+  const { pass } = STATE;
+  const made = NUMBER_OF.has("hook_next_token") ? (answerOf(pass)?.rows ?? []) : [];
+  const read = NUMBER_OF.has("hook_tokens") ? PAGE.passes[0].ids : [];
+  return [
+    ...made
+      .filter((row) => answerOf(pass).explained.includes(row.id) && fits(row.id))
+      .map(({ id, rank }) => ({
+        to: { pass, name: "hook_next_token", token: id },
+        shown: "hook_next_token",
+        aside: `answer of rank ${rank}: ${plain(id)}`,
+      })),
+    ...read
+      .map((id, position) => ({
+        id,
+        to: { pass: 0, name: "hook_tokens", query: position },
+        shown: "hook_tokens",
+        aside: `token ${position} of the prompt: ${plain(id)}`,
+      }))
+      .filter(({ id }) => fits(id)),
+  ];
 }

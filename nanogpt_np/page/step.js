@@ -195,14 +195,14 @@ function tableFigure(state, range) {
   const labels = table.letters[0] === "T" ? tokenLabels(pass) : [tokenLabels(pass).pop()];
   const asked = state.at && table.find(state.at);
   const cell = asked || [table.rows > 1 ? rowOfState(state) : 0, 0];
-  const readout = el("p.readout", { "aria-live": "polite" });
+  const readout = el("p.readout");
   const made = el("div.derived");
   const told = el("div", readout, made);
   const tell = (place, picked) => {
     readout.replaceChildren(...readoutOf(pass, name, place, table));
     made.replaceChildren(...arithmetic(pass, name, place));
     neverShrinks(told);
-    if (picked) keepPlace(place);
+    if (picked) keepPlace(place, readout.textContent);
   };
   tell(table.place(...cell), false);
   const figure = heatFigure(table, {
@@ -240,7 +240,9 @@ function readoutOf(pass, name, place, table) {
       position === null ? "" : [" ", tokenText(keyToken(pass, position))],
     ];
   });
-  return [el("code", `${name}${shapeText(place)} = `, el("strong", digits(x))), el("span.aside", words)];
+  const segments = /C$/.test(table.letters.join(" ")) ? segmentsOf(table) : null; // of heads the index says it
+  const part = segments ? `, in ${segments.of(Math.floor(cell[1] / segments.width)).label}` : "";
+  return [el("code", `${name}${shapeText(place)} = `, el("strong", digits(x))), el("span.aside", words, part)];
 }
 
 /** LayerNorm's one number for each token, as bars. */

@@ -22,18 +22,19 @@ function makeBar() {
   const total = COUNT * PAGE.passes.length;
   bar.previous = el(
     "button",
-    { type: "button", id: "previous", title: "Left arrow", "aria-label": "Back", onclick: previous },
+    { type: "button", id: "previous", title: "Left arrow", "aria-label": "Back", onclick: () => previous() },
     "◀",
     el("span.word", " Back"),
   );
   bar.next = el(
     "button",
-    { type: "button", id: "next", title: "Right arrow", "aria-label": "Next", onclick: next },
+    { type: "button", id: "next", title: "Right arrow", "aria-label": "Next", onclick: () => next() },
     el("span.word", "Next "),
     "▶",
   );
   bar.play = el("button", { type: "button", id: "play", onclick: play }, "Play");
   bar.counter = el("span.counter");
+  let nextEntry = entries(); // one for each drag
   bar.slider = el("input", {
     type: "range",
     id: "slider",
@@ -41,8 +42,11 @@ function makeBar() {
     max: total,
     value: 0,
     "aria-label": "Step",
-    oninput: ({ target }) => goTo(Number(target.value) - 1),
+    oninput: ({ target }) => goTo(Number(target.value) - 1, nextEntry()),
+    onchange: () => (nextEntry = entries()),
   });
+  const dialog = helpDialog();
+  document.body.append(dialog);
   document
     .getElementById("bar")
     .append(
@@ -56,6 +60,11 @@ function makeBar() {
       bar.counter,
       bar.slider,
       searchBox(),
+      el(
+        "button",
+        { type: "button", id: "ask", "aria-label": "Help", title: "Help (?)", onclick: () => dialog.showModal() },
+        "?",
+      ),
     );
 }
 
@@ -81,7 +90,8 @@ function drawTop() {
 /** The tokens of the prompt; a click chooses the one whose rows stand out. */
 function promptChips() {
   return Array.from({ length: PAGE.passes[0].S }, (_, position) => {
-    const title = `position ${position}: highlight its row`;
+    const elsewhere = position < startOf(STATE.pass) ? ", in pass 1" : "";
+    const title = `position ${position}: its row${elsewhere}`;
     const pressed = String(STATE.query === position);
     const choose = () => chooseToken(position);
     return el(
@@ -118,13 +128,20 @@ function passLine() {
   return el("p.which-pass", `Pass ${pass + 1} of ${PAGE.passes.length} reads `, pass ? only : "the prompt.");
 }
 
+/** Let the row of a token stand out; if it was computed in an earlier pass, go there. */
 function chooseToken(position) {
-  const { S, T } = PAGE.passes[STATE.pass];
-  STATE.query = position;
-  STATE.key = null;
-  if (position < S - T) return go({ pass: 0, name: STATE.name, view: STATE.view });
-  if (STATE.at && STATE.name) STATE.at = null;
-  return show();
+  const { pass, name, view, at } = STATE;
+  if (position < startOf(pass)) return go({ pass: 0, name, view, query: position, key: null });
+  const byRow = at && name && pointOf(name).axes.startsWith("T");
+  const byHead = at && hasHeads(name);
+  return remember(
+    {
+      query: position,
+      key: null,
+      at: byRow ? [position - startOf(pass), ...at.slice(1)] : byHead ? null : at,
+    },
+    true,
+  );
 }
 
 const KINDS = {
@@ -166,7 +183,7 @@ function whose(about) {
       : null,
   ].filter(Boolean);
   return parts.flatMap((part, i) =>
-    i > 1 ? [el("span.dot-between", { "aria-hidden": "true" }, " · "), part] : [part, " "],
+    i > 1 ? [" ", el("span.dot-between", { "aria-hidden": "true" }, "·"), " ", part] : [part, " "],
   );
 }
 
@@ -184,21 +201,15 @@ function drawFoot() {
           `Every recorded number is kept as it was and printed to ${PAGE.digits} digits; `,
           "of the scores over all tokens the likeliest are kept.",
         ];
-  const keys = [
-    ["←  →", "back, next"],
-    ["/", "search"],
-    ["arrows in a heat map", "single numbers"],
-    ["Esc", "close the search"],
-  ];
   document.getElementById("foot").append(
     el("p", how, " Nothing is fetched: this file is all there is."),
     el(
       "p",
       "Keys: ",
-      keys.map(([key, what], i) => [i ? ", " : "", el("kbd", key), ` ${what}`]),
-      ". The address says which step and number is shown, as ",
+      el("kbd", "?"),
+      " lists them. The address says what is shown; the name and number of a step in it are as ",
       el("code", "python -m nanogpt_np explain"),
-      " reads it.",
+      " takes them.",
     ),
   );
 }

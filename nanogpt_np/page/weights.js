@@ -78,10 +78,13 @@ function weightFigure(state, name) {
     return table.letters[0] === "V" ? tokenText(number) : el("span", String(number));
   };
   const labels = Array.from({ length: table.rows }, (_, row) => label(row));
-  const readout = el("p.readout", { "aria-live": "polite" });
-  const tell = (place) => readout.replaceChildren(...readoutOf(0, name, place, table));
+  const readout = el("p.readout");
+  const tell = (place, picked) => {
+    readout.replaceChildren(...readoutOf(0, name, place, table));
+    if (picked) keepPlace(place, readout.textContent);
+  };
   const cell = (state.at && table.find(state.at)) || [0, 0];
-  tell(table.place(...cell));
+  tell(table.place(...cell), false);
   const figure = heatFigure(table, {
     rowLabels: labels,
     segments: segmentsOf(table),
