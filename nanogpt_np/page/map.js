@@ -22,8 +22,20 @@ const GROUPS = STEPS.reduce((groups, step) => {
 function drawMap(state) {
   const host = document.getElementById("map");
   const focused = host.contains(document.activeElement);
+  const top = host.querySelector(".map-scroll")?.scrollTop ?? 0;
+  const scroll = el("div.map-scroll", mapCanvas(state, Math.max(250, Math.min(420, host.clientWidth - 32))));
+  host.replaceChildren(mapHead(state), scroll);
+  scroll.scrollTop = top;
+  host.style.height = ""; // what is current has moved: fitted anew
+  fitMap();
+  if (focused) scroll.querySelector("[aria-current]")?.focus({ preventScroll: true });
+  const strip = host.querySelector(".map-strip");
+  centre(strip, strip.querySelector("[aria-current]"));
+}
+
+/** The group of the current step with all its steps, the others as a line each, and the lines between them. */
+function mapCanvas(state, wide) {
   const current = stepOf(state);
-  const wide = Math.max(250, host.clientWidth - 32);
   const nodes = new Map(); // step name -> {x, y, width}
   const items = [];
   const paths = [];
@@ -61,16 +73,7 @@ function drawMap(state) {
   );
   const canvas = el("div.map-canvas", svg, items);
   canvas.style.height = `${y + 6}px`;
-  const old = host.querySelector(".map-scroll");
-  const top = old ? old.scrollTop : 0;
-  const scroll = el("div.map-scroll", canvas);
-  host.replaceChildren(mapHead(state), scroll);
-  scroll.scrollTop = top;
-  host.style.height = ""; // what is current has moved: fitted anew
-  fitMap();
-  if (focused) scroll.querySelector("[aria-current]")?.focus({ preventScroll: true });
-  const strip = host.querySelector(".map-strip");
-  centre(strip, strip.querySelector("[aria-current]"));
+  return canvas;
 }
 
 /** Beside the step the map ends where the window does, also while the top of the page is in sight. */
@@ -226,7 +229,7 @@ function edgesOf(step, nodes, lit) {
         d: `M ${from.x - 10} ${y1} C ${from.x - 10} ${to.y}, ${STREAM_X + 30} ${to.y - 9}, ${STREAM_X + 9} ${to.y - 3}`,
         kind,
       });
-    } else if (y2 - y1 < 1.5 * ROW) {
+    } else if (y2 - y1 < ROW) {
       found.push({
         d: `M ${from.x} ${y1} C ${from.x} ${(y1 + y2) / 2}, ${to.x} ${(y1 + y2) / 2}, ${to.x} ${y2}`,
         kind,

@@ -2,6 +2,7 @@
 
 const BLOCK_IN_QUERY = /\b(?:blocks?|blk|layers?|h)[ ._/[-]?(\d+)\b|\[(\d+)\]/i;
 const MOST_FOUND = 40;
+const FIRST_BLOCK = STEPS.find((step) => step.block !== null)?.block ?? 0; // where a name without a block is looked for
 const ENDINGS = ["weight", "bia", "w", "b", "g", "matrix"]; // left out of a parameter's name
 
 /** The words of a name in lower case and in the singular, without the block and its number, as glossary.py has them. */
@@ -71,12 +72,13 @@ function search(query) {
 function byName(query, head = null) {
   const numbered = BLOCK_IN_QUERY.exec(query);
   const here = STATE.name ? blockOf(STATE.name) : STATE.view ? blockOf(STATE.view) : null;
-  const block = numbered ? Number(numbered[1] || numbered[2]) : (here ?? 0);
+  const block = numbered ? Number(numbered[1] || numbered[2]) : (here ?? FIRST_BLOCK);
   const target = wordsOf(query).join("");
   if ((!target && !numbered && head === null) || block >= PAGE.layers) return [];
   const rows = searchable()
     .filter((entry) => target || entry.key.includes("{i}")) // a block by its number: all that is in it
     .filter((entry) => head === null || hasHead(entry))
+    .filter(({ key }) => isWeight(key) || PAGE.stand_ins[key] || NUMBER_OF.has(key.replace("{i}", block)))
     .map((entry) => ({ ...entry, best: bestName(entry, target) }));
   const least = Math.min(...rows.map((row) => row.best.fit));
   if (least === 4) return [];

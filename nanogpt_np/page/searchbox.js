@@ -3,18 +3,7 @@
 function searchBox() {
   const list = el("ul", { id: "found", role: "listbox", "aria-label": "Found" });
   list.hidden = true;
-  const input = el("input", {
-    type: "search",
-    id: "search",
-    placeholder: "c_attn, keys, W_K, hook_k",
-    "aria-label": "Search by any name",
-    autocomplete: "off",
-    spellcheck: "false",
-    role: "combobox",
-    "aria-controls": "found",
-    "aria-expanded": "false",
-    "aria-autocomplete": "list",
-  });
+  const input = searchInput();
   let [rows, chosen] = [[], 0];
 
   function close() {
@@ -35,26 +24,8 @@ function searchBox() {
   }
 
   function draw() {
-    list.replaceChildren(
-      ...(rows.length ? rows : [null]).map((row, i) =>
-        row === null
-          ? el("li.nothing", "nothing is called so")
-          : el(
-              "li",
-              {
-                role: "option",
-                id: `found-${i}`,
-                "aria-selected": String(i === chosen),
-                onpointerdown: (event) => {
-                  event.preventDefault();
-                  pick(row);
-                },
-              },
-              el("code", row.shown),
-              row.aside ? el("span.aside", ` ${row.aside}`) : null,
-            ),
-      ),
-    );
+    const options = rows.map((row, i) => foundOption(row, i, i === chosen, pick));
+    list.replaceChildren(...(rows.length ? options : [el("li.nothing", "nothing is called so")]));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     if (rows.length) input.setAttribute("aria-activedescendant", `found-${chosen}`);
@@ -77,4 +48,32 @@ function searchBox() {
   });
   input.addEventListener("blur", close);
   return el("div.search", input, list);
+}
+
+function searchInput() {
+  return el("input", {
+    type: "search",
+    id: "search",
+    placeholder: "c_attn, keys, W_K, hook_k",
+    "aria-label": "Search by any name",
+    autocomplete: "off",
+    spellcheck: "false",
+    role: "combobox",
+    "aria-controls": "found",
+    "aria-expanded": "false",
+    "aria-autocomplete": "list",
+  });
+}
+
+function foundOption(row, i, isChosen, pick) {
+  const onpointerdown = (event) => {
+    event.preventDefault();
+    pick(row);
+  };
+  return el(
+    "li",
+    { role: "option", id: `found-${i}`, "aria-selected": String(isChosen), onpointerdown },
+    el("code", row.shown),
+    row.aside ? el("span.aside", ` ${row.aside}`) : null,
+  );
 }
