@@ -625,6 +625,24 @@ def test_a_search_also_takes_a_block_a_head_a_title_and_a_token(opened, query, f
     assert tab.evaluate("location.hash") == f"#{address}"
 
 
+def test_a_search_for_what_is_usual_leads_there_from_what_was_chosen(opened):
+    tab = opened(address="#blocks.0.attn.hook_pattern[3,2,1]")
+    tab.fill("#search", "head 0")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("location.hash") == "#blocks.0.attn.hook_pattern?query=2" and readout(tab)[1][:2] == (0, 2)
+    tab.fill("#search", "is")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("location.hash") == "#hook_tokens"
+
+
+def test_a_token_that_an_earlier_pass_chose_is_found_from_a_later_one(opened):
+    tab = opened("three.html", "#pass2/hook_tokens")
+    tab.fill("#search", "Paris")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("location.hash") == "#hook_next_token?token=6342"
+    assert tab.locator("#step .like-row[aria-pressed=true]").get_attribute("data-id") == "6342"
+
+
 def test_a_search_for_nothing_says_so(opened):
     tab = opened()
     tab.fill("#search", "xyzzy")

@@ -145,24 +145,28 @@ function byToken(query) {
     const text = plain(id).trim().toLowerCase();
     return text !== "" && (text === target || (target.length > 2 && text.startsWith(target)));
   };
-  const { pass } = STATE;
-  const made = NUMBER_OF.has("hook_next_token") ? (answerOf(pass)?.rows ?? []) : [];
   const read = NUMBER_OF.has("hook_tokens") ? PAGE.passes[0].ids : [];
-  return [
-    ...made
-      .filter((row) => answerOf(pass).explained.includes(row.id) && fits(row.id))
-      .map(({ id, rank }) => ({
-        to: { pass, name: "hook_next_token", token: id },
-        shown: "hook_next_token",
-        aside: `answer of rank ${rank}: ${plain(id)}`,
-      })),
-    ...read
-      .map((id, position) => ({
-        id,
-        to: { pass: 0, name: "hook_tokens", query: position },
-        shown: "hook_tokens",
-        aside: `token ${position} of the prompt: ${plain(id)}`,
-      }))
-      .filter(({ id }) => fits(id)),
-  ];
+  const prompt = read.map((id, position) => ({
+    id,
+    to: { pass: 0, name: "hook_tokens", query: position },
+    shown: "hook_tokens",
+    aside: `token ${position} of the prompt: ${plain(id)}`,
+  }));
+  return [...PAGE.passes.flatMap((_, pass) => answersToFind(pass)), ...prompt].filter(({ id }) => fits(id));
+}
+
+/** Of the pass that is shown all tokens that are explained, of others the one that was chosen. */
+function answersToFind(pass) {
+  const answer = answerOf(pass);
+  if (!answer) return [];
+  const known = pass === STATE.pass ? answer.explained : [answer.chosen];
+  const name = NUMBER_OF.has("hook_next_token") ? "hook_next_token" : null; // the start explains a token as well
+  return answer.rows
+    .filter(({ id }) => known.includes(id))
+    .map(({ id, rank }) => ({
+      id,
+      to: { pass, name, token: id },
+      shown: name ?? "start",
+      aside: `answer of rank ${rank}${PAGE.passes.length > 1 ? ` in pass ${pass + 1}` : ""}: ${plain(id)}`,
+    }));
 }

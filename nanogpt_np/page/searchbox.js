@@ -20,7 +20,7 @@ function searchBox() {
 
   function pick({ to }) {
     leave();
-    go(meant(addressOf(to)));
+    go({ ...to, ...meant(addressOf(to)) }); // an address leaves out a choice that is as usual
   }
 
   function draw() {
