@@ -516,26 +516,6 @@ def brightness(rgb):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_a_head_is_drawn_with_token_labels_and_what_comes_later_hatched(opened):
-    tab = opened(address="#blocks.2.attn.hook_pattern[3,4,3]")
-    assert tab.locator(".mini").count() == 4
-    labels = tab.locator(".matrix .axis-label").all_text_contents()
-    assert labels == ["The", "·capital", "·of", "·France", "·is"] * 2
-    assert tab.locator(".matrix rect[data-q]").count() == 25
-    masked = tab.locator(".matrix rect[fill='url(#masked)']")
-    assert masked.count() == 10
-    assert tab.locator(".arc").count() == sum(RECORDING.acts["blocks.2.attn.hook_pattern"][3, 4] > 0.005)
-    tab.locator(".mini").nth(1).click()
-    tab.locator(".matrix rect[data-q='2'][data-k='1']").click()
-    pattern = RECORDING.acts["blocks.2.attn.hook_pattern"]
-    assert readout(tab) == ("blocks.2.attn.hook_pattern", (1, 2, 1), rounded(pattern[1, 2, 1]))
-    tab.focus(".matrix")
-    tab.keyboard.press("ArrowLeft")
-    assert readout(tab)[1] == (1, 2, 0)
-    tab.locator(".arc-token").nth(1).click()
-    assert readout(tab)[1][:2] == (1, 1)
-
-
 def test_the_answer_explains_the_token_that_is_chosen_and_compares_it(opened):
     tab = opened(address="#hook_next_token")
     logits = RECORDING.acts["hook_next_logits"]

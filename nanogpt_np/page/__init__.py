@@ -22,8 +22,9 @@ from .contents import BUDGET, collect
 from .words import pieces
 
 SCRIPTS = (
-    *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "answer", "grid"),
-    *("why", "generation", "map", "stream", "start", "address", "top", "help", "search", "searchbox", "main"),
+    *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "matrix", "arcs"),
+    *("answer", "grid", "why", "generation", "map", "stream", "start", "address", "top", "help", "search"),
+    *("searchbox", "main"),
 )
 POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; "
