@@ -240,3 +240,32 @@ def test_the_ring_around_a_head_that_has_the_focus_is_whole(opened):
         }"""
         thick, away, *room = tab.evaluate(ring)
         assert thick >= 2 and min(room) >= thick + away
+
+
+# A promise that is kept when the page, which was there first, has been told of the other colours.
+SWITCHED = """() => {
+    window.switched = new Promise((resolve) => {
+        matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => resolve(), { once: true });
+    });
+}"""
+# All that the scripts colour: the pixels of every canvas, and the grounds of cells and scales.
+COLOURED = """async () => {
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const main = document.getElementById("step");
+    return [...main.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).concat(
+        [...main.querySelectorAll("[style]")].map((node) => node.getAttribute("style")));
+}"""
+
+
+def test_switching_to_dark_draws_all_as_if_it_had_been_opened_dark(opened):
+    switched, dark = opened("one.html"), opened("one.html", color_scheme="dark")
+    for name in ("start", "blocks.1.attn.hook_q[2,1,3]", f"{NAME}[3,2,1]", "hook_next_token"):
+        for tab in (switched, dark):
+            tab.goto(tab.url.partition("#")[0] + f"#{name}")
+        found = {}
+        for scheme in ("dark", "light"):
+            switched.evaluate(SWITCHED)
+            switched.emulate_media(color_scheme=scheme)
+            switched.evaluate("switched")
+            found[scheme] = switched.evaluate(COLOURED)
+        assert found["light"] != found["dark"] == dark.evaluate(COLOURED)

@@ -95,18 +95,13 @@ function thumbnail(table, width, height) {
 /** The colours from one number to another, with both numbers or what stands for them. */
 function colourScale(from, to, range, positive, ends = [digits(from, 3), digits(to, 3)]) {
   const bar = el("span.scale", { "aria-hidden": "true" });
-  const draw = () => {
-    const stops = Array.from({ length: 13 }, (_, i) => css(heatColour(from + ((to - from) * i) / 12, range, positive)));
-    bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-  };
-  draw();
-  onColours(bar, draw);
+  const stops = Array.from({ length: 13 }, (_, i) => css(heatColour(from + ((to - from) * i) / 12, range, positive)));
+  bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
   return [el("span.tick", ends[0]), bar, el("span.tick", ends[1])];
 }
 
 // ---- what must be drawn again ----
 
-const redraws = new Map(); // element -> what draws it again when the colours change
 const watcher = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     const told = target.resized;
@@ -121,14 +116,7 @@ function onResize(host, draw) {
   watcher.observe(host);
 }
 
-function onColours(host, draw) {
-  redraws.set(host, draw);
-}
-
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   readColours();
-  for (const [host, draw] of redraws) {
-    if (host.isConnected) draw();
-    else redraws.delete(host);
-  }
+  show();
 });

@@ -10,7 +10,7 @@ const [GAP, EDGE] = [3, 2]; // pixels between the lines of one token, and around
 function heatFigure(table, options) {
   const { rowLabels, segments = null, cell = [0, 0], onplace = () => {}, label = "" } = options;
   const range = options.range || colourRange(table.values);
-  let image = cellImage(table, range);
+  const image = cellImage(table, range);
   let layout = null;
   let at = cell;
   const canvas = el("canvas.heat", {
@@ -125,11 +125,6 @@ function heatFigure(table, options) {
   });
   onResize(host, () => {
     arrange();
-    numbers();
-  });
-  onColours(host, () => {
-    image = cellImage(table, range);
-    draw();
     numbers();
   });
   return el("div.figure", host, legend(range, table), window_);

@@ -94,7 +94,6 @@ function show() {
   const main = document.getElementById("step");
   const place = [...main.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
   const focused = main.contains(document.activeElement);
-  for (const host of redraws.keys()) if (main.contains(host)) redraws.delete(host);
   main.replaceChildren(
     ...[
       STATE.missing && el("p.missing", STATE.missing),

@@ -81,9 +81,7 @@ function streamPictures(state, wide) {
         title: titleOf(step.name),
       },
     );
-    const draw = () => node.replaceChildren(streamPicture(tensor(pass, step.name), first, picture, row));
-    draw();
-    onColours(node, draw);
+    node.append(streamPicture(tensor(pass, step.name), first, picture, row));
     node.style.left = `${x(i)}px`;
     node.style.top = `${top}px`;
     return node;
