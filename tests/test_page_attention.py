@@ -1,5 +1,8 @@
 """Attention in the page, in a browser: what is drawn of a head, what a pointer shows, what a click or a key chooses."""
 
+import re
+from importlib import resources
+
 import numpy as np
 import pytest
 import test_page_browser as walk
@@ -269,3 +272,12 @@ def test_switching_to_dark_draws_all_as_if_it_had_been_opened_dark(opened):
             switched.evaluate("switched")
             found[scheme] = switched.evaluate(COLOURED)
         assert found["light"] != found["dark"] == dark.evaluate(COLOURED)
+
+
+def test_an_element_takes_any_number_of_children(chromium):
+    source = resources.files(page).joinpath("data.js").read_text(encoding="utf-8")
+    el = re.search(r"function el\(.*?\n}\n", source, re.DOTALL)[0]
+    tab = chromium.new_page()
+    made = f'{el}\nel("p", Array.from({{ length: 400000 }}, () => "x"), null, "y").textContent.length'
+    assert tab.evaluate(f"const SVG_TAGS = new Set();\n{made}") == 400001
+    tab.close()

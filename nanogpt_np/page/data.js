@@ -191,7 +191,10 @@ function el(kind, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  for (const child of children.flat(3)) {
+    // One by one: a call takes only so many arguments, and a long text has more.
+    if (child !== null && child !== undefined && child !== false) node.append(child);
+  }
   return node;
 }
 
