@@ -31,12 +31,7 @@ function attentionFigure(state) {
 
   point({});
   const beside = el("div.beside", arcs && arcs.node, words.node);
-  return el(
-    "div.figure.attention",
-    attentionLegend(block),
-    glance.node,
-    el("div.enlarged", matrix.node, beside),
-  );
+  return el("div.figure.attention", attentionLegend(block), glance.node, el("div.enlarged", matrix.node, beside));
 }
 
 /** The scores or the pattern of all heads of a block. Positions count from the first token, also with a cache. */

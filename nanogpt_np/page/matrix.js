@@ -53,20 +53,32 @@ function matrixFigure(block, { onpoint, onpick }) {
   });
   const under = ({ offsetX, offsetY }) =>
     within(start + Math.floor(offsetY / layout.cell), Math.floor(offsetX / layout.cell));
-  canvas.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "mouse") onpoint(under(event));
-  });
-  canvas.addEventListener("click", (event) => onpick(under(event)));
-  canvas.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    if (!move || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    onpick(within(seen.query + move[0], seen.key + move[1]));
-    frame.scrollIntoView({ block: "nearest", inline: "nearest" });
+  listen(canvas, {
+    onmove: (event) => onpoint(under(event)),
+    onclick: (event) => onpick(under(event)),
+    onarrow: ([down, right]) => {
+      onpick(within(seen.query + down, seen.key + right));
+      frame.scrollIntoView({ block: "nearest", inline: "nearest" });
+    },
   });
   onResize(node, arrange);
   return { node, show };
+}
+
+/** onarrow is told how many rows down and columns to the right. */
+function listen(canvas, { onmove, onclick, onarrow }) {
+  const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse") onmove(event);
+  });
+  canvas.addEventListener("click", onclick);
+  canvas.addEventListener("keydown", (event) => {
+    const arrow = arrows[event.key];
+    if (!arrow || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation(); // elsewhere on the page they lead to other steps
+    onarrow(arrow);
+  });
 }
 
 function matrixLayout({ T, S }, room) {
