@@ -7,6 +7,7 @@ replayed without weights (`recording.py`), walked through in the terminal (`step
 
 import contextlib
 import json
+import os
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -130,16 +131,31 @@ def _check(args):
     for flag in ("values", "top"):
         if given.get(flag, 1) < 1:
             raise ValueError(f"--{flag} must be 1 or more, not {given[flag]}")
-    for flag in ("save", "html"):
-        path = Path(given.get(flag, "file"))
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise ValueError(f"--{flag} {path}: that is a folder, or stands in none")
+    _check_files(given)
     for flag in ("max_new_tokens", "watch"):
         if flag in given and args.html is None:
             raise ValueError(f"{_shown(flag)} goes with --html: the listing is of one pass")
     if args.step and (args.prompt == "-" or sys.stdin is None):
         why = "there is none" if sys.stdin is None else "the prompt cannot come from there"
         raise ValueError(f"--step reads what you type from standard input: {why}")
+
+
+def _check_files(given):
+    """Raise ValueError for files that cannot be written, or that would take each other's place."""
+    taken = {os.path.realpath(given[flag]): flag for flag in ("load",) if flag in given}
+    for flag in ("save", "html"):
+        if flag not in given:
+            continue
+        path = Path(given[flag])
+        if given[flag] == "-":
+            raise ValueError(f"--{flag} takes the name of a file; to standard output it writes nothing")
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise ValueError(f"--{flag} {path}: that is a folder, or stands in none")
+        if path.exists() and not path.is_file():
+            raise ValueError(f"--{flag} {path}: that is no regular file, and only a regular file can be replaced")
+        other = taken.setdefault(os.path.realpath(path), flag)
+        if other != flag:
+            raise ValueError(f"--{flag} {path}: that is the file of --{other}, which would be lost")
 
 
 def _shown(flag):

@@ -94,8 +94,8 @@ def save(model, directory, dtype=np.float32):
     dtype : numpy float32 or float16 (half the size; values are rounded).
 
     Both files are written beside their final names and renamed when whole. Raises ValueError where the
-    directory holds a sharded checkpoint, whose index would no longer be true, and for values that
-    float16 cannot hold.
+    directory holds a sharded checkpoint, whose index would no longer be true, or links to files that
+    stand elsewhere, and for values that float16 cannot hold.
     """
     from safetensors.numpy import save_file
 
@@ -104,6 +104,9 @@ def save(model, directory, dtype=np.float32):
     directory = Path(directory)
     if (directory / INDEX).exists():
         raise ValueError(f"{directory} holds a sharded checkpoint: save to another directory")
+    if any((directory / name).is_symlink() for name in (SINGLE, "config.json")):
+        # Hugging Face's cache is made of links to files that are named by their SHA-256.
+        raise ValueError(f"{directory} holds links to files that others may share: save to another directory")
     directory.mkdir(parents=True, exist_ok=True)
     head, tensors = "lm_head.weight", {}  # the only name without the prefix
     for name, array in model.params.items():
@@ -124,9 +127,15 @@ def save(model, directory, dtype=np.float32):
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Give a name to write to beside `path`, and put that file in place of `path` at one stroke when it is whole."""
+    """Give a name to write to beside `path`, and put that file in place of `path` at one stroke when it is whole.
+
+    Of a link it is the file that it leads to which is replaced. Raises ValueError where a device or a pipe stands.
+    """
     from safetensors import SafetensorError
 
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file, and only a regular file can be replaced")
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never share one
     try:
         partial.touch()

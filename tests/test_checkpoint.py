@@ -435,6 +435,17 @@ def test_nothing_is_saved_over_a_sharded_checkpoint(tmp_path):
     assert files(tmp_path) == before
 
 
+def test_nothing_is_saved_over_links_to_files_that_are_named_by_what_is_in_them(tmp_path):
+    blob, folder = tmp_path / PIN.sha256, tmp_path / "snapshot"
+    nanogpt_np.save(random_model(), folder)
+    (folder / "model.safetensors").rename(blob)
+    (folder / "model.safetensors").symlink_to(blob)
+    before = files(folder), blob.read_bytes()
+    with pytest.raises(ValueError, match="holds links to files"):
+        nanogpt_np.save(random_model(1), folder)
+    assert (files(folder), blob.read_bytes()) == before
+
+
 def fail_in_the_middle(monkeypatch, where, error):
     """Make one of the steps of a save write a part, then fail."""
     if where == "weights":

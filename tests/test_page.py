@@ -6,6 +6,7 @@ import html
 import itertools
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -567,6 +568,8 @@ def test_a_replayed_pass_becomes_a_page_too(directory, tmp_path, capsys):
         (["--html", "page.html", "--dry-run", "gpt2"], "--html does not go with --dry-run"),
         (["--html", "no/such/folder/page.html"], "is a folder, or stands in none"),
         (["--html", "page.html", "-n", "0"], "1 token or more, not 0"),
+        (["--html", "-"], "--html takes the name of a file"),
+        (["--html", "page.html", "--save", "./page.html"], "that is the file of --save, which would be lost"),
         (["-n", "3"], "--max-new-tokens goes with --html"),
         (["--watch", " Paris"], "--watch goes with --html"),
         (["--html", "page.html", "--watch", "two words"], "--watch follows one token"),
@@ -579,6 +582,29 @@ def test_bad_input_gets_one_line_and_no_file(arguments, expected, directory, tmp
     out, err = capsys.readouterr()
     assert expected in err.splitlines()[-1] and "Traceback" not in err and out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--html", "--save"])
+def test_a_device_is_never_replaced_and_of_a_link_it_is_the_file_behind_it(flag, directory, tmp_path, capsys):
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "mine.txt"
+    os.mkfifo(pipe)
+    arguments = ["trace", "One two", "--model", directory, flag]
+    assert main([*arguments, str(pipe)]) == 1
+    assert f"{flag} {pipe}: that is no regular file" in capsys.readouterr().err and pipe.is_fifo()
+    file.write_text("mine")
+    link.symlink_to(file.name)
+    assert main([*arguments, str(link)]) == 0
+    assert link.is_symlink() and file.stat().st_size > 10_000 and not file.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, file, pipe]
+
+
+def test_a_page_never_takes_the_place_of_the_recording_that_it_shows(directory, tmp_path, capsys):
+    saved = tmp_path / "pass.npz"
+    assert main(["trace", "One two", "--model", directory, "--save", str(saved)]) == 0
+    before = saved.read_bytes()
+    assert main(["trace", "--load", str(saved), "--html", str(saved)]) == 1
+    assert "that is the file of --load, which would be lost" in capsys.readouterr().err
+    assert saved.read_bytes() == before
 
 
 @pytest.mark.parametrize(
