@@ -7,6 +7,7 @@ ever run as code. `read` wants a sound recording; `read_arrays` takes any .npz, 
 
 import json
 import math
+import re
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from .weights import whole_file
 ABOUT = "about.json"
 FIELDS = {"prompt": str, "prompt_ids": list, "model": dict}  # what `about` must hold; there may be more
 MODEL_FIELDS = {"origin": str, "dtype": str, "parameters": int, "decoding": str}
+OPTIONAL = {"name": str, "kind": str, "sha256": str}  # of the model; None is as good as nothing
+SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others are bytes that are no UTF-8, as Python reads them
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -61,7 +64,8 @@ def save(path, recording):
     """
     acts = {name: np.asarray(array) for name, array in recording.acts.items()}
     try:
-        _check(acts, recording.config, recording.about)
+        _check_about(recording.about, recording.config)
+        check_arrays(acts, recording.config)
         text = json.dumps({**recording.about, "config": asdict(recording.config)}, allow_nan=False)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not written: {error}") from None
@@ -82,7 +86,8 @@ def read(path):
         raise ValueError(f"{path} has no {ABOUT}: it was not saved by `python -m nanogpt_np trace --save`")
     try:
         config = Config.from_dict(about.pop("config", None))
-        _check(acts, config, about)
+        _check_about(about, config)
+        check_arrays(acts, config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return Recording(Recorder(acts), config, about)
@@ -144,13 +149,22 @@ def _about(array):
     return about
 
 
-def _check(acts, config, about):
-    """Raise ValueError unless these are trace points of one prompt, in the shapes and dtypes of one pass."""
+def _check_about(about, config):
+    """Raise ValueError unless it is said whose numbers these are, in fields of the right kinds."""
     _check_fields(ABOUT, about, FIELDS)
-    _check_fields(f"model in {ABOUT}", about["model"], MODEL_FIELDS)
+    told = about["model"]
+    _check_fields(f"model in {ABOUT}", told, MODEL_FIELDS)
+    _check_fields(f"model in {ABOUT}", told, {k: kind for k, kind in OPTIONAL.items() if told.get(k) is not None})
+    for text in (about["prompt"], *(value for value in told.values() if isinstance(value, str))):
+        if SURROGATE.search(text):
+            raise ValueError(f"{ABOUT} holds text that is no Unicode: {text!r:.60}")
     for i in about["prompt_ids"]:
         if type(i) is not int or not 0 <= i < config.vocab_size:
             raise ValueError(f"prompt_ids must be whole numbers from 0 to {config.vocab_size - 1}, not {i!r:.60}")
+
+
+def check_arrays(acts, config):
+    """Raise ValueError unless these are trace points of one prompt, in the shapes and dtypes of one pass."""
     sizes = {}  # T and S, as the first arrays that have these axes say
     for name, array in acts.items():
         point = points.get(name, config)

@@ -167,6 +167,16 @@ NOT_ABOUT = [
     ("no model", {"model": "facts"}, "about.json must hold 'model', a dict, not 'facts'"),
     ("a model of nothing", {"model": {}}, "model in about.json must hold 'origin', a str, not None"),
     ("a count of words", {"model": PROVENANCE | {"parameters": "many"}}, "'parameters', a int, not 'many'"),
+    (
+        "a name that is a number",
+        {"model": PROVENANCE | {"name": 5}},
+        "model in about.json must hold 'name', a str, not 5",
+    ),
+    ("a name that is a list", {"model": PROVENANCE | {"name": ["x"]}}, "'name', a str, not ['x']"),
+    ("a digest that is a number", {"model": PROVENANCE | {"sha256": 5}}, "'sha256', a str, not 5"),
+    ("a kind that is a list", {"model": PROVENANCE | {"kind": []}}, "'kind', a str, not []"),
+    ("half a character", {"prompt": "\ud800 x"}, r"about.json holds text that is no Unicode: '\ud800 x'"),
+    ("half a type", {"model": PROVENANCE | {"dtype": "\udfff"}}, r"text that is no Unicode: '\udfff'"),
 ]
 
 
