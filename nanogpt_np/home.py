@@ -59,6 +59,7 @@ PINS = {
         352824413,
     ),
 }
+KINDS = ("bundled", "published", "downloaded", "other", "local")  # of checkpoints, by what was checked
 DIGEST = re.compile(r"[0-9a-f]{64}\b")
 HASHED_AT_ONCE = 1 << 24  # bytes: up to this size a SHA-256 takes less than a twentieth of a second
 HASHED_PART = 1 << 22  # bytes read at a time of larger ones
@@ -138,18 +139,25 @@ def origin(name, directory, digest=None):
 
     digest : the SHA-256 of model.safetensors, if somebody computed it; else it is told where it is cheap to know.
     """
+    return whose(name, directory, digest)[1]
+
+
+def whose(name, directory, digest=None):
+    """Return (one of `KINDS`, `origin`): the sentence holds names that anybody may choose, the kind does not."""
     path = Path(directory) / SINGLE
     digest = digest or known_digest(path)
     shown = f"sha256 {digest[:12]}" if digest else "sha256 not checked"
     if name in bundled():
-        return f"{name} (bundled with nanogpt_np, not a published GPT-2; {shown})"
+        return "bundled", f"{name} (bundled with nanogpt_np, not a published GPT-2; {shown})"
     if name not in PINS:
-        return f"{name} (local checkpoint; {shown})"
+        return "local", f"{name} (local checkpoint; {shown})"
     pin = PINS[name]
     size = path.stat().st_size if path.is_file() else None
     if size is None or pin.nbytes not in (None, size) or digest not in (None, pin.sha256):
-        return f"NOT the published {name} (another checkpoint in {directory}; {shown})"
-    return f"{name} (downloaded{', the published weights' if digest else ''}; {shown})"
+        return "other", f"NOT the published {name} (another checkpoint in {directory}; {shown})"
+    if digest is None:
+        return "downloaded", f"{name} (downloaded; {shown})"
+    return "published", f"{name} (downloaded, the published weights; {shown})"
 
 
 def known_digest(path):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .checkpoint import SINGLE
 from .cli import read_prompt
-from .home import computed_digest, default_model, find, known_digest, origin
+from .home import computed_digest, default_model, find, known_digest, whose
 from .sampling import standing
 from .tokenizer import END_OF_TEXT_ID
 from .trace import ShapeLog
@@ -57,9 +57,11 @@ def load_with_provenance(name):
     directory = find(name)
     model = load_directory(directory)
     _, stored = stored_parameters(directory)
+    kind, origin = whose(str(name), directory)
     return model, {
         "name": str(name),
-        "origin": origin(str(name), directory),
+        "kind": kind,
+        "origin": origin,
         "directory": str(directory),
         "sha256": known_digest(Path(directory) / SINGLE),
         "dtype": "/".join(sorted({s.dtype for s in stored.values()})),
@@ -74,7 +76,8 @@ def with_digest(provenance):
     digest, file = computed_digest(provenance["directory"])
     if file != SINGLE:  # one of several
         return provenance | {"sha256": digest, "sha256_of": file}
-    return provenance | {"sha256": digest, "origin": origin(provenance["name"], provenance["directory"], digest)}
+    kind, origin = whose(provenance["name"], provenance["directory"], digest)
+    return provenance | {"sha256": digest, "kind": kind, "origin": origin}
 
 
 def opening(args, tokenizer):
