@@ -47,12 +47,16 @@ class Point:
         """Its shape for `T` new tokens when there are `S` tokens in all (without a cache, S = T)."""
         return _sizes(self.axes, config, T, S)
 
-    def shapes_of(self, config, T, S=None):
-        """Return `shapes` with the sizes of a run: ``[5, 768] @ [768, 2304] + [2304]``."""
+    def shapes_of(self, config, T, S=None, unknown=()):
+        """Return `shapes` with the sizes of a run: ``[5, 768] @ [768, 2304] + [2304]``.
+
+        unknown : letters of sizes that nobody knows; they stay letters, and scale and eps stay words.
+        """
         i = block_of(self.name)
         scale = "" if i is None else f"{config.attention_scale(i):.6g}"
-        filled = self.shapes.replace("{scale}", scale).replace("{eps}", f"{config.layer_norm_epsilon:g}")
-        return re.sub(r"\[([^\]]*)\]", lambda axes: str(list(_sizes(axes[1], config, T, S))), filled)
+        scale, eps = ("scale", "eps") if unknown else (scale, f"{config.layer_norm_epsilon:g}")
+        filled = self.shapes.replace("{scale}", scale).replace("{eps}", eps)
+        return re.sub(r"\[([^\]]*)\]", lambda axes: f"[{', '.join(_shown(axes[1], config, T, S, unknown))}]", filled)
 
     def flops(self, config, T, S=None):
         """Additions and multiplications of its matrix product: 2 for each pair of numbers that meet."""
@@ -77,6 +81,11 @@ def block_of(name):
 def _sizes(axes, config, T, S):
     sizes = {**config.sizes, "T": T, "S": T if S is None else S}
     return tuple(axis_size(axis, sizes) for axis in axes.split())
+
+
+def _shown(axes, config, T, S, unknown):
+    sizes = zip(axes.split(), _sizes(axes, config, T, S), strict=True)
+    return [axis if axis.lstrip("0123456789") in unknown else str(size) for axis, size in sizes]
 
 
 def _norm(prefix, weights, reads, says):

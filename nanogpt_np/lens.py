@@ -112,37 +112,51 @@ def split(acts, model, token, position=-1, against=None):
     the token's row of the LM head (or the difference of two rows), the logit is w @ ((x - mean(x)) / scale * g + b).
     Since (x - mean(x)) @ u = x @ (u - mean(u)), that is x @ direction + w @ b, and x is a sum of parts.
     """
-    token = _token_id(model, token, "token")
+    return splits(acts, model, [token], position, against)[0]
+
+
+def splits(acts, model, tokens, position=-1, against=None):
+    """Return the `Split` of each of some tokens: what the parts wrote into the stream is worked out once for all."""
     scale = _row(acts, model, "ln_final.hook_scale", position)
     logits = _logits(acts, model, position)
-    recorded = float(logits[token])
-    w = model.lm_head.weight[token].astype(np.float64)  # (C,); float64 from here on, since it spreads
-    if against is not None:
-        against = _token_id(model, against, "against")
-        recorded -= float(logits[against])
-        w = w - model.lm_head.weight[against]
-    u = w * model.ln_f.weight
-    direction = (u - u.mean()) / scale  # (C,)
+    place = int(_row(acts, model, "hook_positions", position))
+    written, names = _written(acts, model, position), part_names(model.config)
+    found = []
+    for token in tokens:
+        token = _token_id(model, token, "token")
+        recorded = float(logits[token])
+        w = model.lm_head.weight[token].astype(np.float64)  # (C,); float64 from here on, since it spreads
+        if against is not None:
+            against = _token_id(model, against, "against")
+            recorded -= float(logits[against])
+            w = w - model.lm_head.weight[against]
+        u = w * model.ln_f.weight
+        amounts = [*(written @ ((u - u.mean()) / scale)), model.ln_f.bias @ w]
+        parts = [Part(name, kind, float(x), *of) for (name, kind, *of), x in zip(names, amounts, strict=True)]
+        found.append(Split(token, against, place, recorded, tuple(parts)))
+    return found
 
-    parts = []
 
-    def add(name, kind, amount, block=None, head=None):
-        parts.append(Part(name, kind, float(amount), block, head))
+def part_names(config):
+    """Return (name, kind, block, head) of all parts of a `Split`, in their order."""
+    found = [("token embedding", "embeddings", None, None), ("position embedding", "embeddings", None, None)]
+    for i in range(config.n_layer):
+        found += [(f"head {i}.{head}", f"heads of block {i}", i, head) for head in range(config.n_head)]
+        found += [(f"bias of attn {i}", "biases", i, None), (f"mlp {i}", "MLPs", i, None)]
+        found += [(f"bias of mlp {i}", "biases", i, None)]
+    return [*found, ("bias of ln_f", "biases", None, None)]
 
-    add("token embedding", "embeddings", _row(acts, model, "hook_embed", position) @ direction)
-    add("position embedding", "embeddings", _row(acts, model, "hook_pos_embed", position) @ direction)
+
+def _written(acts, model, position):
+    """Return what each part but the last of `part_names` wrote into the final residual vector: (parts - 1, C)."""
+    written = [_row(acts, model, "hook_embed", position), _row(acts, model, "hook_pos_embed", position)]
     for i, block in enumerate(model.h):
-        z = _row(acts, model, f"blocks.{i}.attn.hook_z", position)  # (H, D)
-        # What each column of z would write in this direction; each head has D of the C rows.
-        writes = (block.attn.c_proj_weight @ direction).reshape(z.shape)
-        for head, amount in enumerate((z * writes).sum(axis=-1)):
-            add(f"head {i}.{head}", f"heads of block {i}", amount, i, head)
-        add(f"bias of attn {i}", "biases", block.attn.c_proj_bias @ direction, i)
-        post = _row(acts, model, f"blocks.{i}.mlp.hook_post", position)  # (F,)
-        add(f"mlp {i}", "MLPs", post @ (block.mlp.c_proj_weight @ direction), i)
-        add(f"bias of mlp {i}", "biases", block.mlp.c_proj_bias @ direction, i)
-    add("bias of ln_f", "biases", model.ln_f.bias @ w)
-    return Split(token, against, int(_row(acts, model, "hook_positions", position)), recorded, tuple(parts))
+        z = _row(acts, model, f"blocks.{i}.attn.hook_z", position).astype(np.float64)  # (H, D)
+        weight = block.attn.c_proj_weight.reshape(*z.shape, -1)  # (H, D, C): each head has D of the rows
+        written += [*(z[:, None, :] @ weight)[:, 0], block.attn.c_proj_bias]
+        post = _row(acts, model, f"blocks.{i}.mlp.hook_post", position).astype(np.float64)  # (F,)
+        written += [post @ block.mlp.c_proj_weight, block.mlp.c_proj_bias]
+    return np.stack(written, dtype=np.float64)
 
 
 def _token_id(model, token, name):

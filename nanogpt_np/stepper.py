@@ -18,6 +18,7 @@ from .tokenizer import Tokenizer
 WIDTH = 120  # columns of a line, where stdout is no terminal
 CANDIDATES = 20  # names that are listed where a part of a name is in several
 ENTRIES = 3  # of the glossary that are shown for a word
+AT_ONCE = 1 << 16  # numbers that are made float64 at a time: a matrix may be of gigabytes
 PRINTED = 500  # numbers up to which an array is printed whole; of larger ones NumPy shows the corners
 HELP = """\
 Enter, n    next step
@@ -85,16 +86,28 @@ def page(recording, names, at):
 
 
 def stats(x):
-    """Return mean, RMS, min and max of an array, in float64, and how many masked numbers (-inf) were left out."""
-    x = np.array(x, np.float64, order="C").ravel()  # the same order of summation however it lies in memory
-    seen = x[x != -math.inf]
-    mean, rms = seen.mean(), math.sqrt((seen * seen).mean())
+    """Return mean, RMS, min and max of an array, in float64, and how many masked numbers (-inf) were left out.
+
+    Of nothing but masked numbers all four are NaN.
+    """
+    flat = np.reshape(x, -1)  # the same order of summation however it lies in memory
+    total, square, low, high, seen = 0.0, 0.0, math.inf, -math.inf, 0
+    for i in range(0, flat.size, AT_ONCE):
+        some = flat[i : i + AT_ONCE].astype(np.float64)
+        some = some[some != -math.inf]
+        if not some.size:
+            continue
+        total, square = total + some.sum(), square + (some * some).sum()
+        low, high = np.minimum(low, some.min()), np.maximum(high, some.max())  # of NaN and a number they are NaN
+        seen += some.size
+    if not seen:
+        return dict.fromkeys(("mean", "rms", "min", "max"), math.nan) | {"masked": flat.size}
     return {
-        "mean": float(mean),
-        "rms": rms,
-        "min": float(seen.min()),
-        "max": float(seen.max()),
-        "masked": x.size - seen.size,
+        "mean": float(total / seen),
+        "rms": math.sqrt(square / seen),
+        "min": float(low),
+        "max": float(high),
+        "masked": flat.size - seen,
     }
 
 
@@ -105,11 +118,19 @@ def stats_line(row):
 
 
 def lengths(acts):
-    """Return (T, S) of a recorded pass: new tokens, and all that they can see."""
+    """Return (T, S) of a recorded pass: new tokens, and all that they can see.
+
+    Where no array has an axis of keys, the last position tells S, or else T. Raises ValueError without a row for
+    each token.
+    """
     sizes = {}
     for name, x in acts.items():
-        sizes |= zip(points.get(name).axes.split(), x.shape, strict=True)
-    return sizes["T"], sizes["S"]
+        sizes |= zip(points.get(name).axes.split(), np.shape(x), strict=True)
+    if "T" not in sizes:
+        raise ValueError("the recording has no array with a row for each token")
+    places = acts.get("hook_positions")
+    last = sizes["T"] if places is None else max(sizes["T"], int(places[-1]) + 1)
+    return sizes["T"], sizes.get("S", last)
 
 
 def wrapped(lead, text):
