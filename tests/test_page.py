@@ -27,7 +27,7 @@ from nanogpt_np.cache import KVCache
 from nanogpt_np.generate import generate
 from nanogpt_np.ledger import ledger
 from nanogpt_np.lens import logit_lens, split
-from nanogpt_np.page import captions, contents, notebook, packing, words
+from nanogpt_np.page import captions, contents, notebook, packing, stored, words
 from nanogpt_np.recording import Recording
 from nanogpt_np.stepper import stats
 from nanogpt_np.trace import Recorder
@@ -37,7 +37,8 @@ MODEL = random_model(n_layer=2, vocab_size=401)
 CONFIG = MODEL.config
 IDS = [3, 1, 41, 59, 26, 1, 53]
 TABLE = points.table(CONFIG, points.NEXT_TOKEN)
-ABOUT = {"prompt": "a b", "prompt_ids": IDS, "model": {"name": "some", "origin": "some (local checkpoint; sha256 0)"}}
+SOME = {"name": "some", "kind": "local", "origin": "some (local checkpoint; sha256 0)"}
+ABOUT = {"prompt": "a b", "prompt_ids": IDS, "model": SOME}
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>\n\t\x00\x1b[31m\u202eevil\u2066 \U0001f600\u0301<!--<script>{{data}} \"'&a;"
 )
@@ -216,9 +217,9 @@ def test_weights_are_the_models_own_and_large_ones_say_what_is_left(monkeypatch)
         np.testing.assert_array_equal(unpacked(held[name]["values"], "f4"), expected.reshape(-1))
         assert held[name]["stats"] == pytest.approx(stats(x), rel=1e-6, abs=1e-9)
     assert set(IDS) <= set(held["wte.weight"]["rows"]) and held["wpe.weight"]["rows"] == list(range(7))
-    monkeypatch.setattr(contents, "WEIGHTS_WHOLE", 0)
-    monkeypatch.setattr(contents, "WEIGHT_ROWS", 4)
-    monkeypatch.setattr(contents, "WEIGHT_COLUMNS", 5)
+    monkeypatch.setattr(stored, "WEIGHTS_WHOLE", 0)
+    monkeypatch.setattr(stored, "WEIGHT_ROWS", 4)
+    monkeypatch.setattr(stored, "WEIGHT_COLUMNS", 5)
     held = data_of(page.build([RECORDING], MODEL))["weights"]["h.1.attn.c_attn.weight"]
     assert (held["rows"], held["columns"], held["shape"]) == ([0, 1, 2, 3], 5, [30, 90])
     corner = MODEL.params["h.1.attn.c_attn.weight"][:4, :5]
@@ -343,7 +344,7 @@ def test_a_pass_after_a_cache_names_the_tokens_that_it_knows():
     held = data_of(page.build([Recording(acts, CONFIG, ABOUT | {"prompt_ids": IDS[:2]})]))
     assert held["passes"][0]["keys"] == [3, 1, None, None, 26, 1, 53]
     assert held["passes"][0]["positions"] == [4, 5, 6]
-    rows = held["passes"][0]["answer"]["rows"]
+    rows = held["passes"][0]["answer"]["per_row"]
     assert [[one["id"] for one in row if one["next"]] for row in rows] == [[1], [53], []]
 
 
@@ -607,21 +608,22 @@ def test_a_page_never_takes_the_place_of_the_recording_that_it_shows(directory, 
     assert saved.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("origin", "kind"),
-    [
-        ("facts (bundled with nanogpt_np, not a published GPT-2; sha256 3cfd18fc6448)", "bundled"),
-        ("gpt2 (downloaded, the published weights; sha256 248dfc391186)", "published"),
-        ("gpt2 (downloaded; sha256 not checked)", "downloaded"),
-        ("NOT the published gpt2 (another checkpoint in x; sha256 not checked)", "other"),
-        ("my (local checkpoint; sha256 not checked)", "local"),
-    ],
-)
-def test_the_page_says_whose_weights_spoke_and_claims_no_more(origin, kind):
-    about = {"prompt_ids": [50256, 1], "model": {"name": "n", "origin": origin}}
+@pytest.mark.parametrize("kind", [*home.KINDS, "real", None])
+def test_the_page_says_whose_weights_spoke_and_claims_no_more(kind):
+    """What a name, or a folder, makes the sentence say counts for nothing."""
+    origin = "gpt2 (downloaded, the published weights; sha256 248dfc391186)"
+    about = {"prompt_ids": [50256, 1], "model": {"name": "n", "kind": kind, "origin": origin}}
     found = contents._about(about, None, CONFIG)
-    assert found["kind"] == kind and found["replayed"] and found["bos"] is True
-    assert found["sha256"] == (re.findall("sha256 ([0-9a-f]{12})", origin) or [None])[0]
+    assert found["kind"] == (kind if kind in home.KINDS else "not told") and found["replayed"] and found["bos"] is True
+    assert found["sha256"] is None
+
+
+def test_a_folder_with_the_name_of_published_weights_stays_a_folder(tmp_path, capsys):
+    folder = tmp_path / "gpt2 (downloaded, the published weights)"
+    nanogpt_np.save(random_model(n_layer=2, vocab_size=50257, n_positions=40), folder)
+    assert main(["trace", "One", "--model", str(folder), "--html", str(tmp_path / "page.html")]) == 0
+    about = data_of((tmp_path / "page.html").read_text(encoding="utf-8"))["about"]
+    assert about["kind"] == "local" and about["name"] == folder.name
 
 
 def test_a_model_that_was_never_trained_is_called_random():
@@ -680,7 +682,7 @@ def test_a_frame_holds_the_text_unchanged():
     acts = Recorder()
     MODEL(IDS, trace=acts)
     recorded, unknown = notebook.recording_of(acts)
-    inside = re.search(r'srcdoc="([^"]*)"', acts._repr_html_())[1]
+    inside = re.search(r"srcdoc='([^']*)'", acts._repr_html_())[1]
     assert html.unescape(inside) == page.build([recorded], budget=notebook.BUDGET, unknown=unknown)
 
 

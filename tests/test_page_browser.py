@@ -9,7 +9,6 @@ import http.server
 import itertools
 import json
 import re
-import shutil
 import threading
 
 import numpy as np
@@ -94,42 +93,6 @@ def pages(tmp_path_factory):
     acts = Recorder(RECORDING.acts)
     (folder / "notebook.html").write_text("<!DOCTYPE html><title>x</title>" + acts._repr_html_(), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # The system's browser where there is one; else what playwright itself installed.
-        path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium, pages):
-    """Open a page and watch it; what it asked for and what it said is looked at when the test is over."""
-    contexts, said, asked = [], [], []
-
-    def opened(name="one.html", address="", *, width=1280, height=800, url=None, **options):
-        context = chromium.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(10_000)
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        url = url or (pages / name).as_uri()
-        tab.on("request", lambda request: request.url.partition("#")[0] == url or asked.append(request.url))
-        tab.goto(url + address)
-        return tab
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == [] and asked == []
 
 
 # What is in sight, in one question to the browser: each takes it longer than all of this.

@@ -38,7 +38,7 @@ def build(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
     recordings : a list of `recording.Recording`, as `passes` gives it, or of the one that `recording.read` returns.
     model : the model that was recorded, for its weights and for the split of a logit into its parts.
     watch : the id of a token to explain beside the likeliest ones.
-    budget : how many characters of activations it may hold; what is more is rounded, then cut, and marked so.
+    budget : how many characters of numbers it may hold; what is more is rounded, then cut, and marked so.
     unknown : sizes that nobody knows, which are then shown as letters: "V", "n_positions", "n_layer".
 
     Raises ValueError for passes that do not fit however they are cut.
@@ -81,8 +81,13 @@ def passes(recording, model, n):
 
 
 def write(path, recording, model=None, n=1, watch=None):
-    """Write the page of a recorded pass, and of the n - 1 after it, to a file; return how many bytes it has."""
-    recordings = [recording] if model is None or n == 1 else passes(recording, model, n)
+    """Write the page of a recorded pass, and of the n - 1 after it, to a file; return how many bytes it has.
+
+    Raises ValueError for n below 1, and for more than 1 without the model.
+    """
+    if n > 1 and model is None:
+        raise ValueError(f"a page of {n} tokens needs the model: the recording is of one pass")
+    recordings = [recording] if n == 1 else passes(recording, model, n)
     text = build(recordings, model, watch=watch)
     with whole_file(Path(path)) as partial:
         return partial.write_bytes(text.encode("utf-8"))

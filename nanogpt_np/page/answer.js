@@ -127,7 +127,7 @@ function answerFigure(state) {
 /** How many of all tokens have which logit. */
 function histogram(answer) {
   const { counts, low, high } = answer.histogram;
-  const most = Math.log1p(Math.max(...counts));
+  const most = Math.log1p(Math.max(...counts)) || 1;
   const [width, height] = [600, 74];
   const bars = counts.map((count, i) => {
     const h = (height - 4) * (Math.log1p(count) / most);
@@ -169,7 +169,6 @@ function rowsFigure(state) {
   const { pass } = state;
   const answer = answerOf(pass);
   const start = startOf(pass);
-  const rows = answer.rows.length && PAGE.passes[pass].answer.rows;
   return el(
     "div.figure",
     el(
@@ -180,7 +179,7 @@ function rowsFigure(state) {
         el("th", { scope: "col" }, "likeliest next"),
         el("th", { scope: "col" }, "what came next"),
       ),
-      rows.map((some, t) => {
+      answer.per_row.map((some, t) => {
         const came = some.find((one) => one.next);
         return el(
           "tr",

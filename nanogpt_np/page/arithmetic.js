@@ -77,7 +77,8 @@ function wholeHere(pass, ...names) {
 }
 
 function derive(pass, name, place) {
-  const { reads, weights } = STEPS[NUMBER_OF.get(name)];
+  const { reads, weights, sources } = STEPS[NUMBER_OF.get(name)];
+  if (sources.length > reads.length + weights.length) return null; // something that it reads was not recorded
   const last = shortName(name);
   const same = (where, at) => ({ how: ["the same number as ", numberLink(pass, where, at)], terms: [] });
   if (/^(embed|pos_embed)$/.test(last) && reads.length) {
@@ -160,7 +161,7 @@ function rowOf(position, pass) {
 }
 
 function score(pass, name, reads, [h, t, s]) {
-  const scale = Number(/\* ([\d.e-]+)$/.exec(held(pass, name).numbers)?.[1]);
+  const { scale } = held(pass, name);
   const from = rowOf(s, pass);
   if (s > t + startOf(pass)) return { how: "a later token: masked", terms: [] };
   if (reads.length < 2 || !scale || !from || !wholeHere(pass, ...reads)) return null;
@@ -174,7 +175,7 @@ function score(pass, name, reads, [h, t, s]) {
       amount: scale * numberAt(pass, reads[0], q) * numberAt(from[0], reads[1], k),
     };
   });
-  return { how: `a query times a key: ${D} products, each times ${scale}`, terms };
+  return { how: `a query times a key: ${D} products, each times ${Number(scale.toPrecision(6))}`, terms };
 }
 
 function share(pass, reads, [h, t, s]) {

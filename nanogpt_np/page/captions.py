@@ -98,12 +98,12 @@ def key_of(name):
 
 
 def describe(key, point):
+    """Return what is said of a trace point of any block: the fields of its `Point`, its title, picture and names."""
     return {
         "title": TITLES[_template(key)],
         "axes": point.axes,
         "axis_names": point.axis_names,
         "equation": point.equation,
-        "shapes": point.shapes,
         "picture": picture(point),
         "notice": point.notice,
         "where": point.where,
@@ -118,6 +118,7 @@ def _template(key):
 
 
 def _names(key):
+    """Return ``{vocabulary: [name, ...]}`` of a trace point."""
     found = {entry.name: entry.names for entry in entries()}
     names = {vocabulary: list(some) for vocabulary, some in found[_template(key)].items()}
     if key == "blocks.0.hook_resid_pre":
@@ -127,6 +128,7 @@ def _names(key):
 
 
 def parameters_of(config):
+    """Return for each parameter of any block its axes, purpose and names, and the same of the parts it is cut into."""
     rows = {}
     for entry in entries(config=config):
         if entry.is_point:
@@ -134,7 +136,7 @@ def parameters_of(config):
         own = PARAMETERS[entry.tensor.name]
         row = rows.setdefault(
             own.name,
-            {"axes": own.axes, "part": own.part, "purpose": own.purpose, "names": {}, "parts": []},
+            {"axes": own.axes, "purpose": own.purpose, "names": {}, "parts": []},
         )
         if entry.index:
             row["parts"].append({"index": entry.index, "purpose": entry.tensor.purpose, "names": entry.names})

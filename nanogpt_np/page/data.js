@@ -2,9 +2,17 @@
 // A "place" is where one number stands: true indices, also where columns were cut away.
 
 const PAGE = JSON.parse(document.getElementById("data").textContent);
-const STEPS = PAGE.steps.map((step, number) => ({ ...step, number, block: blockOf(step.name) }));
-const NUMBER_OF = new Map(STEPS.map((step) => [step.name, step.number]));
-const { D, H } = PAGE.sizes;
+const NUMBER_OF = new Map(PAGE.steps.map((step, number) => [step.name, number]));
+// A Recorder may have kept a part of a pass: reads are those that are here, sources all of which a step is made.
+const STEPS = PAGE.steps.map(({ name, reads, weights }, number) => ({
+  name,
+  number,
+  weights,
+  block: blockOf(name),
+  reads: reads.filter((read) => NUMBER_OF.has(read)),
+  sources: [...reads, ...weights],
+}));
+const { D, H } = PAGE.layout;
 
 // ---- names ----
 
@@ -201,7 +209,8 @@ function el(kind, ...children) {
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set("svg g path rect line circle text defs pattern polyline".split(" "));
 
-/** A link to a step, a parameter or a view of this page. */
+/** A link to a step, a parameter or a view of this page; to a step that was not recorded it leads nowhere. */
 function link(target, attributes, ...children) {
-  return el("a", { href: addressOf(target), ...attributes }, ...children);
+  const there = !target.name || NUMBER_OF.has(target.name);
+  return el("a", { href: there ? addressOf(target) : null, ...attributes }, ...children);
 }

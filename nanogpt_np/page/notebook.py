@@ -1,7 +1,7 @@
 """The page in a notebook: what a `Recorder` shows of itself.
 
-A Recorder knows numbers, not whose they are. Their shapes tell all sizes but two (how many tokens and positions exist,
-where the logits were not recorded); the model, where it is told, tells these and the weights.
+A Recorder knows numbers, not whose they are. Their shapes tell most sizes, but never how many positions exist, and of
+a part of a pass not all others; the model, where it is told, tells these and the weights.
 """
 
 import html
@@ -10,53 +10,85 @@ import numpy as np
 
 from .. import points
 from ..config import Config
+from ..model import GPT2
 from ..recording import Recording
+from ..stepper import lengths
 from ..trace import Recorder
 from . import build
 
-BUDGET = 3_000_000  # characters of activations: a notebook is saved with what it shows
+BUDGET = 3_000_000  # characters of numbers: a notebook is saved with what it shows
 HEIGHT = 760  # pixels
 
 
+class NoPass(ValueError):
+    """A Recorder that holds nothing of a pass through the model."""
+
+
 def frame(acts, model=None):
-    """Return the page of a `Recorder` in a frame, which nothing in it can leave; None if there is no pass in it."""
+    """Return the page of a `Recorder` in a frame, which nothing in it can leave; None if there is no pass in it.
+
+    Where there is one that cannot be shown, it is a paragraph that says why.
+    """
     try:
+        if model is not None and not isinstance(model, GPT2):
+            raise ValueError(f"acts.model must be the model itself, as load gives it, not {model!r:.60}")
         recording, unknown = recording_of(acts, model)
         page = build([recording], model, budget=BUDGET, unknown=unknown)
-    except ValueError:
+    except NoPass:
         return None  # the notebook shows it as any dict then
-    # sandbox: scripts run, in an origin of their own. In an attribute only & and quotes have a meaning.
+    except ValueError as error:
+        return f"<p>There is no page of this Recorder: {html.escape(str(error))}</p>"
+    # sandbox: scripts run, in an origin of their own. In single quotes only these two characters have a meaning, and
+    # there are far fewer of them in a page than of double quotes.
+    text = page.replace("&", "&amp;").replace("'", "&#39;")
     return (
         f'<iframe sandbox="allow-scripts" title="The recorded pass, step by step" width="100%" height="{HEIGHT}" '
-        f'frameborder="0" srcdoc="{html.escape(page)}"></iframe>'
+        f"frameborder=\"0\" srcdoc='{text}'></iframe>"
     )
 
 
 def recording_of(acts, model=None):
     """Return (the `Recording` of what a Recorder holds, the sizes that nobody knows).
 
-    Of a batch it is the first prompt. Raises ValueError if the arrays are not those of one pass.
+    Of a batch it is the first prompt. Raises NoPass where there is none, ValueError if the arrays are not of one pass.
     """
     table = dict(_points(acts))
-    batched = table and all(np.ndim(acts[name]) == len(p.axes.split()) + 1 for name, p in table.items())
-    arrays = {name: np.asarray(acts[name])[0] if batched else np.asarray(acts[name]) for name in table}
-    sizes = {}
-    for name, x in arrays.items():
-        letters = table[name].axes.split()
-        if len(letters) != x.ndim:
-            raise ValueError(f"{name} has shape {list(x.shape)}, expected the axes {letters}")
-        for letter, size in zip(letters, x.shape, strict=True):
-            if letter != "1" and sizes.setdefault(letter, size) != size:
-                raise ValueError(f"{name} has {size} where others have {sizes[letter]} ({letter})")
-    if "C" not in sizes or "T" not in sizes:
-        raise ValueError("the Recorder holds no pass through the model")
-    unknown = {"n_positions"} | ({"V"} - set(sizes)) | (set() if "ln_final.hook_scale" in arrays else {"n_layer"})
+    batch = _batch(acts, table)
+    arrays = {name: np.asarray(acts[name])[0] if batch else np.asarray(acts[name]) for name in table}
+    sizes = _sizes(arrays, table)
     config = _config(arrays, sizes) if model is None else model.config
-    first = sizes.get("S", sizes["T"]) == sizes["T"]  # not after a cache, whose tokens were not recorded here
-    about = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if first]}
+    unknown = {"n_positions"} | ({"V", "F"} - set(sizes)) | (set() if "H" in sizes else {"H", "D"})
+    unknown |= set() if "ln_final.hook_scale" in arrays else {"n_layer"}
+    T, S = lengths(arrays)  # not after a cache, whose tokens were not recorded here
+    about = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
     if model is not None:
         about["model"] = {"parameters": sum(x.size for x in model.params.values())}
     return Recording(Recorder(arrays), config, about), unknown if model is None else ()
+
+
+def _batch(acts, table):
+    """Return how many prompts the arrays are of, None for one without a batch axis."""
+    if not table or any(np.ndim(acts[name]) != len(point.axes.split()) + 1 for name, point in table.items()):
+        return None
+    return len(acts[next(iter(table))])
+
+
+def _sizes(arrays, table):
+    """Return ``{letter: size}`` of the axes of all arrays."""
+    sizes, wrong = {}, []
+    for name, x in arrays.items():
+        letters = table[name].axes.split()
+        if len(letters) != x.ndim:
+            wrong.append(f"{name} has shape {list(x.shape)}, expected the axes {letters}")
+            continue
+        for letter, size in zip(letters, x.shape, strict=True):
+            if letter != "1" and sizes.setdefault(letter, size) != size:
+                wrong.append(f"{name} has {size} where others have {sizes[letter]} ({letter})")
+    if "C" not in sizes or "T" not in sizes:
+        raise NoPass("the Recorder holds no pass through the model")
+    if wrong:
+        raise ValueError(wrong[0])
+    return sizes
 
 
 def _points(acts):
@@ -71,8 +103,8 @@ def _config(arrays, sizes):
     C = sizes["C"]
     H = sizes.get("H", 1)
     return Config(
-        vocab_size=max(50257, sizes["T"]) if "V" not in sizes else sizes["V"],
-        n_positions=max(1024, sizes.get("S", 0), sizes["T"]),
+        vocab_size=sizes.get("V", max(50257, 1 + int(np.max(arrays.get("hook_tokens", 0), initial=0)))),
+        n_positions=max(1024, *lengths(arrays)),
         n_embd=C,
         n_layer=1 + max((i for i in blocks if i is not None), default=0),
         n_head=H,

@@ -77,7 +77,7 @@ function whySection(state) {
 }
 
 function hasPatterns() {
-  return NUMBER_OF.has("blocks.0.attn.hook_pattern");
+  return Array.from({ length: PAGE.layers }).every((_, i) => NUMBER_OF.has(`blocks.${i}.attn.hook_pattern`));
 }
 
 /** Choose two tokens: every head of every block as a cell, as dark as the first looks at the second. */

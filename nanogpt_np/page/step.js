@@ -67,9 +67,8 @@ function shapeChip(shape, words) {
 
 function equation(state) {
   const { pass, name } = state;
-  const { reads, weights } = STEPS[NUMBER_OF.get(name)];
+  const { sources } = STEPS[NUMBER_OF.get(name)];
   const { picture } = pointOf(name);
-  const sources = [...reads, ...weights];
   if (!sources.length) return null;
   let renamed = false; // after an arrow: the same numbers in another shape
   const parts = picture.map((part) => {
@@ -77,9 +76,10 @@ function equation(state) {
       renamed = renamed || part.includes("->");
       return part === "->" ? null : operator(part);
     }
-    if (part.of !== null && sources[part.of])
-      return operand(pass, /attn_scores|hook_z/.test(name) ? "across" : "", sources[part.of]);
-    return renamed ? null : el("span.operand.unnamed", "mean");
+    const source = part.of === null ? null : sources[part.of];
+    if (source && (isWeight(source) || NUMBER_OF.has(source)))
+      return operand(pass, /attn_scores|hook_z/.test(name) ? "across" : "", source);
+    return renamed ? null : el("span.operand.unnamed", source ? innerName(source) : "mean");
   });
   return el(
     "section.equation",
@@ -181,6 +181,7 @@ function figureOf(state) {
   if (name === "hook_next_token") return answerFigure(state);
   if (step.whole) return wholeFigure(state, step);
   if (axes === "H T S") return attentionFigure(state);
+  if (axes.includes("V") && !answerOf(pass)) return null; // probabilities alone: no logits were recorded
   if (axes === "T V") return rowsFigure(state);
   if (axes === "V") return name === "hook_probabilities" ? probabilitiesFigure(state) : logitsFigure(state);
   if (axes === "T 1") return [scaleFigure(state), madeElsewhere(state, [rowOfState(state), 0])];

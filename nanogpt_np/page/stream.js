@@ -53,7 +53,7 @@ function streamPictures(state, wide) {
       el(
         "text.axis-label",
         { x: x(i) + picture / 2, y: head, "text-anchor": "middle" },
-        i === 0 ? (picture < 50 ? "" : "embedded") : picture + gap < 70 ? String(step.block) : `block ${step.block}`,
+        step.name.endsWith("resid_pre") ? (picture < 50 ? "" : "embedded") : picture + gap < 70 ? String(step.block) : `block ${step.block}`,
       ),
     );
     lines.push(...sizeBelow(rms[i], Math.max(...rms), x(i), picture, rmsY));
@@ -77,7 +77,7 @@ function streamPictures(state, wide) {
       { pass, name: step.name },
       {
         class: "stream-picture",
-        "aria-label": i === 0 ? "the embedded tokens" : `the stream after block ${step.block}`,
+        "aria-label": step.name.endsWith("resid_pre") ? "the embedded tokens" : `the stream after block ${step.block}`,
         title: titleOf(step.name),
       },
     );

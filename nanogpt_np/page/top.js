@@ -169,7 +169,8 @@ function whose(about) {
         ? null
         : meaning,
     about.parameters ? `${counted(about.parameters)} parameters` : null,
-    `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks of ${H} heads, ${C} columns`,
+    `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks${Number.isInteger(PAGE.sizes.H) ? ` of ${H} heads` : ""}, ${C} columns`,
+    about.batch ? `prompt 1 of ${about.batch} in a batch` : null,
     about.dtype ? `stored as ${about.dtype}` : null,
     about.sha256
       ? el("span", sha, el("code", { title: about.sha256 }, about.sha256.slice(0, 12)))

@@ -4,7 +4,7 @@
 
 function lensFigure(state, token) {
   const { lens } = answerOf(state.pass);
-  if (!lens) return noWeights("the rank of a token through the blocks");
+  if (!lens) return untold(state, "lens", "the rank of a token through the blocks");
   const rows = lens.map((stop) => ({ ...stop, ...stop.of[token] }));
   const narrow = document.getElementById("step").clientWidth < 560;
   const [left, right] = narrow ? [94, 182] : [102, 320]; // the line of ranks is drawn between them
@@ -61,8 +61,10 @@ function lensFigure(state, token) {
   );
 }
 
-function noWeights(what) {
-  return el("p.aside", `No weights came with this recording, and without them nobody can tell ${what}.`);
+/** Says why something cannot be told. */
+function untold(state, key, what) {
+  const why = answerOf(state.pass).untold[key];
+  return el("p.aside", `${why[0].toUpperCase()}${why.slice(1)}. So nobody can tell ${what}.`);
 }
 
 // ---- the split of a logit ----
@@ -77,7 +79,7 @@ function partsOf(state, token, rival) {
 
 function splitFigure(state, token) {
   const answer = answerOf(state.pass);
-  if (!answer.split) return noWeights("which part of the model made a logit");
+  if (!answer.split) return untold(state, "split", "which part of the model made a logit");
   const rival = rivalOf(state, token);
   const parts = partsOf(state, token, rival);
   const total = totalOf(state, token, rival);
@@ -167,8 +169,9 @@ function stepOfPart(state, { name, block, head }) {
   return { pass: state.pass, name: where, at };
 }
 
-/** The key that the last token looks at most, in one head. */
+/** The key that the last token looks at most, in one head; null where that was not recorded. */
 function looksAt(pass, block, head) {
+  if (head === null || !NUMBER_OF.has(`blocks.${block}.attn.hook_pattern`)) return null;
   const table = tensor(pass, `blocks.${block}.attn.hook_pattern`);
   const row = head * table.shape[1] + table.shape[1] - 1;
   let best = 0;
@@ -198,7 +201,7 @@ function partBars(state, parts, most) {
         partTitle(part),
         part.amount,
         stepOfPart(state, part),
-        part.head === null
+        looksAt(state.pass, part.block, part.head) === null
           ? null
           : ["looks at ", tokenText(keyToken(state.pass, looksAt(state.pass, part.block, part.head)))],
       ),
