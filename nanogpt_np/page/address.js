@@ -95,6 +95,5 @@ function choicesIn(pass, text) {
     const value = asked.get(choice);
     if (value !== null && /^\d+$/.test(value) && fits(Number(value))) found[choice] = Number(value);
   }
-  if (asked.get("rival") === "none") found.rival = "none"; // the logit by itself
   return found;
 }
