@@ -12,7 +12,7 @@ from helpers import random_model
 from nanogpt_np import page
 from nanogpt_np.cache import KVCache
 from nanogpt_np.generate import generate
-from nanogpt_np.page import notebook
+from nanogpt_np.page import contents, notebook, stored
 from nanogpt_np.page.answer import likeliest
 from nanogpt_np.recording import Recording
 from nanogpt_np.stepper import lengths, stats
@@ -148,6 +148,29 @@ def test_a_model_of_other_sizes_than_the_recording_is_refused():
     one = Recording(WHOLE, MODEL.config, {"prompt_ids": IDS})
     with pytest.raises(ValueError, match="other sizes"):
         page.build([one], random_model(n_layer=2, vocab_size=50))
+
+
+@pytest.mark.parametrize("budget", [1_000_000, 90_000, 50_000])
+def test_weights_and_activations_together_keep_to_the_budget(budget):
+    held = contents.collect([Recording(WHOLE, MODEL.config, {"prompt_ids": IDS})], MODEL, budget=budget)
+    rows = [*held["weights"].values(), *held["passes"][0]["steps"]]
+    assert sum(len(row.get("values", "")) for row in rows) <= budget
+    whole = held["weights"]["h.0.mlp.c_fc.weight"]["rows"] is None and held["format"] == "f4"
+    assert whole == (budget == 1_000_000)
+
+
+def test_what_is_known_of_weights_that_cannot_change_is_worked_out_once(monkeypatch):
+    model = random_model(n_layer=1)
+    one = {"ids": IDS, "answer": None, "positions": [0]}
+    measured = []
+    monkeypatch.setattr(stored, "stats", lambda x: measured.append(x) or {})
+    for fixed, expected in ((False, 2), (True, 1)):
+        for x in model.params.values():
+            x.setflags(write=not fixed)
+        for _ in range(2):
+            stored.weights_of(model, [one], 1e6)
+        assert len(measured) == expected * len(model.params)
+        measured.clear()
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5, "needs the model"), (0, "1 token or more, not 0"), (-1, "not -1")])
