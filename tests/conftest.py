@@ -1,8 +1,15 @@
-"""The browser in which pages are opened and watched, for the tests marked `browser`; a file of them has `pages`."""
+"""What several files of tests need: threads, and the browser in which pages are opened and watched.
 
+For tests marked `browser`; each file of them has its own `pages`.
+"""
+
+import os
 import shutil
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes (pytest -n auto) with several threads each wait for one another
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from nanogpt_np.trace import Recorder
 
 pytestmark = pytest.mark.browser
 
-chromium, opened = walk.chromium, walk.opened  # opened() opens the pages of this file
+
 NAME = "blocks.2.attn.hook_pattern"
 PATTERN = walk.RECORDING.acts[NAME]
 TOKENS = ["The", "·capital", "·of", "·France", "·is"]
