@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # several processes (pytest -n auto) with several threads each wait for one another
+if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n auto: processes of many threads each would wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
 
 

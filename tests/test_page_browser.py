@@ -20,7 +20,7 @@ from nanogpt_np import glossary, page, points, show
 from nanogpt_np.generate import generate
 from nanogpt_np.ledger import ledger
 from nanogpt_np.lens import split
-from nanogpt_np.page import contents
+from nanogpt_np.page import contents, stored
 from nanogpt_np.recording import Recording
 from nanogpt_np.trace import Recorder
 
@@ -84,7 +84,7 @@ def pages(tmp_path_factory):
     page.write(folder / "without.html", RECORDING)
     page.write(folder / "rome.html", RECORDING, MODEL, watch=ROME)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents, "WEIGHTS_WHOLE", 0)  # cut, as those of a large model are
+        patch.setattr(stored, "WEIGHTS_WHOLE", 0)  # cut, as those of a large model are
         page.write(folder / "wide.html", WIDE_RECORDING, WIDE)
     for name, budget in (("odd.html", contents.BUDGET), ("odd-cut.html", 35_000)):
         (folder / name).write_text(page.build([odd_recording()], budget=budget), encoding="utf-8")

@@ -4,8 +4,8 @@ Every number is read from the recordings and from the weights; shapes, mean and 
 where the page keeps a part of one. A number that JSON cannot hold is the text "NaN", "Infinity" or "-Infinity".
 
     about       whose numbers these are: name, kind (`KINDS` of top.js), replayed, parameters, dtype, sha256, decoding,
-                bos (whether it begins with <|endoftext|>), vocabulary (where it is not GPT-2's), prompt, text (the prompt
-                in pieces, as `words.py` has them), batch, sha256_of (which file of several the digest is of)
+                bos (whether it begins with <|endoftext|>), vocabulary (where it is not GPT-2's), prompt, text (it in
+                pieces, as `words.py` has them), batch, sha256_of (which file of several the digest is of)
     sizes       {letter: size, or the letter where nobody knows}; layout: H and D as the arrays are folded here
     layers      how many blocks; layers_known: whether there may be more
     format      of packed numbers (`packing.py`); digits: how many are shown; kept: columns D, neurons F that stay
