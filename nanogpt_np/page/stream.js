@@ -53,7 +53,7 @@ function streamPictures(state, wide) {
       el(
         "text.axis-label",
         { x: x(i) + picture / 2, y: head, "text-anchor": "middle" },
-        step.name.endsWith("resid_pre") ? (picture < 50 ? "" : "embedded") : picture + gap < 70 ? String(step.block) : `block ${step.block}`,
+        isStart(step) && picture < 50 ? "" : titleAbove(step, picture + gap),
       ),
     );
     lines.push(...sizeBelow(rms[i], Math.max(...rms), x(i), picture, rmsY));
@@ -77,7 +77,7 @@ function streamPictures(state, wide) {
       { pass, name: step.name },
       {
         class: "stream-picture",
-        "aria-label": step.name.endsWith("resid_pre") ? "the embedded tokens" : `the stream after block ${step.block}`,
+        "aria-label": isStart(step) ? "the embedded tokens" : `the stream after block ${step.block}`,
         title: titleOf(step.name),
       },
     );
@@ -145,6 +145,16 @@ function sizeBelow(rms, largest, x, width, y) {
     el("rect.bin", { x, y: y - 16, width: Math.max(1, (width * rms) / largest || 0), height: 3 }),
     el("text.axis-label.small", { x: x + width / 2, y, "text-anchor": "middle" }, digits(rms, width < 40 ? 2 : 3)),
   ];
+}
+
+/** True of the sum of the embeddings, with which the stream begins. */
+function isStart(step) {
+  return step.name.endsWith("resid_pre");
+}
+
+function titleAbove(step, room) {
+  if (isStart(step)) return "embedded";
+  return room < 70 ? String(step.block) : `block ${step.block}`;
 }
 
 /** The rows of a table as an image whose rows are those of the tokens. */

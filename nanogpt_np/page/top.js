@@ -160,6 +160,7 @@ function whose(about) {
   const [word, meaning] = KINDS[about.kind];
   const { C, V } = PAGE.sizes;
   const sha = about.sha256_of ? `SHA-256 of ${about.sha256_of} ` : "SHA-256 ";
+  const ofHeads = Number.isInteger(PAGE.sizes.H) ? ` of ${H} heads` : ""; // a part of a pass may not tell
   const parts = [
     el("span", { class: `badge ${about.kind.replace(" ", "-")}`, title: meaning }, word),
     about.name ? el("strong", about.name) : null,
@@ -169,7 +170,7 @@ function whose(about) {
         ? null
         : meaning,
     about.parameters ? `${counted(about.parameters)} parameters` : null,
-    `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks${Number.isInteger(PAGE.sizes.H) ? ` of ${H} heads` : ""}, ${C} columns`,
+    `${PAGE.layers_known ? "" : "at least "}${PAGE.layers} blocks${ofHeads}, ${C} columns`,
     about.batch ? `prompt 1 of ${about.batch} in a batch` : null,
     about.dtype ? `stored as ${about.dtype}` : null,
     about.sha256
