@@ -7,5 +7,6 @@ Read the files in this order: `assignment` (what an assignment is), `assignments
 pattern for all), `mistakes/a2_layernorm` (what often goes wrong in it), `stubs/` (what a student gets), `seams` (the
 student's functions in the places of ours), `judge` and `compare` (what a check does), `student` (reading a student's
 file), `worker` and `runner` (in a process of its own), `report`, `answers`, `bpe` and `training` (answers that the
-package does not hold), `numbers` and `gradients` (what the checks calculate with), `__main__` (the command line).
+package does not hold), `numbers`, `runs` and `gradients` (what the checks calculate with), `__main__` (the command
+line).
 """

@@ -25,9 +25,9 @@ ASSIGNMENT = Assignment(
             "piece[0] is not in the table. In a loop: look at every two neighbours, put them together with +, and "
             "if that is a token remember (its id, where it is). Join the lowest; stop when there is none. At the end "
             "the table gives the id of each part.",
-            "`[bytes([byte]) for byte in piece]` are the first parts. min() of a list of (id, place) pairs finds the "
-            "lowest id, and of equal ids the lowest place. To join at place i, put one part into the list where "
-            "two were: a slice of length 2 may be assigned a list of length 1.",
+            "bytes([65]) is b'A': the list begins with such a part for each byte of the piece. min() of a list of (id, "
+            "place) pairs finds the lowest id, and of equal ids the lowest place. To join at place i, put one part "
+            "into the list where two were: a slice of length 2 may be assigned a list of length 1.",
         ),
         "embedding:Embedding.__call__": (
             "Two tokens of a prompt are the same word. What do they share, and what tells them apart? If 4 tokens "
@@ -49,9 +49,10 @@ def table(*tokens):
 
 
 def by_hand(rng):
-    """One merge, two in a row, a merge that another makes possible, and pieces that tell the wrong orders apart."""
+    """One merge, two in a row, one that another makes possible, pieces that tell wrong orders apart, and a long one."""
     yield {"ranks": table("a", "b", "ab"), "piece": b"ab"}
     yield {"ranks": table("b", "a"), "piece": b"ab"}
+    yield {"ranks": table("ab", "a", "b"), "piece": b"ab"}  # an id of 0 is one like any other
     yield {"ranks": table("a", "b", "c", "bc", "ab"), "piece": b"abc"}
     yield {"ranks": table("a", "b", "c", "ab", "bc"), "piece": b"abc"}
     yield {"ranks": table("a", "b", "c", "ab", "abc"), "piece": b"abc"}
@@ -59,6 +60,8 @@ def by_hand(rng):
     yield {"ranks": table("a", "b", "c", "d", "cd", "bc", "ab"), "piece": b"abcd"}
     yield {"ranks": table("a", "b", "c", "d", "bc", "bcd", "abcd", "ab"), "piece": b"abcd"}
     yield {"ranks": table("a", "b", "c", "d", "bc", "cd", "ab", "abcd"), "piece": b"abcdab"}
+    yield {"ranks": table("a", "b", "c", "d", "bc", "ab", "cd", "abcd"), "piece": b"abcd"}  # a token out of reach
+    yield {"ranks": table("a", "b", "c", "d", "ab", "cd"), "piece": b"abcd" * 12 + b"cab"}
 
 
 @ASSIGNMENT.check("encode_piece", "joins the neighbours of the lowest id first, until none are a token", by_hand)
@@ -145,7 +148,10 @@ def gpt2s_ids_of_bytes(piece):
 
 def tables(rng):
     """Small to large: a token, two, the same one twice, after others, a batch."""
-    wte, wpe = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([[0.1, 0.2], [0.3, 0.5], [0.7, 0.9]])
+    wte, wpe = (
+        np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        np.array([[0.1, 0.2], [0.3, 0.5], [0.7, 0.9], [1.3, 1.7]]),
+    )
     yield {"ids": np.array([0]), "start": 0, "wte": wte, "wpe": wpe}
     yield {"ids": np.array([2]), "start": 0, "wte": wte, "wpe": wpe}
     yield {"ids": np.array([2, 0]), "start": 0, "wte": wte, "wpe": wpe}
@@ -154,7 +160,8 @@ def tables(rng):
     yield {"ids": np.array([1, 0]), "start": 1, "wte": wte, "wpe": wpe}
     yield {"ids": np.array([[1, 0], [2, 2]]), "start": 0, "wte": wte, "wpe": wpe}
     yield {"ids": rng.integers(0, 7, (3, 4)), "start": 2, "wte": plain(rng, 7, 5), "wpe": plain(rng, 9, 5)}
-    yield {"ids": rng.integers(0, 7, (2, 3, 4)), "start": 5, "wte": plain(rng, 7, 5), "wpe": plain(rng, 9, 5)}
+    yield {"ids": rng.integers(0, 7, (2, 3, 4)), "start": 5, "wte": plain(rng, 7, 5), "wpe": plain(rng, 10, 5)}
+    yield {"ids": rng.integers(0, 40, (5, 20)), "start": 70, "wte": plain(rng, 40, 9), "wpe": plain(rng, 90, 9)}
 
 
 @ASSIGNMENT.check("Embedding.__call__", "gives each token's row of wte plus the row of wpe where it stands", tables)

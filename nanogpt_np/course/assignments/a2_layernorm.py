@@ -60,6 +60,7 @@ def vectors(rng):
     yield {"x": np.array([[1.0, 3.0]]), "weight": one, "bias": np.array([0.5, -1.0]), "eps": 1e-5}
     yield {"x": np.array([[0.001, 0.005]]), "weight": one, "bias": zero, "eps": 1e-5}
     yield {"x": np.array([[1.0, 3.0]]), "weight": one, "bias": zero, "eps": 0.5}
+    yield {"x": np.array([[0.0001, 0.0005]]), "weight": one, "bias": zero, "eps": 1e-5}
     yield {"x": plain(rng, 2, 3), "weight": 1 + plain(rng, 3), "bias": plain(rng, 3), "eps": 1e-5}
     yield {"x": plain(rng, 2, 3, 5) * 4 + 1, "weight": plain(rng, 5), "bias": plain(rng, 5), "eps": 1e-3}
 
@@ -70,8 +71,8 @@ def formula(x, weight, bias, eps, trace):
 
 
 def rows(rng):
-    """A row, a prompt, a batch of prompts, of numbers so large that epsilon counts for nothing."""
-    for shape in ((1, 2), (3, 2), (2, 3, 4)):
+    """A row, a prompt, a batch of prompts, a larger one, of numbers so large that epsilon counts for nothing."""
+    for shape in ((1, 2), (3, 2), (2, 3, 4), (5, 20, 35)):
         yield {"x": 1000 * plain(rng, *shape)}
 
 
@@ -79,6 +80,19 @@ def rows(rng):
 def mean_and_variance(x):
     y = LayerNorm(np.ones(x.shape[-1], x.dtype), np.zeros(x.shape[-1], x.dtype))(x)
     return {"mean of each row": y.mean(axis=-1), "variance of each row": y.var(axis=-1)}
+
+
+def shifts(rng):
+    """Rows of four quarters in float32: it holds their mean exactly, 1000 more or not, but no sum of their squares."""
+    for x in (np.array([[0.0, 1.0, 3.0, 0.0]]), np.round(4 * plain(rng, 2, 3, 4)) / 4):
+        yield {"x": x.astype(np.float32), "added": 1000.0}
+
+
+@ASSIGNMENT.check("LayerNorm.__call__", "in float32, 1000 added to all numbers of a row change nothing", shifts)
+def shifted(x, added):
+    C = x.shape[-1]
+    norm = LayerNorm(np.full(C, 1.5, x.dtype), np.full(C, 0.5, x.dtype))
+    return {"what 1000 more change in it": norm(x + added) - norm(x)}
 
 
 def two_rows(rng):

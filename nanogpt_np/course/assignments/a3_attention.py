@@ -4,10 +4,10 @@ import numpy as np
 
 from ... import attention
 from ...attention import Attention
-from ...cache import KVCache
 from ...trace import Recorder
 from ..assignment import Assignment
 from ..numbers import ids, plain, small_model
+from ..runs import announced, counted, in_two
 
 ASSIGNMENT = Assignment(
     "attention: every token gathers from itself and the tokens before it",
@@ -23,8 +23,8 @@ ASSIGNMENT = Assignment(
         "attention:attend": (
             "With 2 queries and 4 keys, draw the table of scores: which place does the first query stand at, and "
             "which keys may it see? What must stand at the others so that softmax makes 0 of them?",
-            "scores is one matrix product of q and the keys with their last two axes exchanged (np.swapaxes(keys, -1, "
-            "-2), not .T, which turns all axes around). The first S - T columns are open to every query; the last T "
+            "scores is one matrix product of q and the keys with their last two axes exchanged (np.swapaxes, "
+            "not .T, which turns all axes around). The first S - T columns are open to every query; the last T "
             "columns are a square with its upper right corner closed. np.tri(T, S, k=...) draws both at once.",
             "np.tri(T, S, S - T, dtype=bool) is True where a query may look; np.where puts -math.inf elsewhere. Then "
             "announce, softmax, announce, and one more matrix product: the pattern with the values.",
@@ -66,6 +66,29 @@ def rows_sum_to_1(x):
     return {"sum of each row": weights.sum(axis=-1), "weights below 0": int((weights < 0).sum())}
 
 
+def masked(rng):
+    """Rows in which some numbers are -inf: one of two, and all that are later than the row."""
+    yield {"x": np.array([[0.0, -np.inf]])}
+    yield {"x": np.where(np.tri(4, dtype=bool), plain(rng, 2, 4, 4), -np.inf)}
+
+
+@ASSIGNMENT.check("softmax", "the weight of -inf is exactly 0, not merely small", masked)
+def exactly_0(x):
+    return {"weights of -inf that are not 0": int((attention.softmax(x)[x == -np.inf] != 0).sum())}
+
+
+def distances(rng):
+    """Rows whose numbers are some way apart."""
+    yield {"x": np.array([[0.0, -30.0]])}
+    yield {"x": 10 * plain(rng, 2, 3)}
+
+
+@ASSIGNMENT.check("softmax", "one number above another by d has e^d times its weight, be the two 30 apart", distances)
+def ratios(x):
+    logs = np.log(attention.softmax(x))
+    return {"the logarithm of each weight, less that of the row's first": logs - logs[..., :1]}
+
+
 def shifts(rng):
     """Rows of quarters, which stay exact in float32 when 1000 is added."""
     for by in (1000.0, -1000.0):
@@ -101,27 +124,16 @@ def softmax_in_the_model(model, ids, trace):
     return model(ids, trace=trace)
 
 
-def zeros_for(name):
-    """Return a trace that puts zeros in the place of one tensor."""
-    return lambda n, a: np.zeros_like(a) if n == name else a
-
-
-def of_those(acts, *names):
-    """Return which of the names were announced, and with them what."""
-    there = {f"hook_{name}": acts[f"hook_{name}"] for name in names if f"hook_{name}" in acts}
-    return {"the names announced": list(there), **there}
-
-
 # --- attend -------------------------------------------------------------------------------------------------
 
 
 def lookups(rng):
-    """By hand; a token after two that a cache holds; all at once; two after a cache; heads; prompts and heads."""
+    """By hand; a token after two that a cache holds; all at once; two after a cache; heads; prompts and heads; many."""
     ones = np.ones((2, 1))
     yield {"q": ones, "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]])}
     yield {"q": ones[:1], "keys": np.array([[1.0], [0.0], [2.0]]), "values": np.array([[10.0], [20.0], [40.0]])}
     yield {"q": 2 * ones, "keys": np.array([[1.0], [0.0], [2.0]]), "values": np.array([[10.0], [20.0], [40.0]])}
-    for *heads, T, S, D in ((3, 3, 2), (3, 5, 4), (2, 3, 3, 4), (2, 3, 2, 5, 4)):
+    for *heads, T, S, D in ((3, 3, 2), (3, 5, 4), (2, 3, 3, 4), (2, 3, 2, 5, 4), (5, 20, 24, 7)):
         yield {"q": plain(rng, *heads, T, D), "keys": plain(rng, *heads, S, D), "values": plain(rng, *heads, S, D)}
 
 
@@ -192,28 +204,19 @@ def announced_tables(q, keys, values):
     if "hook_attn_scores" in acts:  # the lowest number there is does as well as -inf; a merely low one does not
         scores = np.asarray(acts["hook_attn_scores"])
         acts["hook_attn_scores"] = np.where(scores < -1e30, -np.inf, np.maximum(scores, -1000))
-    return of_those(acts, "attn_scores", "pattern")
+    return announced(acts, ["hook_attn_scores", "hook_pattern"])
 
 
-def replaced(*names):
-    """Return cases of small lookups in which a tensor is replaced by zeros on its way."""
-
-    def cases(rng):
-        for name in names:
-            few = {"q": np.ones((2, 1)), "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]])}
-            yield {**few, "name": name}
-
-    return cases
+def changes(rng):
+    """A small lookup, and each of the two tables, to be changed on its way."""
+    for name in ("hook_attn_scores", "hook_pattern"):
+        few = {"q": np.ones((2, 1)), "keys": np.array([[0.0], [1.0]]), "values": np.array([[10.0], [20.0]])}
+        yield {**few, "name": name}
 
 
-@ASSIGNMENT.check(
-    "attend",
-    "goes on with what trace gives back: x = trace(name, x)",
-    replaced("hook_attn_scores", "hook_pattern"),
-)
+@ASSIGNMENT.check("attend", "makes what it finds of what trace gives back: x = trace(name, x)", changes)
 def patched_tables(q, keys, values, name):
-    zeros = attention.attend(q, keys, values, zeros_for(name))
-    return {f"zeros as {name} change what is found": not np.array_equal(zeros, attention.attend(q, keys, values))}
+    return counted(lambda trace: attention.attend(q, keys, values, trace), name)
 
 
 @ASSIGNMENT.check("attend", "in the whole model, in place of ours, it leads to the same logits", prompts)
@@ -225,12 +228,6 @@ def cut_prompts(rng):
     """A small random model, ids for it, and where they are cut into two passes with a cache."""
     for shape, cut in (((2,), 1), ((5,), 3), ((2, 5), 2)):
         yield {"model": small_model(rng), "ids": ids(rng, *shape), "cut": cut}
-
-
-def in_two(model, ids, cut):
-    cache = KVCache(model.config)
-    parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
-    return {"the parts' logits less those of the whole": np.concatenate(parts, axis=-2) - model(ids)}
 
 
 @ASSIGNMENT.check("attend", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
@@ -260,7 +257,7 @@ def one_column(bias=(0.0, 0.0, 0.0), proj=1.0, proj_bias=0.0):
 
 
 def layers(rng):
-    """By hand with one column; two heads of one column; sizes that all differ; a batch."""
+    """By hand with one column; two heads of one column; sizes that all differ; a batch; five heads, many tokens."""
     yield {"x": np.array([[1.0]]), **one_column()}
     yield {"x": np.array([[1.0], [2.0]]), **one_column()}
     yield {"x": np.array([[1.0], [2.0]]), **one_column(bias=(1.0, 0.5, 3.0))}
@@ -269,6 +266,7 @@ def layers(rng):
     yield {"x": plain(rng, 2, 2), **weights(rng, 2, 2, 1.0)}
     yield {"x": plain(rng, 4, 6), **weights(rng, 6, 2, 0.4)}
     yield {"x": plain(rng, 2, 5, 6), **weights(rng, 6, 3, 0.7)}
+    yield {"x": plain(rng, 2, 20, 15) / 4, **weights(rng, 15, 5, 0.6)}
 
 
 @ASSIGNMENT.check("Attention.__call__", "gives (the heads' finds, side by side) @ c_proj_weight + c_proj_bias", layers)
@@ -361,10 +359,11 @@ def in_two_parts(x, cut, **fields):
 
 
 @ASSIGNMENT.check("Attention.__call__", "announces qkv, q, k, v, z and merged as they are, and attend's tables", layers)
-def announced(x, **fields):
+def announced_arrays(x, **fields):
     acts = Recorder()
     Attention(**fields)(x, trace=acts)
-    return of_those(acts, "qkv", "q", "k", "v", "attn_scores", "pattern", "z", "merged")
+    names = ("qkv", "q", "k", "v", "attn_scores", "pattern", "z", "merged")
+    return announced(acts, [f"hook_{name}" for name in names])
 
 
 def on_their_way(rng):
@@ -377,10 +376,13 @@ def on_their_way(rng):
         }
 
 
-@ASSIGNMENT.check("Attention.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
+@ASSIGNMENT.check(
+    "Attention.__call__",
+    "makes the rest of what trace gives back: x = trace(name, x)",
+    on_their_way,
+)
 def patched(x, name, **fields):
-    layer = Attention(**fields)
-    return {f"zeros as {name} change the output": not np.array_equal(layer(x, trace=zeros_for(name)), layer(x))}
+    return counted(lambda trace: Attention(**fields)(x, trace=trace), name)
 
 
 @ASSIGNMENT.check("Attention.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)

@@ -7,6 +7,7 @@ from ...mlp import MLP
 from ...trace import Recorder
 from ..assignment import Assignment
 from ..numbers import ids, plain, small_model
+from ..runs import announced, counted
 
 ASSIGNMENT = Assignment(
     "the MLP: every token's vector widened, bent and narrowed again",
@@ -17,16 +18,16 @@ ASSIGNMENT = Assignment(
             "Two steps: u from x, then the result from x and u. The root stands over 2/pi only, and the whole sum "
             "x + 0.044715 x^3 is multiplied by it; only x is cubed. np.tanh bends, math.sqrt and math.pi are plain "
             "numbers that leave float32 as it is.",
-            "u is math.sqrt(2 / math.pi) times the bracket, in which the cube may be written x * x * x; then comes "
-            "half of x, times one plus np.tanh of u.",
+            "u is the root (math.sqrt) of two by pi, times the bracket, in which the cube may be written x * x * x; "
+            "then comes half of x, times one plus np.tanh of u.",
         ),
         "mlp:MLP.__call__": (
             "x is (T, C) and the output too: which of the two matrices turns C columns into F, and how wide is the "
             "array that GELU gets?",
             "Three lines, in the order of the formula: product and bias, gelu, product and bias. A bias of (F,) lines "
             "up with (..., T, F) by itself. Both announcements belong around gelu: what goes in and what comes out.",
-            "pre is x @ the first weight plus the first bias; post is trace('hook_post', ...) of gelu of "
-            "trace('hook_pre', pre); what comes back is post @ the second weight plus the second bias.",
+            "x @ the first weight plus the first bias goes through trace as hook_pre; gelu of what comes back, as "
+            "hook_post; of what comes back then, @ the second weight plus the second bias is the output.",
         ),
     },
 )
@@ -52,6 +53,7 @@ def far_numbers(rng):
     """Numbers at which tanh is 1 or -1."""
     yield {"x": np.array([20.0, -20.0])}
     yield {"x": np.array([1000.0, -1000.0])}
+    yield {"x": np.array([1e5, -1e5])}
 
 
 @ASSIGNMENT.check("gelu", "far above 0 it lets x through whole, far below it lets nothing through", far_numbers)
@@ -105,13 +107,14 @@ def weights(rng, C, F):
 
 
 def layers(rng):
-    """By hand, without biases and with; sizes that all differ; a batch; narrower inside than outside."""
+    """By hand, without biases and with; sizes that all differ; a batch; narrower inside than outside; many."""
     yield {"x": np.array([[1.0]]), **by_hand()}
     yield {"x": np.array([[1.0]]), **by_hand(fc_bias=(0.5, 2.0))}
     yield {"x": np.array([[1.0]]), **by_hand(proj_bias=4.0)}
     yield {"x": plain(rng, 2, 3), **weights(rng, 3, 5)}
     yield {"x": plain(rng, 2, 4, 3), **weights(rng, 3, 7)}
     yield {"x": plain(rng, 3, 4), **weights(rng, 4, 2)}
+    yield {"x": plain(rng, 5, 20, 7) / 2, **weights(rng, 7, 30)}
 
 
 @ASSIGNMENT.check("MLP.__call__", "gives gelu(x @ c_fc_weight + c_fc_bias) @ c_proj_weight + c_proj_bias", layers)
@@ -143,11 +146,10 @@ def held_back(x, **fields):
 
 
 @ASSIGNMENT.check("MLP.__call__", "announces pre, with its bias, and post, each (..., T, F)", layers)
-def announced(x, **fields):
+def announced_arrays(x, **fields):
     acts = Recorder()
     MLP(**fields)(x, acts)
-    there = {name: acts[name] for name in ("hook_pre", "hook_post") if name in acts}
-    return {"the names announced": list(there), **there}
+    return announced(acts, ["hook_pre", "hook_post"])
 
 
 def on_their_way(rng):
@@ -156,11 +158,9 @@ def on_their_way(rng):
         yield {"x": np.array([[1.0]]), "name": name, **by_hand(fc_bias=(0.5, 2.0), proj_bias=4.0)}
 
 
-@ASSIGNMENT.check("MLP.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
+@ASSIGNMENT.check("MLP.__call__", "makes the rest of what trace gives back: x = trace(name, x)", on_their_way)
 def patched(x, name, **fields):
-    layer = MLP(**fields)
-    ones = layer(x, lambda n, a: np.ones_like(a) if n == name else a)
-    return {f"ones as {name} change the output": not np.array_equal(ones, layer(x))}
+    return counted(lambda trace: MLP(**fields)(x, trace), name)
 
 
 @ASSIGNMENT.check("MLP.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)

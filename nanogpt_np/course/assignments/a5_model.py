@@ -13,6 +13,7 @@ from ...points import table
 from ...trace import Recorder, no_trace
 from ..assignment import Assignment
 from ..numbers import ids, plain, small_model
+from ..runs import announced, counted, in_two
 
 ASSIGNMENT = Assignment(
     "block and model: the layers put together along the residual stream",
@@ -37,8 +38,8 @@ ASSIGNMENT = Assignment(
             "embedding, blocks and the last norm see x, and when may the cache count the new token?",
             "A loop over the blocks with their numbers, x = block(x, ...) in it; the embedding before it, ln_f after "
             "it. enumerate gives the number i, which cache.layer(i) and the name 'blocks.{i}.' both want.",
-            "Begin with self.embedding(ids, cache.length, trace); in the loop over enumerate(self.h) hand the block x, "
-            "the layer i of the cache and a scoped trace; then ln_f with 'ln_final.'; then cache.advance with the "
+            "Begin with the embedding of ids, from cache.length on; in the loop over enumerate(self.h) hand the block "
+            "x, the layer i of the cache and a scoped trace; then ln_f with 'ln_final.'; then cache.advance with the "
             "length of the last axis of ids; return x.",
         ),
     },
@@ -136,24 +137,13 @@ def memory_handed_on(x, **layers):
     return {"attention got it": [r is remember for r in got]}
 
 
-def zeros_for(name):
-    """Return a trace that puts zeros in the place of one tensor."""
-    return lambda n, a: np.zeros_like(a) if n == name else a
-
-
-def named(acts, names):
-    """Return which of the names were announced, and with them what."""
-    there = {name: acts[name] for name in names if name in acts}
-    return {"the names announced": list(there), **there}
-
-
 @ASSIGNMENT.check(
     "Block.__call__", "announces its five tensors, and its parts theirs as ln1., attn., ln2. and mlp.", inputs
 )
 def block_announced(model, x):
     acts = Recorder()
     model.h[0](x, trace=acts)
-    return named(acts, [point.name.removeprefix("blocks.{i}.") for point in BLOCK])
+    return announced(acts, [point.name.removeprefix("blocks.{i}.") for point in BLOCK])
 
 
 def on_their_way(rng):
@@ -162,16 +152,31 @@ def on_their_way(rng):
         yield {"x": np.array([[1.0]]), "name": f"hook_{name}", **SIMPLE}
 
 
-@ASSIGNMENT.check("Block.__call__", "goes on with what trace gives back: x = trace(name, x)", on_their_way)
+@ASSIGNMENT.check(
+    "Block.__call__",
+    "stream and layers go on with what trace gives back: x = trace(name, x), and x from there on",
+    on_their_way,
+)
 def block_patched(x, name, **layers):
-    block = simple_block(**layers)
-    return {f"zeros as {name} change the output": not np.array_equal(block(x, trace=zeros_for(name)), block(x))}
+    return counted(lambda trace: simple_block(**layers)(x, trace=trace), name)
+
+
+def parts_on_their_way(rng):
+    """A block of a small random model, and a tensor of each of its parts, to be changed on its way."""
+    for name in ("ln1.hook_normalized", "attn.hook_z", "ln2.hook_normalized", "mlp.hook_post"):
+        yield {"model": small_model(rng), "x": plain(rng, 2, 6), "name": name}
+
+
+@ASSIGNMENT.check("Block.__call__", "its parts, too, are given back what trace gives back", parts_on_their_way)
+def parts_patched(model, x, name):
+    return counted(lambda trace: model.h[0](x, trace=trace), name)
 
 
 def prompts(rng):
-    """A small random model and ids for it: one token, a prompt, a batch; with a head of its own, and tied."""
-    for shape, tied in (((1,), True), ((4,), False), ((2, 5), True)):
-        yield {"model": small_model(rng, n_layer=3, tie_word_embeddings=tied), "ids": ids(rng, *shape)}
+    """A small random model and ids for it: a token, a prompt, a batch, a larger one; a head of its own, and tied."""
+    for shape, tied in (((1,), True), ((4,), False), ((2, 5), True), ((5, 20), False)):
+        model = small_model(rng, n_layer=3, n_positions=24, tie_word_embeddings=tied)
+        yield {"model": model, "ids": ids(rng, *shape)}
 
 
 @ASSIGNMENT.check("Block.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)
@@ -183,12 +188,6 @@ def cut_prompts(rng):
     """A small random model, ids for it, and where they are cut into two passes with a cache."""
     for shape, cut in (((2,), 1), ((2, 5), 3)):
         yield {"model": small_model(rng), "ids": ids(rng, *shape), "cut": cut}
-
-
-def in_two(model, ids, cut):
-    cache = KVCache(model.config)
-    parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
-    return {"the parts' logits less those of the whole": np.concatenate(parts, axis=ids.ndim - 1) - model(ids)}
 
 
 @ASSIGNMENT.check("Block.__call__", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
@@ -236,19 +235,19 @@ def logits_with_a_cache(model, ids, cut):
 def logits_announced(model, ids):
     acts = Recorder()
     model(ids, trace=acts)
-    return named(acts, ["hook_tokens", "ln_final.hook_output", "hook_logits"])
+    return announced(acts, ["hook_tokens", "ln_final.hook_output", "hook_logits"])
 
 
-def one_word(rng):
-    """One prompt for the model that can be calculated in the head."""
-    yield {"ids": np.array([0, 2]), **SIMPLE_MODEL}
+def words_on_their_way(rng):
+    """A prompt for the model that can be calculated in the head, and a tensor, to be changed on its way."""
+    for name in ("hook_logits", "hook_embed"):
+        yield {"ids": np.array([0, 2]), "name": name, **SIMPLE_MODEL}
 
 
-@ASSIGNMENT.check("GPT2.__call__", "goes on with what trace gives back: x = trace(name, x)", one_word)
-def logits_patched(ids, **parts):
+@ASSIGNMENT.check("GPT2.__call__", "goes on with what trace gives back, and so does hidden", words_on_their_way)
+def logits_patched(ids, name, **parts):
     model = simple_model(h=BLOCKS, **parts)
-    zeros = model(ids, trace=zeros_for("hook_logits"))
-    return {"zeros as hook_logits change what comes out": not np.array_equal(zeros, model(ids))}
+    return counted(lambda trace: model(ids, trace=trace), name)
 
 
 # --- GPT2._run ------------------------------------------------------------------------------------------------
@@ -305,7 +304,7 @@ def layers_of_the_cache(ids, tokens_in_the_cache, **parts):
         return block
 
     cache = Ledger(tokens_in_the_cache)
-    simple_model(h=tuple(asking(i) for i in range(3)), **parts).hidden(ids, cache=cache)
+    simple_model(h=tuple(asking(i) for i in range(6)), **parts).hidden(ids, cache=cache)
     return {
         "(block, its layer of the cache)": sorted(f"({block}, {layer})" for block, layer in cache.asked),
         "the cache's length while blocks run": sorted(set(cache.lengths)),
@@ -327,4 +326,15 @@ def run_with_a_cache(model, ids, cut):
 def run_announced(model, ids):
     acts = Recorder()
     model.hidden(ids, trace=acts)
-    return named(acts, table(model.config))
+    return announced(acts, table(model.config))
+
+
+def run_on_its_way(rng):
+    """A small random model, ids for it, and a tensor of each of its parts, to be changed on its way."""
+    for name in ("hook_embed", "blocks.0.hook_resid_mid", "blocks.1.mlp.hook_post", "ln_final.hook_normalized"):
+        yield {"model": small_model(rng), "ids": ids(rng, 3), "name": name}
+
+
+@ASSIGNMENT.check("GPT2._run", "every part is given back what trace gives back", run_on_its_way)
+def run_patched(model, ids, name):
+    return counted(lambda trace: model.hidden(ids, trace=trace), name)

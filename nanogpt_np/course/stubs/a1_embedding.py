@@ -20,7 +20,8 @@ def encode_piece(ranks, piece):
         unknown; the longer ones were learned from text, the frequent ones first. The id of a token is its rank:
         the lower, the earlier it was learned. (GPT-2's b"!" has the id 0, though its byte is 33.)
     piece : bytes, mostly of a word with the space before it, such as b" Paris" or "naïve".encode(), whose ï is two
-        bytes. Text is cut into such pieces first, and no token reaches from one into the next.
+        bytes. Text is cut into such pieces first, and no token reaches from one into the next. Of an
+        empty piece, b"", come no tokens: [].
 
     Byte pair encoding begins with single bytes and repeats:
 
