@@ -148,10 +148,8 @@ def gpt2s_ids_of_bytes(piece):
 
 def tables(rng):
     """Small to large: a token, two, the same one twice, after others, a batch."""
-    wte, wpe = (
-        np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
-        np.array([[0.1, 0.2], [0.3, 0.5], [0.7, 0.9], [1.3, 1.7]]),
-    )
+    wte = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    wpe = np.array([[0.1, 0.2], [0.3, 0.5], [0.7, 0.9], [1.3, 1.7]])
     yield {"ids": np.array([0]), "start": 0, "wte": wte, "wpe": wpe}
     yield {"ids": np.array([2]), "start": 0, "wte": wte, "wpe": wpe}
     yield {"ids": np.array([2, 0]), "start": 0, "wte": wte, "wpe": wpe}

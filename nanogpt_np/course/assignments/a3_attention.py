@@ -376,11 +376,7 @@ def on_their_way(rng):
         }
 
 
-@ASSIGNMENT.check(
-    "Attention.__call__",
-    "makes the rest of what trace gives back: x = trace(name, x)",
-    on_their_way,
-)
+@ASSIGNMENT.check("Attention.__call__", "makes the rest of what trace gives back: x = trace(name, x)", on_their_way)
 def patched(x, name, **fields):
     return counted(lambda trace: Attention(**fields)(x, trace=trace), name)
 

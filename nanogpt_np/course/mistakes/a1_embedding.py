@@ -32,15 +32,27 @@ of_pieces(
     "only pairs of single bytes are joined, never what came of them",
     ("if a + b in ranks", "if a + b in ranks and len(a + b) == 2"),
 )
+of_pieces(
+    "the id 0 counts as none: a token may have it, and `if ranks.get(pair)` takes 0 for no",
+    ("a + b in ranks]", "ranks.get(a + b)]"),
+)
+of_pieces(
+    "a piece that is a token is taken whole, though no pairs in order of their ids lead there",
+    ("    parts = [bytes", "    if piece in ranks:\n        return [ranks[piece]]\n    parts = [bytes"),
+)
 of_pieces("the last pair is never looked at", ("pairwise(parts)", "pairwise(parts[:-1])"))
 of_pieces(
     "parts are characters, not bytes: a letter above 127 is two bytes or more",
-    ("bytes([byte]) for byte in piece", 'letter.encode() for letter in piece.decode("utf-8", "replace")'),
+    ("bytes([byte]) for byte in piece", "letter.encode() for letter in piece.decode()"),
 )
 of_pieces("bytes above 127 are left out", ("for byte in piece", "for byte in piece if byte < 128"))
 of_pieces(
     "a part of one byte gets that byte's number as its id, not its place in the table",
     ("[ranks[part] for part in parts]", "[part[0] if len(part) == 1 else ranks[part] for part in parts]"),
+)
+of_pieces(
+    "the numbers of the bytes come back: nothing is joined or looked up",
+    ("return [ranks[part] for part in parts]", "return list(piece)"),
 )
 of_pieces("it returns the parts themselves, not their ids", ("[ranks[part] for part in parts]", "parts"))
 
@@ -114,6 +126,7 @@ of_rows(
     "the token's row is multiplied by the root of C, as in the first Transformer, but not in GPT-2",
     (SUM, SUM.replace("tokens +", "tokens * self.wte_weight.shape[-1] ** 0.5 +")),
 )
+of_rows("the positions' table is asked for the tokens' ids", ("self.wpe_weight[positions]", "self.wpe_weight[ids]"))
 of_rows(
     "the two tables are exchanged",
     ("self.wte_weight[ids]", "self.wpe_weight[ids]"),

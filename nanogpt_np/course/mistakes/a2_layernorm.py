@@ -42,6 +42,10 @@ mistake(
     "the mean is taken off, but the squares of x are averaged, not those of x - mean",
     (VARIANCE, "(x * x).mean(axis=-1, keepdims=True)"),
 )
+mistake(
+    "the variance is mean(x^2) - mean(x)^2, and float32 has too few digits for two large numbers that nearly cancel",
+    (VARIANCE, "(x * x).mean(axis=-1, keepdims=True) - x.mean(axis=-1, keepdims=True) ** 2"),
+)
 mistake("it divides by the variance, not by its root", (ROOT, "variance + self.eps"))
 mistake(
     "the mean is over all numbers, not over each row",
@@ -54,6 +58,15 @@ mistake(
     (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
 )
 mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.removesuffix(" / C")))
+mistake(
+    "what is normalized comes back: gain, bias and hook_output are forgotten",
+    ("output = normalized * self.weight", "return normalized"),
+)
+mistake("hook_output is not announced", ('return trace("hook_output", output)', "return output"))
+mistake(
+    "hook_scale is announced before the root is taken",
+    (f'trace("hook_scale", {ROOT})', 'np.sqrt(trace("hook_scale", variance + self.eps))'),
+)
 mistake(
     "the trace gets the output before the bias is added",
     (

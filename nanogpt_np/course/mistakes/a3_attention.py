@@ -39,44 +39,49 @@ wrong(
     (f"e /= {SUM}", "e = 1 / (1 + e)"),
 )
 
+wrong(
+    "softmax",
+    "numbers far below the largest are cut off, at -50 or -700: the weight of -inf is exactly 0",
+    (f"x - {LARGEST}", f"np.maximum(x - {LARGEST}, -50)"),
+)
+
 SCORES = "q @ np.swapaxes(keys, -1, -2)"
 MASK = "np.copyto(scores[..., S - T :], -math.inf, where=later)"
-PATTERN = 'trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))'
-wrong("attend", "there is no mask: every token sees the tokens after it", (MASK, "pass"))
-wrong(
-    "attend",
-    "the mask is off by one: a token may not see itself",
-    ("~np.tri(T, dtype=bool)", "~np.tri(T, k=-1, dtype=bool)"),
-)
-wrong(
-    "attend",
-    "the mask is off by one: a token sees the one after it",
-    ("~np.tri(T, dtype=bool)", "~np.tri(T, k=1, dtype=bool)"),
-)
-wrong(
-    "attend",
+MASKING = f"""    if T > 1:  # a single token comes after all others
+        later = ~np.tri(T, dtype=bool)
+        {MASK}
+"""
+TABLES = 'softmax(trace("hook_attn_scores", scores))'
+PATTERN = f'trace("hook_pattern", {TABLES})'
+SEEN = "np.tri(T, S, S - T, dtype=bool)"
+
+
+def masked(words, seen=SEEN, hidden="-math.inf"):
+    """Add an `attend` that masks as students do, a single token as any other: ours spares it the work."""
+    wrong("attend", words, (MASKING, f"    scores = np.where({seen}, scores, {hidden})\n"))
+
+
+masked("the mask is off by one: a token may not see itself", seen="np.tri(T, S, S - T - 1, dtype=bool)")
+masked("the mask is off by one: a token sees the one after it", seen="np.tri(T, S, S - T + 1, dtype=bool)")
+masked(
     "the mask is the wrong way round: a token sees itself and what comes later",
-    ("~np.tri(T, dtype=bool)", "~np.tri(T, dtype=bool).T"),
+    seen="~np.tri(T, S, S - T - 1, dtype=bool)",
 )
-wrong("attend", "masked scores are set to 0, not to -inf: exp(0) is 1", ("-math.inf", "0"))
-wrong(
-    "attend", "the mask is a low number, such as -1e4 or -1e9, where a score can be lower still", ("-math.inf", "-1e9")
-)
-wrong(
-    "attend",
+masked("masked scores are set to 0, not to -inf: exp(0) is 1", hidden="0")
+masked("the mask is a low number, such as -1e4 or -1e9, where a score can be lower still", hidden="-1e9")
+masked(
     "the mask forgets the cache: query t sees keys 0 to t, though S - T tokens came before it (np.tri(T, S))",
-    (MASK, "np.copyto(scores, -math.inf, where=~np.tri(T, S, dtype=bool))"),
+    seen="np.tri(T, S, dtype=bool)",
 )
-wrong(
-    "attend",
+masked(
     "the mask is a square, T by T: with a cache there are more keys than queries",
-    (MASK, "np.copyto(scores, -math.inf, where=later)"),
+    seen="np.tri(T, dtype=bool)",
 )
-wrong(
-    "attend",
+masked(
     "the mask is a square, S by S: with a cache there are fewer queries than keys",
-    (MASK, "np.copyto(scores, -math.inf, where=~np.tri(S, dtype=bool))"),
+    seen="np.tri(S, dtype=bool)",
 )
+wrong("attend", "there is no mask: every token sees the tokens after it", (MASKING, ""))
 wrong("attend", "the mask stands over the first T keys, not over the last T", ("S - T :", ":T"))
 wrong(
     "attend",
@@ -86,8 +91,8 @@ wrong(
 wrong(
     "attend",
     "the mask comes after softmax: later tokens get 0, but took their share of each row's sum",
-    (MASK, "pass"),
-    (f"pattern = {PATTERN}", f"pattern = {PATTERN} * np.tri(T, S, S - T, dtype=q.dtype)"),
+    (MASKING, ""),
+    (TABLES, f"{TABLES} * {SEEN}"),
 )
 wrong(
     "attend",
@@ -99,6 +104,7 @@ wrong(
     "queries ask queries: keys are not used",
     ("scores = " + SCORES, f"scores = 0 * ({SCORES}) + (q * q).sum(-1, keepdims=True)"),
 )
+wrong("attend", "keys.T turns all axes around, where only the last two change places", (SCORES, "q @ keys.T"))
 wrong("attend", "the pattern is applied to the keys, not to the values", ("pattern @ values", "pattern @ keys"))
 wrong(
     "attend",
@@ -114,14 +120,27 @@ wrong("attend", "there is no softmax: the scores themselves weigh the values", (
 wrong(
     "attend",
     "the scores are announced before the mask",
-    (MASK, f'scores = trace("hook_attn_scores", scores).copy()\n    {MASK}'),
-    (PATTERN, 'trace("hook_pattern", softmax(scores))'),
+    (MASKING, f'    scores = np.where({SEEN}, trace("hook_attn_scores", scores), -math.inf)\n'),
+    (TABLES, "softmax(scores)"),
 )
 wrong("attend", "nothing is announced", (PATTERN, "softmax(scores)"))
 wrong(
     "attend",
     "what trace gives back is not used: x = trace(name, x)",
     (PATTERN, 'softmax(scores)\n    trace("hook_attn_scores", scores)\n    trace("hook_pattern", pattern)'),
+)
+wrong(
+    "attend",
+    "what trace gives back as hook_attn_scores is not used: softmax gets the old scores",
+    (
+        f"    pattern = {PATTERN}",
+        '    trace("hook_attn_scores", scores)\n    pattern = trace("hook_pattern", softmax(scores))',
+    ),
+)
+wrong(
+    "attend",
+    "what trace gives back as hook_pattern is not used: the values meet the old pattern",
+    (PATTERN, f'{TABLES}\n    trace("hook_pattern", pattern)'),
 )
 
 CALL = "Attention.__call__"
@@ -180,6 +199,11 @@ wrong(
 )
 wrong(
     CALL,
+    "the heads are merged by a reshape alone: it mixes tokens, since only a swap of axes brings T before H",
+    (ATTEND, "attended(q * self.scale, keys, values, trace).reshape(*x.shape[:-1], self.n_head, -1)"),
+)
+wrong(
+    CALL,
     "the heads are merged in the wrong order: column d of every head, then the next",
     ("z).reshape(x.shape)", "z).swapaxes(-1, -2).reshape(x.shape)"),
 )
@@ -228,6 +252,12 @@ wrong(
     (f"q, k, v = {SWAP}", "q = np.swapaxes(q, -2, -3)"),
     (REMEMBER, "keys, values = (np.swapaxes(a, -2, -3) for a in remember(k, v))"),
 )
+wrong(
+    CALL,
+    "the keys are scaled, not the queries, and so they are remembered: `remember` gets k as it is",
+    (SCALED, "q"),
+    (REMEMBER, "keys, values = remember(k * self.scale, v)"),
+)
 wrong(CALL, "the residual is added here: x + ... is the block's", ("return out", "return x + out"))
 wrong(
     CALL,
@@ -243,6 +273,12 @@ wrong(
         f"q, k, v = {SWAP}",
         'q, k, v = (trace(f"hook_{n}", np.swapaxes(a, -2, -3)) for n, a in (("q", q), ("k", k), ("v", v)))',
     ),
+)
+wrong(
+    CALL,
+    "what trace gives back as hook_qkv is used for q only: k and v are cut from the old array",
+    ("    heads = trace(", f"    old = qkv{CUT}\n    heads = trace("),
+    *[(NAMED[name], NAMED[name].replace("heads", "old")) for name in "kv"],
 )
 wrong(CALL, "trace is not handed on to `attend`", ("keys, values, trace)", "keys, values)"))
 wrong(

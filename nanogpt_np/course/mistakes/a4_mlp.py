@@ -49,14 +49,17 @@ OTHER_BENDS = {
     "2/pi stands without its root": lambda x: half(x, 2 / math.pi * (x + cube(x))),
     "the root is over pi/2, not over 2/pi": lambda x: half(x, math.sqrt(math.pi / 2) * (x + cube(x))),
     "the root is over 2 only: sqrt(2) / pi": lambda x: half(x, math.sqrt(2) / math.pi * (x + cube(x))),
+    "the root is over 2 pi, not over 2/pi": lambda x: half(x, math.sqrt(2 * math.pi) * (x + cube(x))),
     "sqrt(2/pi) multiplies x only, not the cube": lambda x: half(x, ROOT * x + cube(x)),
     "x is squared, not cubed": lambda x: half(x, ROOT * (x + 0.044715 * x * x)),
+    "the whole bracket is cubed: only x is": lambda x: half(x, ROOT * (x + 0.044715 * x) ** 3),
     "0.044715 is cubed with x: only x is": lambda x: half(x, ROOT * (x + (0.044715 * x) ** 3)),
     "the cube's coefficient is 0.44715: it is 0.044715": lambda x: half(x, ROOT * (x + 10 * cube(x))),
     "the cube's coefficient is 0.0044715: it is 0.044715": lambda x: half(x, ROOT * (x + cube(x) / 10)),
     "the cube's coefficient is 0.04715: it is 0.044715": lambda x: half(x, ROOT * (x + 0.04715 * x * x * x)),
     "the cube is taken off, not added": lambda x: half(x, ROOT * (x - cube(x))),
     "the half is forgotten: 0.5 x (1 + tanh u)": lambda x: 2 * half(x, ROOT * (x + cube(x))),
+    "the half is of tanh u only: 0.5 x (1 + tanh u)": lambda x: x * (1 + 0.5 * np.tanh(ROOT * (x + cube(x)))),
     "the 1 is forgotten: 0.5 x (1 + tanh u)": lambda x: 0.5 * x * np.tanh(ROOT * (x + cube(x))),
     "x in front is forgotten: 0.5 x (1 + tanh u)": lambda x: 0.5 * (1 + np.tanh(ROOT * (x + cube(x)))),
     "half of 1 + tanh u multiplies u, not x": lambda x: half(ROOT * (x + cube(x)), ROOT * (x + cube(x))),
@@ -73,7 +76,8 @@ def wrong(words, *edits):
     ASSIGNMENT.mistake("MLP.__call__", words, *edits)
 
 
-POST = 'trace("hook_post", in_blocks(gelu, trace("hook_pre", pre)))'
+GELU = 'in_blocks(gelu, trace("hook_pre", pre))'
+POST = f'trace("hook_post", {GELU})'
 FC_BIAS, PROJ_BIAS = "    pre += self.c_fc_bias\n", "    out += self.c_proj_bias\n"
 wrong("there is no GELU: two matrices in a row are no more than one", ("in_blocks(gelu, trace(", "(trace("))
 wrong(
@@ -91,7 +95,7 @@ wrong("both biases are forgotten", (FC_BIAS, ""), (PROJ_BIAS, ""))
 wrong(
     "the first bias is added after GELU, not before",
     (FC_BIAS, ""),
-    (POST, f"{POST} + self.c_fc_bias"),
+    (GELU, f"{GELU} + self.c_fc_bias"),
 )
 wrong("the first bias is taken off, not added", ("pre +=", "pre -="))
 wrong("the residual is added here: x + ... is the block's", ("return out", "return x + out"))
@@ -109,4 +113,12 @@ wrong("nothing is announced", (POST, "in_blocks(gelu, pre)"))
 wrong(
     "what trace gives back is not used: x = trace(name, x)",
     (POST, 'in_blocks(gelu, pre)\n    trace("hook_pre", pre)\n    trace("hook_post", post)'),
+)
+wrong(
+    "what trace gives back as hook_pre is not used: GELU gets the old array",
+    (f"    post = {POST}", '    trace("hook_pre", pre)\n    post = trace("hook_post", in_blocks(gelu, pre))'),
+)
+wrong(
+    "what trace gives back as hook_post is not used: the second product gets the old array",
+    (POST, f'{GELU}\n    trace("hook_post", post)'),
 )

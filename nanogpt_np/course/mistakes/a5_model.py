@@ -129,6 +129,28 @@ wrong(
         'given, trace = trace, lambda n, a: [given(n, a), a][1]\n    trace("hook_resid_pre", x)',
     ),
 )
+for point, norm in (("pre", "ln_1"), ("mid", "ln_2")):
+    BACK, READ = f'x = trace("hook_resid_{point}", x)', f"self.{norm}(x,"
+    wrong(
+        BLOCK_CALL,
+        f"what trace gives back as hook_resid_{point} goes into {norm} only: the stream goes on with the old x",
+        (BACK, BACK.replace("x =", "given =")),
+        (READ, READ.replace("x,", "given,")),
+    )
+    wrong(
+        BLOCK_CALL,
+        f"what trace gives back as hook_resid_{point} goes on along the stream only: {norm} reads the old x",
+        (BACK, f"old = x\n    {BACK}"),
+        (READ, READ.replace("x,", "old,")),
+    )
+wrong(
+    BLOCK_CALL,
+    "the parts announce, but what trace gives back is kept from them: scoped(trace, ...) hands it on",
+    *[
+        (f'scoped(trace, "{part}.")', f'(lambda n, a: (trace("{part}." + n, a), a)[1])')
+        for part in ("ln1", "attn", "ln2", "mlp")
+    ],
+)
 
 MODEL_CALL = "GPT2.__call__"
 HIDDEN = "self.hidden(ids, cache=cache, trace=trace)"
@@ -143,6 +165,14 @@ wrong(
     MODEL_CALL,
     "probabilities come back, not logits: softmax is for whoever chooses a token",
     (f"return {LOGITS}", f"e = np.exp({LOGITS})\n    return e / e.sum(axis=-1, keepdims=True)"),
+)
+wrong(
+    MODEL_CALL,
+    "probabilities are announced as hook_logits, and come back: softmax is for whoever chooses a token",
+    (
+        f"return {LOGITS}",
+        f'e = np.exp(self.lm_head({HIDDEN}))\n    return trace("hook_logits", e / e.sum(axis=-1, keepdims=True))',
+    ),
 )
 wrong(
     MODEL_CALL,
