@@ -57,3 +57,11 @@ def student_node(source, function):
 def statuses(results):
     """Return the set of all statuses."""
     return {result.status for result in results.values()}
+
+
+def named(name, folder, source, function):
+    """Return the known mistake that a student's file is called by where one of its functions is judged."""
+    assignment = get(name)
+    (folder / assignment.file).write_text(source, "utf-8")
+    check = next(c for c in assignment.checks if function in map(seams.short, c.functions))
+    return name_mistake(check, assignment, lambda: student.versions(folder, check), 0, writes=assignment.writes)

@@ -1,7 +1,7 @@
 """Assignment a3: other right ways to write attention, and what is told of wrong ones."""
 
 import pytest
-from course_helpers import graded, statuses, with_body
+from course_helpers import graded, named, statuses, with_body
 
 pytestmark = pytest.mark.catalogue
 
@@ -150,6 +150,76 @@ OTHER_WAYS = [
 def test_another_right_way_passes(function, way, body, tmp_path):
     results = graded("a3", tmp_path, with_body("a3", function, body))
     assert statuses(results) == {"CORRECT"}, {name: r for name, r in results.items() if r.status != "CORRECT"}
+
+
+PLAIN_ATTEND = """
+    T, S = q.shape[-2], keys.shape[-2]
+    scores = np.einsum("...td,...sd->...ts", q, keys)
+    later = np.triu(np.ones((T, S), dtype=bool), k=S - T + 1)
+    scores = trace("hook_attn_scores", np.where(later, -np.inf, scores))
+    pattern = trace("hook_pattern", softmax(scores))
+    return np.einsum("...ts,...sd->...td", pattern, values)
+"""
+LATE_MASK = """
+    T, S = q.shape[-2], keys.shape[-2]
+    scores = trace("hook_attn_scores", np.einsum("...td,...sd->...ts", q, keys))
+    later = np.triu(np.ones((T, S), dtype=bool), k=S - T + 1)
+    pattern = trace("hook_pattern", np.where(later, 0, softmax(scores)))
+    return pattern @ values
+"""
+SPLIT = ATTENTION["np.split and reshape"]
+PLAINLY_WRONG = [
+    ("attend", PLAIN_ATTEND, ("k=S - T + 1", "k=1"), "the mask forgets the cache"),
+    ("attend", PLAIN_ATTEND, ("k=S - T + 1", "k=S - T"), "the mask is off by one: a token may not see itself"),
+    ("attend", PLAIN_ATTEND, ("k=S - T + 1", "k=S - T + 2"), "the mask is off by one: a token sees the one after"),
+    (
+        "attend",
+        PLAIN_ATTEND,
+        ("triu(np.ones((T, S), dtype=bool), k=S - T + 1", "tril(np.ones((T, S), bool), S - T - 1"),
+        "the mask is the wrong way round",
+    ),
+    ("attend", PLAIN_ATTEND, ("np.where(later, -np.inf, scores)", "scores"), "there is no mask"),
+    ("attend", PLAIN_ATTEND, ("-np.inf", "-1e9"), "the mask is a low number"),
+    ("attend", PLAIN_ATTEND, ("-np.inf", "0"), "masked scores are set to 0"),
+    ("attend", LATE_MASK, (), "the mask comes after softmax"),
+    (
+        "attend",
+        LATE_MASK,
+        ("np.where(later, 0, softmax(scores))", "softmax(np.where(later, -np.inf, scores))"),
+        "the scores are announced before the mask",
+    ),
+    ("attend", PLAIN_ATTEND, ('np.einsum("...td,...sd->...ts", q, keys)', "q @ keys.T"), "keys.T turns all axes"),
+    (
+        "attend",
+        PLAIN_ATTEND,
+        (
+            'scores = trace("hook_attn_scores", np.where(later, -np.inf, scores))',
+            'scores = np.where(later, -np.inf, scores); trace("hook_attn_scores", scores)',
+        ),
+        "what trace gives back as hook_attn_scores is not used",
+    ),
+    (CALL, SPLIT, ("np.moveaxis(z, -3, -2)", "z.reshape(q.shape)"), "the heads are merged by a reshape alone"),
+    (
+        CALL,
+        ATTENTION["the scale on the keys' side"].replace("self.scale * keys", "keys"),
+        ("remember(np.swapaxes(k, -3, -2)", "remember(self.scale * np.swapaxes(k, -3, -2)"),
+        "the keys are scaled, not the queries",
+    ),
+    (CALL, SPLIT, ("* self.scale", ""), "the scale is forgotten"),
+    (CALL, SPLIT, ("q, k, v = (a.", "k, q, v = (a."), "keys and queries are exchanged"),
+    (
+        "softmax",
+        SOFTMAX["one expression"],
+        ("x - np.max(x, -1)[..., None]", "np.clip(x - np.max(x, -1)[..., None], -700, 0)"),
+        "numbers far below the largest are cut off",
+    ),
+]
+
+
+@pytest.mark.parametrize(("function", "body", "change", "words"), PLAINLY_WRONG, ids=[w for *_, w in PLAINLY_WRONG])
+def test_a_mistake_is_called_by_its_name_however_the_rest_is_written(function, body, change, words, tmp_path):
+    wrong = body.replace(*change) if change else body
+    assert named("a3", tmp_path, with_body("a3", function, wrong), function).startswith(words)
 
 
 def test_softmax_over_the_columns_is_shown_in_two_numbers(tmp_path):
