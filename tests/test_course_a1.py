@@ -6,6 +6,8 @@ from course_helpers import graded, statuses, with_body
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanogpt_np.course.answers import answer
+from nanogpt_np.course.assignment import get
 from nanogpt_np.course.assignments import a1_embedding
 from nanogpt_np.course.bpe import encode_piece, gpt2_ranks
 from nanogpt_np.tokenizer import Tokenizer
@@ -147,3 +149,16 @@ def test_a_wrong_order_is_shown_in_a_case_that_can_be_done_by_hand(tmp_path):
     assert wrong.status == "INCORRECT"
     assert wrong.case == "ranks = {b'a': 0, b'b': 1, b'c': 2, b'bc': 3, b'ab': 4}; piece = b'abc'"
     assert (wrong.expected, wrong.got) == ("[0, 3]", "[4, 2]")
+
+
+RARELY_WRONG = [
+    ("encode_piece", "if a + b in ranks]", "if a + b in ranks and i < 20]"),
+    ("Embedding.__call__", "np.arange(start, start + T)", "np.arange(start, start + T) % 16"),
+]
+
+
+@pytest.mark.parametrize(("function", "old", "new"), RARELY_WRONG, ids=[new for *_, new in RARELY_WRONG])
+def test_what_is_wrong_only_sometimes_is_found(function, old, new, tmp_path):
+    source = answer(get("a1"))
+    assert source.count(old) == 1
+    assert "INCORRECT" in statuses(graded("a1", tmp_path, source.replace(old, new), only=function))

@@ -3,6 +3,9 @@
 import pytest
 from course_helpers import graded, statuses, with_body
 
+from nanogpt_np.course.answers import answer
+from nanogpt_np.course.assignment import get
+
 pytestmark = pytest.mark.catalogue
 
 CALL = "LayerNorm.__call__"
@@ -70,3 +73,17 @@ def test_a_wrong_answer_is_shown_in_numbers_that_can_be_read(tmp_path):
     assert wrong.case == "x = [[1. 3.]]; weight = [1. 1.]; bias = [0. 0.]; eps = 1e-05 (float64)"
     assert (wrong.expected, wrong.got) == ("[[-0.999995  0.999995]]", "[[-0.99999  0.99999]]")
     assert wrong.trace == "hook_scale is another: expected [[1.000005]], got [[1.00001]]"
+
+
+ROOT = "np.sqrt(variance + self.eps)"
+RARELY_WRONG = [
+    (CALL, ROOT, "np.sqrt(np.maximum(variance, 1e-6) + self.eps)"),
+    (CALL, f'trace("hook_scale", {ROOT})', f'(trace("hook_scale", {ROOT}) + {ROOT}) / 2'),
+]
+
+
+@pytest.mark.parametrize(("function", "old", "new"), RARELY_WRONG, ids=[new for *_, new in RARELY_WRONG])
+def test_what_is_wrong_only_sometimes_is_found(function, old, new, tmp_path):
+    source = answer(get("a2"))
+    assert source.count(old) == 1
+    assert "INCORRECT" in statuses(graded("a2", tmp_path, source.replace(old, new), only=function))

@@ -3,6 +3,9 @@
 import pytest
 from course_helpers import graded, named, statuses, with_body
 
+from nanogpt_np.course.answers import answer
+from nanogpt_np.course.assignment import get
+
 pytestmark = pytest.mark.catalogue
 
 CALL = "Attention.__call__"
@@ -256,3 +259,20 @@ def test_a_mask_that_forgets_the_cache_is_right_wherever_there_is_none(tmp_path)
 def test_a_numpy_scalar_that_makes_float64_of_float32_is_told(tmp_path):
     source = with_body("a3", CALL, ATTENTION["np.split and reshape"].replace("self.scale", "np.float64(self.scale)"))
     assert "use math.sqrt" in graded("a3", tmp_path, source)["output"].notes
+
+
+RARELY_WRONG = [
+    ("softmax", "x - x.max(axis=-1, keepdims=True)", "np.maximum(x - x.max(axis=-1, keepdims=True), -20)"),
+    ("attend", "if T > 1:", "if T > 1 and S < 7:"),
+    ("attend", "if T > 1:", "if 1 < T < 7:"),
+    ("attend", "return pattern @ values", "return (pattern + softmax(scores)) / 2 @ values"),
+    (CALL, "q * self.scale", "q * self.scale if self.n_head < 4 else q"),
+    (CALL, 'trace("hook_z", z)', '((trace("hook_z", z) + z) / 2)'),
+]
+
+
+@pytest.mark.parametrize(("function", "old", "new"), RARELY_WRONG, ids=[new for *_, new in RARELY_WRONG])
+def test_what_is_wrong_only_sometimes_is_found(function, old, new, tmp_path):
+    source = answer(get("a3"))
+    assert source.count(old) == 1
+    assert "INCORRECT" in statuses(graded("a3", tmp_path, source.replace(old, new), only=function))

@@ -3,6 +3,9 @@
 import pytest
 from course_helpers import graded, statuses, with_body
 
+from nanogpt_np.course.answers import answer
+from nanogpt_np.course.assignment import get
+
 pytestmark = pytest.mark.catalogue
 
 CALL = "MLP.__call__"
@@ -115,3 +118,17 @@ def test_a_gelu_that_writes_into_what_was_announced_is_found(tmp_path):
     """
     wrong = graded("a4", tmp_path, with_body("a4", CALL, body))["output"]
     assert "announced as hook_pre was written into" in wrong.problem
+
+
+RARELY_WRONG = [
+    (CALL, "pre += self.c_fc_bias", "pre[..., :16] += self.c_fc_bias[:16]"),
+    (CALL, 'trace("hook_pre", pre)', '(trace("hook_pre", pre) + pre) / 2'),
+    ("gelu", "    return x / (1", "    x = np.clip(x, -1e4, 1e4)\n    return x / (1"),
+]
+
+
+@pytest.mark.parametrize(("function", "old", "new"), RARELY_WRONG, ids=[new for *_, new in RARELY_WRONG])
+def test_what_is_wrong_only_sometimes_is_found(function, old, new, tmp_path):
+    source = answer(get("a4"))
+    assert source.count(old) == 1
+    assert "INCORRECT" in statuses(graded("a4", tmp_path, source.replace(old, new), only=function))

@@ -8,6 +8,7 @@ from course_helpers import graded, statuses, with_body
 
 from nanogpt_np import load
 from nanogpt_np.course import seams, student
+from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import get
 
 pytestmark = pytest.mark.catalogue
@@ -154,3 +155,19 @@ def test_a_stream_that_is_written_into_is_found(tmp_path):
         return x
     """
     assert "writes into its argument x" in graded("a5", tmp_path, written(BLOCK, body))["block_by_hand"].problem
+
+
+RARELY_WRONG = [
+    (BLOCK, 'return trace("hook_resid_post", x)', 'return (trace("hook_resid_post", x) + x) / 2'),
+    (BLOCK, 'scoped(trace, "mlp.")', 'lambda n, a: (trace("mlp." + n, a), a)[1]'),
+    (MODEL, "trace=trace)", "trace=lambda n, a: (trace(n, a), a)[1])"),
+    (RUN, "enumerate(self.h)", "enumerate(self.h[:4])"),
+    (RUN, 'scoped(trace, "ln_final.")', 'lambda n, a: (trace("ln_final." + n, a), a)[1]'),
+]
+
+
+@pytest.mark.parametrize(("function", "old", "new"), RARELY_WRONG, ids=[new for *_, new in RARELY_WRONG])
+def test_what_is_wrong_only_sometimes_is_found(function, old, new, tmp_path):
+    source = answer(get("a5"))
+    assert source.count(old) == 1
+    assert "INCORRECT" in statuses(graded("a5", tmp_path, source.replace(old, new), only=function))
