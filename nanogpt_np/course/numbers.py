@@ -12,6 +12,8 @@ from .. import parameters
 from ..config import Config
 
 SIZES = {"vocab_size": 13, "n_positions": 11, "n_embd": 6, "n_head": 2, "n_layer": 2, "n_inner": 10}  # D = 3
+# For a last case: what goes wrong only with more tokens, heads, columns or blocks than a few.
+LARGE = {"n_positions": 24, "n_embd": 35, "n_head": 5, "n_layer": 6}  # D = 7
 QUIET = 1  # the token whose vector at position 0 has a variance near 1e-5
 
 

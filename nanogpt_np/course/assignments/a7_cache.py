@@ -10,7 +10,7 @@ from ...cache import KVCache
 from ...config import Config
 from ...generate import generate
 from ..assignment import Assignment
-from ..numbers import ids, plain, small_model
+from ..numbers import LARGE, ids, plain, small_model
 
 ASSIGNMENT = Assignment(
     "the KV cache: what was computed once is kept",
@@ -22,8 +22,8 @@ ASSIGNMENT = Assignment(
             "keys that are there, along the axis of tokens, which is the last but one, and v behind the values; the "
             "first pass finds nothing there. Only advance changes length.",
             "np.concatenate([old, new], axis=-2) makes a new array, and so leaves alone whatever was given out before. "
-            "layer(i) has to return a function that knows its i: functools.partial(self._remember, i), or a def inside "
-            "of layer.",
+            "layer(i) has to return a function that knows its i: functools.partial of a method that takes i first, or "
+            "a def inside of layer.",
         )
     },
 )
@@ -102,7 +102,7 @@ def asked_for_first(k, v, passes):
 
 def counted(rng):
     """Passes of one token and of several, through one block and two."""
-    for blocks, passes in ((1, (1, 1)), (1, (2, 1)), (2, (2, 1, 3))):
+    for blocks, passes in ((1, (1, 1)), (1, (2, 1)), (2, (2, 1, 3)), (6, (20, 1, 3))):
         yield {"blocks": blocks, "passes": passes}
 
 
@@ -121,11 +121,12 @@ def length(blocks, passes):
 
 
 def batches(rng):
-    """Two prompts side by side; two axes of them."""
+    """Two prompts side by side; two axes of them; more of everything."""
     k = np.array([[[[[1.0], [2.0]]], [[[5.0], [6.0]]]]])  # (1, 2, 1, 2, 1): block, batch, head, token, column
     yield {"k": k, "v": 10 * k, "passes": (1, 1)}
     yield {"k": plain(rng, 2, 3, 2, 4, 3), "v": plain(rng, 2, 3, 2, 4, 3), "passes": (2, 1, 1)}
     yield {"k": plain(rng, 1, 2, 3, 2, 4, 2), "v": plain(rng, 1, 2, 3, 2, 4, 2), "passes": (3, 1)}
+    yield {"k": plain(rng, 6, 5, 5, 24, 7), "v": plain(rng, 6, 5, 5, 24, 7), "passes": (20, 1, 3)}
 
 
 @ASSIGNMENT.check("KVCache", "any batch axes stand in front, and stay: (..., H, T, D) -> (..., H, S, D)", batches)
@@ -161,9 +162,10 @@ def two_caches(k, k_of_another):
 
 
 def cut_prompts(rng):
-    """A small random model and ids, cut into passes; a batch."""
+    """A small random model and ids, cut into passes; a batch; more of everything."""
     for shape, passes in (((2,), (1, 1)), ((5,), (3, 1, 1)), ((2, 5), (2, 3))):
         yield {"model": small_model(rng), "ids": ids(rng, *shape), "passes": passes}
+    yield {"model": small_model(rng, **LARGE), "ids": ids(rng, 5, 24), "passes": (20, 1, 3)}
 
 
 @ASSIGNMENT.check("KVCache", "a text in several passes has the logits of one whole pass", cut_prompts)

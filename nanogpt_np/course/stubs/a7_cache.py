@@ -3,7 +3,7 @@
 A token's key and value in a block depend on that token and those before it, so they stay as they are when the text
 grows. Who keeps them needs to send only the new token through the model: a text of n tokens costs n rows, not
 1 + 2 + ... + n.
-Judge it with: python -m nanogpt_np.course grade DIR a7. Hints: python -m nanogpt_np.course hint a7 1
+Judge it with: python -m nanogpt_np course grade DIR a7. Hints: python -m nanogpt_np course hint a7 1
 """
 
 import numpy as np
