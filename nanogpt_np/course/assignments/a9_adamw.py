@@ -48,8 +48,9 @@ ASSIGNMENT = Assignment(
             "a token of the second count, compared with one of the first?",
             "Count the targets that are not -100 in each batch first. Begin with zeros for each name of "
             "optimizer.params, and add to them for each batch; clip once, step once, after the loop.",
-            "share = count / sum(counts); the loss gets share * loss, each gradient share * new[name]. Then "
-            "clip all gradients together, let the optimiser step with what is left, and give the loss back.",
+            "A batch's share is its count, divided by the sum of all counts; that much of its loss goes into the "
+            "loss, and of each of its gradients into that of the name. Then clip all gradients together, let the "
+            "optimiser step with what is left, and give the loss back.",
         ),
     },
     writes=("adamw:clip_by_global_norm",),
@@ -94,7 +95,7 @@ def in_a_run(function):
 
 
 def first_steps(rng):
-    """One step, with nothing else on; then epsilon, decay, two steps, and all of it."""
+    """One step, with nothing else on; then epsilon, decay, two steps, all of it, a gradient of what stays, 30 steps."""
     one = {"params": {"w": np.array([[1.0, 2.0]])}, "grads": [{"w": np.array([[0.5, -3.0]])}], "lr": 0.1}
     off = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0}
     yield {**one, **off}
@@ -105,13 +106,16 @@ def first_steps(rng):
     shapes = {"w": (2, 3), "b": (3,), "e": (2, 2, 2)}
     params, *grads = ({name: plain(rng, *shape) for name, shape in shapes.items()} for _ in range(5))
     yield {"params": params, "grads": grads, "lr": 0.2, "betas": (0.6, 0.8), "eps": 0.1, "weight_decay": 0.3}
+    yield {**one, **off, "grads": [{"w": np.array([[0.5, -3.0]]), "frozen": np.ones(2)}]}
+    many = [{"w": plain(rng, 3, 2)} for _ in range(30)]
+    yield {"params": {"w": plain(rng, 3, 2)}, "grads": many, **off, "lr": 0.1, "weight_decay": 0.3}
 
 
 def stepped(params, grads, lr, **settings):
-    """Return an optimiser that has taken a step for each of `grads`, each at half the rate of the last."""
+    """Return an optimiser that has taken a step for each of `grads`, at `lr` and at half of it by turns."""
     optimizer = AdamW(params, **settings)
     for number, each in enumerate(grads):
-        optimizer.step(each, lr / 2**number)
+        optimizer.step(each, lr / (1 + number % 2))
     return optimizer
 
 
@@ -174,10 +178,12 @@ in_a_run("AdamW.step")
 
 
 def long(rng):
-    """One gradient; two; many, of several shapes."""
+    """One gradient; two; many, of several shapes; one that is hardly longer than the limit."""
     yield {"grads": {"w": np.array([3.0, 4.0])}, "limit": 1.0}
     yield {"grads": {"w": np.array([[3.0]]), "b": np.array([4.0])}, "limit": 2.0}
     yield {"grads": {"w": 4 * plain(rng, 2, 3), "b": plain(rng, 3), "e": plain(rng, 2, 1, 4)}, "limit": 1.5}
+    for limit in (4.99, 4.9999):
+        yield {"grads": {"w": np.array([3.0, 4.0])}, "limit": limit}
 
 
 @ASSIGNMENT.check("clip_by_global_norm", "longer gradients than the limit are multiplied by limit / norm", long)
@@ -199,8 +205,9 @@ def clip_norm(grads, limit):
 
 
 def short(rng):
-    """Gradients shorter than the limit, just as long, and 0."""
+    """Gradients shorter than the limit, hardly shorter, just as long, and 0."""
     yield {"grads": {"w": np.array([0.3, 0.4])}, "limit": 1.0}
+    yield {"grads": {"w": np.array([[3.0]]), "b": np.array([4.0])}, "limit": 5.01}
     yield {"grads": {"w": np.array([[3.0]]), "b": np.array([4.0])}, "limit": 5.0}
     yield {"grads": {"w": np.zeros(2), "b": np.zeros(1)}, "limit": 1.0}
 
@@ -325,7 +332,7 @@ def guesses(rng):
     two = [(np.array([0, 0, 0]), np.array([4, 4, 4])), (np.array([1]), np.array([-6]))]
     yield {"params": params, "batches": two, "lr": 0.1, "limit": 100.0}
     yield {"params": params, "batches": two, "lr": 0.1, "limit": 0.5}
-    targets = [rng.integers(-9, 9, (2, 4)) for _ in range(3)]
+    targets = [rng.integers(-9, 9, (2, 4)) for _ in range(5)]
     targets[0][0] = targets[2][1, 1:] = IGNORED
     many = [(rng.integers(0, 5, t.shape), t) for t in targets]
     yield {"params": {"w": plain(rng, 5), "b": plain(rng, 1)}, "batches": many, "lr": 0.5, "limit": 1.5}

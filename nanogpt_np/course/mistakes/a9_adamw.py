@@ -69,6 +69,9 @@ MISTAKES = {
             (MOVE, MOVE.replace("step * m", "lr * g")),
         ),
         "parameters move with the gradient, not against it": ((MOVE, MOVE.replace("p -= ", "p += ")),),
+        "it goes through `grads`, not self.params: a gradient of what is not to move ends it": (
+            (LOOP, "for name, array in ((name, self.params[name]) for name in grads):"),
+        ),
         "parameters are new arrays: the model keeps the old ones": (
             (LOOP, "self.params = {name: array.copy() for name, array in self.params.items()}\n    " + LOOP),
         ),
@@ -79,6 +82,9 @@ MISTAKES = {
             (SCALE, "g *= min(1.0, limit / max(np.linalg.norm(g), 1e-30))"),
         ),
         "short gradients are made longer, up to the limit": (("if norm > limit:", "if True:"),),
+        "gradients a little longer than the limit are left as they are": (
+            ("if norm > limit:", "if norm > 1.1 * limit:"),
+        ),
         "it gives back the length after the clipping": (("return norm", "return min(norm, limit)"),),
         "it gives back the gradients, not their length": (("return norm", "return grads"),),
         "it gives nothing back": (("return norm", "return None"),),

@@ -33,10 +33,12 @@ class AdamW:
     def step(self, grads, lr):
         """Move every parameter of self.params by its gradient in `grads`, at learning rate `lr`
 
-        grads : {name: gradient}, of the parameter's shape. They may not be written into.
+        grads : {name: gradient}, of the parameter's shape. They may not be written into, and there may be gradients
+            of more than is in self.params: only what is there moves.
 
         A gradient of a few texts is half chance. So each number of each parameter remembers two running averages,
-        of its gradients g and of their squares. With b1, b2 = self.betas, and t the number of this step, from 1:
+        of its gradients g and of their squares. With b1 and b2 the two of self.betas, and t the number of this step,
+        from 1:
 
             mean   = b1 * mean   + (1 - b1) * g
             square = b2 * square + (1 - b2) * g^2
@@ -85,7 +87,7 @@ def learning_rate(step, *, peak, final, warmup, steps):
 
     The averages of the optimiser are worth little at first, so the first steps are short:
 
-        while step < warmup:   peak * (step + 1) / warmup      peak / warmup at step 0, peak at step warmup - 1
+        while step < warmup:   (step + 1) / warmup of peak     peak / warmup at step 0, peak at step warmup - 1
 
     Later they become shorter again, so that the model can settle:
 
@@ -100,9 +102,9 @@ def learning_rate(step, *, peak, final, warmup, steps):
 def train_step(loss_and_grads, optimizer, batches, lr, limit=1.0):
     """Take one step on `batches`, as if they were one; return the mean loss in nats per token, before the step
 
-    loss_and_grads : a function; loss_and_grads(ids, targets) -> the mean loss over the targets that count, and
-        {name: gradient} of that mean.
-    optimizer : optimizer.params is {name: array} of what shall move; optimizer.step(grads, lr) moves it.
+    loss_and_grads : a function of ids and targets -> the mean loss over the targets that count, and {name: gradient}
+        of that mean.
+    optimizer : optimizer.params is {name: array} of what shall move; its `step` takes gradients and a learning rate.
     batches : list of (ids, targets); a target of -100 does not count.
     lr : the learning rate. limit : the gradient of all that moves is clipped to this length.
 
