@@ -3,7 +3,10 @@
 import textwrap
 
 import pytest
-from course_helpers import graded, statuses
+from course_helpers import graded, graded_version, statuses
+
+from nanogpt_np.course import seams
+from nanogpt_np.course.assignment import get
 
 pytestmark = pytest.mark.catalogue
 
@@ -170,3 +173,17 @@ def test_writing_into_what_was_handed_over_is_found(tmp_path):
 def test_a_class_without_advance_is_told(tmp_path):
     results = graded("a7", tmp_path, changed("def advance", "def progress"))
     assert {r.problem for r in results.values()} == {"class KVCache has no method advance"}
+
+
+WRONG = {
+    "room for 16 tokens": ("self.length + T, self.config.n_positions", "self.length + T, 16"),
+    "float16 where a head is wide": ("S, :] = k", "S, :] = k.astype(np.float16) if k.shape[-1] > 3 else k"),
+    "of many prompts the first for all": ("S, :] = v", "S, :] = v[:1] if v.ndim > 3 and len(v) > 3 else v"),
+    "eleven tokens at most": ("self.length += T", "self.length = min(self.length + T, 11)"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_with_more_of_everything_only_does_not_pass(what):
+    version = seams.edited("cache:KVCache", [WRONG[what]])
+    assert "INCORRECT" in statuses(graded_version(get("a7"), "cache:KVCache", version, named=False)[0])

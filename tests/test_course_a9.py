@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from course_helpers import graded, statuses, with_body
+from course_helpers import graded, graded_version, statuses, with_body
 
 from nanogpt_np import parameters
 from nanogpt_np.adamw import AdamW, learning_rate
 from nanogpt_np.config import Config
+from nanogpt_np.course import seams
 from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import assignments, get
 from nanogpt_np.course.assignments.training import learn
@@ -227,3 +228,32 @@ def test_a_training_run_in_which_nothing_moves_does_not_learn(name, function, bo
 def test_every_assignment_with_a_file_comes_before_those_that_put_all_together():
     names = list(assignments())
     assert names[-2:] == ["training", "whole"]
+
+
+WRONG = {  # what is no likely mistake, but must not pass either
+    "the decay ends after five steps": ("adamw:AdamW.step", "self.decayed(", "self.steps < 6 and self.decayed("),
+    "steps are counted to six": ("adamw:AdamW.step", "self.steps += 1", "self.steps = min(6, self.steps + 1)"),
+    "the mean is corrected to the sixth step": ("adamw:AdamW.step", "b1**self.steps", "b1**min(6, self.steps)"),
+    "the square is corrected to the fifth step": (
+        "adamw:AdamW.step",
+        "math.sqrt(1 - b2**self.steps)",
+        "(math.sqrt(1 - b2**self.steps) if self.steps < 6 else 1.0)",
+    ),
+    "a thousandth beyond the limit is let through": (
+        "adamw:clip_by_global_norm",
+        "norm > limit",
+        "norm > limit + 1e-3",
+    ),
+    "four batches weigh too little": (
+        "course.training:train_step",
+        "count / sum(counts)",
+        "count / (sum(counts) if len(counts) < 4 else len(counts) * max(counts))",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_in_some_cases_only_does_not_pass(what):
+    where, *edit = WRONG[what]
+    results, _ = graded_version(get("a9"), where, seams.edited(where, [edit]), named=False)
+    assert "INCORRECT" in statuses(results)
