@@ -1,8 +1,9 @@
 """Assignment a8: other right ways to write each backward pass are not failed, and what is wrong is told in full."""
 
 import pytest
-from course_helpers import graded, statuses, with_body
+from course_helpers import graded, graded_version, statuses, with_body
 
+from nanogpt_np.course import seams
 from nanogpt_np.course.assignment import get
 
 pytestmark = pytest.mark.catalogue
@@ -385,3 +386,30 @@ def test_each_function_has_two_other_right_ways():
 def test_another_right_way_passes(function, way, tmp_path):
     results = graded("a8", tmp_path, with_body("a8", function, OTHER_WAYS[function][way]), only=function)
     assert statuses(results) == {"CORRECT"}, {name: r for name, r in results.items() if r.status != "CORRECT"}
+
+
+WRONG = {  # what is no likely mistake, but must not pass either
+    "the offset is cut to 3": ("loss:cross_entropy", "logits + offset", "logits + np.clip(offset, -3, 3)"),
+    "the offset counts twice": (
+        "loss:loss_and_grads",
+        "[few], offset)",
+        "[few], None if offset is None else 2 * offset)",
+    ),
+    "trace is asked for the embedding only": (
+        "loss:loss_and_grads",
+        "chain(trace, tape)",
+        "chain(lambda name, x: trace(name, x) if name == 'hook_embed' else x, tape)",
+    ),
+    "the LM head's gradient is rounded": (
+        "lm_head:LMHead.backward",
+        "d_out.T @ x",
+        "d_out.T @ x.astype('float16').astype(x.dtype)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_in_some_cases_only_does_not_pass(what):
+    where, *edit = WRONG[what]
+    results, _ = graded_version(get("a8"), where, seams.edited(where, [edit]), named=False)
+    assert "INCORRECT" in statuses(results)

@@ -20,7 +20,7 @@ from ...parameters import assemble
 from ...trace import Recorder, no_trace
 from ..assignment import Assignment, Check
 from ..gradients import backward, both, less, less_measured, obeyed, pair, slopes, taped, told, wide
-from ..numbers import ids, plain, small_model
+from ..numbers import LARGE, ids, plain, small_model
 
 ASSIGNMENT = Assignment(
     "the backward pass: how fast the loss rises with each of the model's numbers",
@@ -78,8 +78,8 @@ ASSIGNMENT = Assignment(
             "columns keep their axis (keepdims=True); the sums for gain and bias are over all axes but the "
             "last, of which a batch has two.",
             "d_x has three terms: d_normalized / scale, less its mean over the row / scale, plus normalized * "
-            "d_scale / C, where d_scale is what trace gave back. For the parameters: "
-            ".sum(axis=tuple(range(d_out.ndim - 1))).",
+            "d_scale / C, where d_scale is what trace gave back. The sums for the parameters are over the axes 0 to "
+            "d_out.ndim - 2, as a tuple; or over axis 0 of all rows as one (N, C).",
         ),
         "attention:Attention.backward": (
             "pattern @ v is a product of two arrays that both depend on x: which two gradients come out of d_z "
@@ -106,7 +106,7 @@ ASSIGNMENT = Assignment(
             "and what does it hand to the next?",
             "Keep one d_x: the final norm makes it of d_out, each block of the last one's, the embedding takes "
             "it at the end. Blocks in reverse: reversed(list(enumerate(self.h))).",
-            "With read = tape.__getitem__, a layer wants under(read, prefix) and scoped(trace, prefix), with "
+            "With read for tape.__getitem__, a layer wants under(read, prefix) and scoped(trace, prefix), with "
             '"ln_final." or f"blocks.{i}."; its gradients get the prefix "ln_f." or f"h.{i}.". The embedding '
             "gets d_x, the two arrays of ids and positions, and trace.",
         ),
@@ -125,11 +125,11 @@ ASSIGNMENT = Assignment(
 
 
 def prompts(rng):
-    """Small random models with ids and targets: a prompt, a batch, an LM head of its own, targets that do not count."""
+    """Random models with ids and targets: a prompt; a batch, some of it not counted; more of all, its head untied."""
     yield {"model": small_model(rng, n_layer=1), "ids": np.array([1, 4, 1]), "targets": np.array([4, 1, 7])}
     yield {"model": small_model(rng), "ids": ids(rng, 2, 5), "targets": some_targets(rng, 2, 5)}
-    untied = small_model(rng, n_layer=3, tie_word_embeddings=False, scale_attn_by_inverse_layer_idx=True)
-    yield {"model": untied, "ids": ids(rng, 3, 4), "targets": some_targets(rng, 3, 4)}
+    untied = small_model(rng, **LARGE, tie_word_embeddings=False, scale_attn_by_inverse_layer_idx=True)
+    yield {"model": untied, "ids": ids(rng, 5, 20), "targets": some_targets(rng, 5, 20)}
 
 
 def some_targets(rng, *shape):
@@ -151,7 +151,12 @@ def in_the_model(function):
 
 
 def gradient(model, ids, targets, trace):
-    loss, grads = pair(loss_and_grads(model, ids, targets, grad_trace=told(trace)))
+    return loss_and_its_gradients(model, ids, targets, grad_trace=told(trace))
+
+
+def loss_and_its_gradients(model, ids, targets, **options):
+    """Return both as one dict."""
+    loss, grads = pair(loss_and_grads(model, ids, targets, **options))
     return {"the loss": as_dtype(loss, model.lm_head.weight), **(grads if isinstance(grads, dict) else {})}
 
 
@@ -228,7 +233,8 @@ def entropy_not_counted(logits, targets):
 
 
 def offsets(rng):
-    yield {"logits": np.zeros((1, 2)), "targets": np.array([0]), "offset": np.array([0.0, math.log(3)])}
+    for offset in (math.log(3), -10.0):
+        yield {"logits": np.zeros((1, 2)), "targets": np.array([0]), "offset": np.array([0.0, offset])}
     yield {"logits": plain(rng, 3, 5), "targets": np.array([4, -100, 2]), "offset": plain(rng, 5)}
 
 
@@ -603,11 +609,7 @@ def attention_points(rng):
 
 @ASSIGNMENT.check("Attention.backward", "goes on with what trace gives back", attention_points)
 def attention_obeys(name, x, d_out, **layer):
-    def run(trace):
-        found = both(backward(Attention(**layer), x, d_out, trace))
-        return {key: found[key] for key in ("d_x", "c_attn.weight", "c_proj.weight")}
-
-    return obeyed(run, name)
+    return obeyed(lambda trace: both(backward(Attention(**layer), x, d_out, trace)), name)
 
 
 in_the_model("Attention.backward")
@@ -669,7 +671,7 @@ def block_points(rng):
 
 @ASSIGNMENT.check("Block.backward", "goes on with what trace gives back", block_points)
 def block_obeys(name, model, x, d_out):
-    return obeyed(lambda trace: {"d_x": backward(model.h[0], x, d_out, trace)[0]}, name)
+    return obeyed(lambda trace: both(backward(model.h[0], x, d_out, trace)), name)
 
 
 in_the_model("Block.backward")
@@ -708,6 +710,18 @@ def model_announced(model, ids, d_out):
     seen = Recorder()
     gone_back(model, ids, d_out, seen)
     return dict(seen)
+
+
+def model_points(rng):
+    """A point of each part of the smallest model."""
+    case = next(last_states(rng))
+    for name in ("ln_final.hook_output", "blocks.0.hook_resid_post", "blocks.0.attn.hook_z", "hook_embed"):
+        yield {"name": name, **case}
+
+
+@ASSIGNMENT.check("GPT2.backward", "goes on with what trace gives back: hands it on as it is", model_points)
+def model_obeys(name, model, ids, d_out):
+    return obeyed(lambda trace: gone_back(model, ids, d_out, trace), name)
 
 
 @ASSIGNMENT.check("GPT2.backward", "the first block's gain gets the slope that differences measure", last_states)
@@ -764,10 +778,6 @@ def model_loss_names(model, ids, targets):
     return sorted(pair(loss_and_grads(model, ids, targets))[1])
 
 
-def a_prompt(rng):
-    yield next(prompts(rng))
-
-
 def two_words(rng):
     return list(questions(rng))[1:2]
 
@@ -792,25 +802,28 @@ def model_not_counted(model, ids, targets):
     return {"the loss, less that without": as_dtype(again - loss, model.lm_head.weight), **apart}
 
 
-@ASSIGNMENT.check("loss_and_grads", "the offset reaches the loss and the gradient", a_prompt)
-def model_offset(model, ids, targets):
-    offset = np.linspace(-1, 2, model.config.vocab_size).astype(model.lm_head.weight.dtype)
-    (loss, grads), (other, others) = (pair(loss_and_grads(model, ids, targets, offset=o)) for o in (None, offset))
-    apart = {"the loss": abs(loss - other), "the gradient": np.abs(grads["wpe.weight"] - others["wpe.weight"]).max()}
-    return f"an offset changes {' and '.join(key for key, by in apart.items() if by > 1e-4) or 'nothing'}"
+def model_offsets(rng):
+    """A small one, and one so large that it decides."""
+    case = next(questions(rng))
+    for offset in (math.log(3), 10.0):
+        yield {**case, "offset": np.array([0.0, 0.0, offset])}
 
 
-def last_points(rng):
-    for name in ("hook_logits", "ln_final.hook_output", "blocks.0.hook_resid_pre"):
-        yield {"name": name, **next(prompts(rng))}
+@ASSIGNMENT.check("loss_and_grads", "loss and gradients are those of logits with the offset added", model_offsets)
+def model_offset(model, ids, targets, offset):
+    return loss_and_its_gradients(model, ids, targets, offset=offset)
 
 
-@ASSIGNMENT.check("loss_and_grads", "the backward pass goes on with what grad_trace gives back", last_points)
+def model_grad_points(rng):
+    """The logits, and a point of each part of the smallest model."""
+    case = next(questions(rng))
+    for name in ("hook_logits", "ln_final.hook_output", "blocks.0.attn.hook_z", "hook_embed"):
+        yield {"name": name, **case}
+
+
+@ASSIGNMENT.check("loss_and_grads", "the backward pass goes on with what grad_trace gives back", model_grad_points)
 def model_grad_trace(name, model, ids, targets):
-    def run(trace):
-        return {"wpe.weight": pair(loss_and_grads(model, ids, targets, grad_trace=trace))[1]["wpe.weight"]}
-
-    return obeyed(run, name)
+    return obeyed(lambda trace: loss_and_its_gradients(model, ids, targets, grad_trace=trace), name)
 
 
 @ASSIGNMENT.check("loss_and_grads", "the gradient of the logits is announced in their shape (..., T, V)", questions)
@@ -820,13 +833,26 @@ def model_logits_announced(model, ids, targets):
     return {"the gradient of hook_logits": seen.get("hook_logits")}
 
 
-@ASSIGNMENT.check("loss_and_grads", "the forward pass goes on with what trace gives back", a_prompt)
-def model_trace(model, ids, targets):
-    def doubled(name, x):
-        return x * 2 if name == "hook_embed" else x
+@ASSIGNMENT.check("loss_and_grads", "trace is told of each activation, hook_tokens to the final norm", tied)
+def model_told(model, ids, targets):
+    seen = Recorder()
+    loss_and_grads(model, ids, targets, trace=seen)
+    return dict(seen)
 
-    plainly, changed = (pair(loss_and_grads(model, ids, targets, trace=t))[0] for t in (no_trace, doubled))
-    return f"twice the hook_embed changes {'the loss' if abs(plainly - changed) > 1e-6 else 'nothing'}"
+
+def model_forward_points(rng):
+    """Activations, most of which the backward pass reads from its tape."""
+    case = list(questions(rng))[1]
+    for name in ("hook_embed", "blocks.0.attn.hook_v", "blocks.0.mlp.hook_post", "ln_final.hook_output"):
+        yield {"name": name, **case}
+
+
+@ASSIGNMENT.check(
+    "loss_and_grads", "the forward pass goes on with what trace gives back, which the tape keeps", model_forward_points
+)
+def model_trace(name, model, ids, targets):
+    found = loss_and_its_gradients(model, ids, targets, trace=lambda point, x: x * 2 if point == name else x)
+    return {f"{key}, where {name} is doubled": value for key, value in found.items()}
 
 
 # --- and all together --------------------------------------------------------------------------------------

@@ -40,6 +40,12 @@ ROWS = "rows = np.flatnonzero(targets != IGNORED)"
 GELU = "return 0.5 * (1 + t)"
 HEAD = 'grads["lm_head.weight"] = d_head'
 UNHEARD = ("trace=no_trace):", "trace=no_trace):\n    told, trace = trace, lambda name, d: (told(name, d), d)[1]")
+PLAIN_NORMALIZED = ("d_normalized = trace(", "plain = d_out * self.weight\n    d_normalized = trace(")
+PLAIN_Z = (
+    "    d_heads = ",
+    "    plain = np.swapaxes(d_merged.reshape(*x.shape[:-1], self.n_head, -1), -2, -3)\n    d_heads = ",
+)
+PLAIN_MID = ('d_x = trace("hook_resid_mid"', 'plain = d_x + d_mid\n    d_x = trace("hook_resid_mid"')
 UNTOLD = ("trace=no_trace):", "trace=no_trace):\n    trace = no_trace")
 
 MISTAKES = {
@@ -219,6 +225,18 @@ MISTAKES = {
         "the sum in d_scale is over all numbers, not over each row": (
             ("(d_normalized * normalized).sum(axis=-1, keepdims=True)", "(d_normalized * normalized).sum()"),
         ),
+        "what trace gives back for hook_output is not used for the bias": (
+            ('d_out = trace("hook_output", d_out)', 'plain, d_out = d_out, trace("hook_output", d_out)'),
+            ("d_out.sum(tokens)}", "plain.sum(tokens)}"),
+        ),
+        "what trace gives back for hook_normalized is used for the part through the scale only": (
+            PLAIN_NORMALIZED,
+            ("(d_normalized - d_normalized.mean(", "(plain - plain.mean("),
+        ),
+        "what trace gives back for hook_normalized is not used for the part through the scale": (
+            PLAIN_NORMALIZED,
+            ("-(d_normalized * normalized)", "-(plain * normalized)"),
+        ),
         "what trace gives back is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
@@ -272,6 +290,19 @@ MISTAKES = {
             ('"c_attn.bias": rows.sum(axis=0)', '"c_attn.bias": rows.mean(axis=0)'),
             ("out_rows.sum(axis=0)", "out_rows.mean(axis=0)"),
         ),
+        "what trace gives back for hook_z is not used for d_v": (PLAIN_Z, (D_V, D_V.replace("d_heads", "plain"))),
+        "what trace gives back for hook_z is not used for d_pattern": (
+            PLAIN_Z,
+            ("d_heads @ np.swapaxes(v, -1, -2)", "plain @ np.swapaxes(v, -1, -2)"),
+        ),
+        "what trace gives back for hook_attn_scores is not used for d_k": (
+            ("d_scores = trace(", "plain, d_scores = d_scores, trace("),
+            (D_KEYS, D_KEYS.replace("d_scores", "plain")),
+        ),
+        "what trace gives back for hook_qkv is not used for the gradient of c_attn's bias": (
+            ("d_qkv = trace(", "plain, d_qkv = d_qkv, trace("),
+            ('"c_attn.bias": rows.sum(axis=0)', '"c_attn.bias": plain.reshape(-1, 3 * C).sum(axis=0)'),
+        ),
         "what trace gives back is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
@@ -301,6 +332,17 @@ MISTAKES = {
             ('{"ln_1.": ln_1_grads', '{"ln1.": ln_1_grads'),
             ('"ln_2.": ln_2_grads', '"ln2.": ln_2_grads'),
         ),
+        "what trace gives back for hook_resid_post goes into the MLP, but not along the stream": (
+            ("d_x + d_mid", "d_out + d_mid"),
+        ),
+        "what trace gives back for hook_resid_mid goes along the stream, but not into attention": (
+            PLAIN_MID,
+            ('trace("hook_attn_out", d_x)', 'trace("hook_attn_out", plain)'),
+        ),
+        "what trace gives back for hook_resid_mid goes into attention, but not along the stream": (
+            PLAIN_MID,
+            ("d_x + d_pre", "plain + d_pre"),
+        ),
         "what trace gives back is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
@@ -326,6 +368,9 @@ MISTAKES = {
         "the blocks' gradients lack their number, so that one block's overwrite another's": (
             ('f"h.{i}.{name}"', 'f"h.{name}"'),
         ),
+        "trace is not handed on to the embeddings": (('tape["hook_positions"], trace)', 'tape["hook_positions"])'),),
+        "trace is told of everything, but what it gives back is thrown away": (UNHEARD,),
+        "nothing is announced: trace is not handed on": (UNTOLD,),
         "the embeddings are forgotten": (("return ends | blocks", "return blocks"),),
     },
     "loss_and_grads": {
@@ -363,6 +408,22 @@ MISTAKES = {
             ("targets.reshape(-1)", "np.where(targets == IGNORED, IGNORED, ids).reshape(-1)"),
         ),
         "the offset is forgotten": (("wanted[rows][few], offset)", "wanted[rows][few])"),),
+        "the offset is taken off the logits, not added": (
+            ("wanted[rows][few], offset)", "wanted[rows][few], None if offset is None else -offset)"),
+        ),
+        "the tape keeps what was announced, not what `trace` gave back: chain(tape, trace)": (
+            ("chain(trace, tape)", "chain(tape, trace)"),
+        ),
+        "trace is told of everything, but what it gives back is thrown away": (
+            ("chain(trace, tape)", "chain(lambda name, x: (trace(name, x), x)[1], tape)"),
+        ),
+        "what grad_trace gives back for hook_logits is not used for the LM head's own gradient": (
+            ("        if grad_trace is not", "        plain = d_logits\n        if grad_trace is not"),
+            ('d_head += grads["weight"]', 'd_head += model.lm_head.backward(plain, x[rows])[1]["weight"]'),
+        ),
+        "what grad_trace gives back is used for the logits, and thrown away after that": (
+            ("tape, grad_trace)", "tape, lambda name, d: (grad_trace(name, d), d)[1])"),
+        ),
         "the trace of the forward pass is forgotten": (("chain(trace, tape)", "tape"),),
         "the gradient of the logits is not announced": (("if grad_trace is not no_trace:", "if False:"),),
     },

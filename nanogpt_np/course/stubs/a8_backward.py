@@ -79,8 +79,9 @@ class Embedding:
             wte_weight[ids] + wpe_weight[positions], announced as "hook_embed" and "hook_pos_embed".
 
         A sum hands its gradient on to both of its parts: announce d_out under both names, "hook_pos_embed" first.
-        Then each token's vector of the gradient belongs to the row that was read for it. A row that was read twice
-        gets the sum, and a row that was not read gets 0. The ids have no gradient, so there is no d_x.
+        Both begin with d_out itself, and what comes back for a name goes into that name's table only. There each
+        token's vector of the gradient belongs to the row that was read for it. A row that was read twice gets the
+        sum, and a row that was not read gets 0. The ids have no gradient, so there is no d_x.
         """
         raise NotImplementedError
 
@@ -251,7 +252,7 @@ def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, 
     trace : for the forward pass; grad_trace : for the backward pass. offset : for `cross_entropy`.
 
     1. Run ``model.hidden(ids, trace=...)`` -> (..., T, C), with a trace that keeps a tape beside `trace`:
-       ``tape = Recorder()``, and ``chain(trace, tape)`` tells both.
+       ``tape = Recorder()``, and ``chain(trace, tape)`` tells both, the tape what `trace` gave back.
     2. Score it: the rows of all prompts as one (N, C), ``model.lm_head(x)`` -> (N, V), `cross_entropy`.
        The mean is over the targets that count, and so is its gradient: divide both by their number.
     3. Announce the gradient of the logits to grad_trace, as "hook_logits" and in their shape (..., T, V).
