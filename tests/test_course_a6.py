@@ -4,11 +4,11 @@ import inspect
 import textwrap
 
 import pytest
-from course_helpers import graded, statuses, student_node, with_body
+from course_helpers import graded, graded_version, statuses, student_node, with_body
 
 from nanogpt_np import sampling, tokenizer
 from nanogpt_np.cache import KVCache
-from nanogpt_np.course import student
+from nanogpt_np.course import seams, student
 from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import Check, assignments
 from nanogpt_np.course.runner import grade
@@ -77,7 +77,7 @@ OTHER_WAYS = {
             p = p / p.sum()
         if top_p is not None and top_p < 1:
             before = np.cumsum(p[likeliest]) - p[likeliest]
-            p[likeliest[before > top_p]] = 0
+            p[likeliest[before >= top_p]] = 0
             p = p / p.sum()
         return p
     """,
@@ -214,11 +214,43 @@ def drawn_with(p):
     return with_body("a6", "draw", f"p = {p}\np /= p.sum()\nreturn int(rng.choice(len(p), p=p))")
 
 
-@pytest.mark.parametrize("p", ["p + 1", "p**2", "np.roll(p, 1)", "1 - p", "p[::-1].copy()"])
+@pytest.mark.parametrize(
+    "p", ["p + 1", "p**2", "p**0.5", "p**0.7", "p**1.3", "np.roll(p, 1)", "1 - p", "p[::-1].copy()"]
+)
 def test_frequencies_tell_other_distributions_apart(p, tmp_path):
     for seed in range(3):
         results = graded("a6", tmp_path, drawn_with(p), seed=seed, only="draw")
         assert results["frequencies"].status == "INCORRECT", seed
+
+
+def test_random_numbers_that_end_at_nine_tenths_are_told_apart(tmp_path):
+    source = with_body("a6", "draw", "return int(np.searchsorted(np.cumsum(p), 0.9 * rng.random()))")
+    for seed in range(3):
+        assert graded("a6", tmp_path, source, seed=seed, only="draw")["frequencies"].status == "INCORRECT", seed
+
+
+WRONG = {  # what is no likely mistake, but must not pass either
+    "only a few of the settings that mean nothing are refused": (
+        "sampling:probabilities",
+        "check_sampling(temperature, top_k, top_p)\n",
+        "if temperature == -1 or top_k == 0 or top_p in (0, 1.5):\n        raise ValueError\n",
+    ),
+    "no temperature is lower than 0.001": ("sampling:probabilities", "/ temperature", "/ max(temperature, 1e-3)"),
+    "top_p is too large": ("generate:generate", "top_k, top_p), rng", "top_k, top_p and min(1, 1.2 * top_p)), rng"),
+    "at most eight rows": ("generate:next_logits", "trace=trace)[-1]", "trace=trace)[min(len(ids), 8) - 1]"),
+    "<|endoftext|> is never said": (
+        "generate:generate",
+        "token = int(",
+        "logits[50256:50257] = -1\n            token = int(",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_in_some_cases_only_does_not_pass(what):
+    where, *edit = WRONG[what]
+    results, _ = graded_version(assignments()["a6"], where, seams.edited(where, [edit]), named=False)
+    assert "INCORRECT" in statuses(results)
 
 
 def test_the_smallest_case_of_a_wrong_top_p_can_be_calculated_by_hand(tmp_path):
@@ -233,7 +265,7 @@ def test_the_smallest_case_of_a_wrong_top_p_can_be_calculated_by_hand(tmp_path):
 
 def test_a_wrong_draw_is_told_as_shares(tmp_path):
     wrong = graded("a6", tmp_path, with_body("a6", "draw", "return int(p.argmax())"), only="draw")["frequencies"]
-    assert wrong.problem == "how often each id comes in 800 draws, to the nearest quarter is another"
+    assert wrong.problem == "how often each id comes in 800 draws, to the nearest 0.25 is another"
     assert (wrong.expected, wrong.got) == ("[0.25 0.75]", "[0. 1.]")
 
 

@@ -2,13 +2,14 @@
 
 How chance is used is the student's business (``Generator.choice``, a cumulative sum and ``Generator.random``, ...), so
 no check compares what two ways draw from one seed. A check of chance returns what every right way shares: how often an
-id comes, to the nearest quarter; which ids come at all; whether the same seed gives the same again. With 800 draws a
-share is off by an eighth or more with a chance below 2 exp(-2 * 800 / 64) = 3e-11 (Hoeffding's bound), of 40 draws
-none is an id of probability 0.47 with 0.53^40 = 1e-11, and 12 ids of 100 come twice in one order with 1e-24. So a right
-answer is as good as never failed; and what is graded again with the same seed has the same result again, unless it
-makes chance of its own.
+id comes, to the nearest quarter or twentieth; which ids come at all; whether the same seed gives the same again. With
+800 draws a share is off by an eighth or more with a chance below 2 exp(-2 * 800 / 64) = 3e-11 (Hoeffding's bound), with
+8,000 one of 0.1 is off by a fortieth with 6e-12 (Chernoff's), of 40 draws none is an id of probability 0.46 with
+0.54^40 = 2e-11, and 12 ids of 100 come twice in one order with 1e-24. So a right answer is as good as never failed; and
+what is graded again with the same seed has the same result again, unless it makes chance of its own.
 """
 
+import math
 from dataclasses import replace
 from itertools import islice
 
@@ -41,9 +42,9 @@ ASSIGNMENT = Assignment(
             "Deal with temperature 0 first, and return. Then softmax of logits / temperature; an order of the ids, "
             "likeliest first; and how many of that order stay: top_k and top_p each say a number, the smaller counts. "
             "Put 0 to the others, in their places, and divide by the sum.",
-            "np.argsort(-logits, kind='stable') puts the likeliest first, and of equals the lower id. Of p in that "
-            "order, as far as top_k leaves it, np.cumsum divided by its own last number says what has been reached "
-            "after each token: as many stay as are still below top_p, and one more.",
+            "np.argsort of the logits times -1 puts the likeliest first; with kind='stable', of equals the lower id. "
+            "Of p in that order, as far as top_k leaves it, np.cumsum divided by its own last number says what has "
+            "been reached after each token: as many stay as are still below top_p, and one more.",
         ),
         "sampling:draw": (
             "With p = [0.25, 0.75] and a number u that lies anywhere between 0 and 1 with equal chance: for which u "
@@ -77,11 +78,13 @@ ASSIGNMENT = Assignment(
 
 
 SAYS = (3, 5, 2, 6, 4)
+LONG = tuple(5 * t % 24 for t in range(24))  # at each position another
 
 
 def scripted(likeliest_after_position=SAYS, vocab_size=8):
     """Return a GPT-2 whose likeliest next token is ``likeliest_after_position[t]`` at position t, whatever it reads."""
     says, P = likeliest_after_position, len(likeliest_after_position)
+    vocab_size = max(vocab_size, *(token + 1 for token in says))
     config = Config(vocab_size, P, n_embd=P, n_layer=1, n_head=1, n_inner=1, tie_word_embeddings=False)
     params = {name: np.zeros(p.shape(config)) for name, p in parameters.table(config).items()}
     params["wpe.weight"][:] = np.eye(P)
@@ -233,6 +236,10 @@ def equals(rng):
     """Tokens of one logit, of which some are to go."""
     for top_k, top_p in ((1, None), (2, None), (None, 0.3), (None, 0.6)):
         yield {"logits": np.array([0.0, 2.0, 2.0, 2.0]), "top_k": top_k, "top_p": top_p}
+    for top_k, top_p in ((7, None), (None, 0.5)):  # of a few numbers, every way to sort leaves equals in their order
+        yield {"logits": np.repeat([0.0, 2.0, 1.0], 20), "top_k": top_k, "top_p": top_p}
+    for n, top_k in ((2, None), (4, None), (3, 2)):  # halves and quarters: a sum that is top_p, to the last digit
+        yield {"logits": np.zeros(n), "top_k": top_k, "top_p": 0.5}
 
 
 @ASSIGNMENT.check(
@@ -247,6 +254,7 @@ def extremes(rng):
     yield {"logits": np.array([1000.0, 999.0]), "temperature": 1.0}
     yield {"logits": np.array([-1000.0, -999.0]), "temperature": 1.0}
     yield {"logits": np.array([2.0, 3.0, 1.0]), "temperature": 0.001}
+    yield {"logits": np.array([0.0, 2.0**-13]), "temperature": 2.0**-13}
 
 
 @ASSIGNMENT.check("probabilities", "large logits and small temperatures do not overflow", extremes)
@@ -267,10 +275,13 @@ def sum_to_one(logits, settings):
 
 def nonsense(rng):
     """Each setting out of its range."""
-    yield {"settings": {"top_k": 0}}
-    yield {"settings": {"top_p": 0.0}}
-    yield {"settings": {"top_p": 1.5}}
-    yield {"settings": {"temperature": -1.0}}
+    for name, values in (
+        ("top_k", (0, -1)),
+        ("top_p", (0.0, 1.5, -0.5, math.nan)),
+        ("temperature", (-1.0, -0.25, math.inf, math.nan)),
+    ):
+        for value in values:
+            yield {"settings": {name: value}}
 
 
 @ASSIGNMENT.check("probabilities", "settings that mean nothing raise ValueError", nonsense)
@@ -293,21 +304,26 @@ def of_a_model(model, ids, temperature, top_k, top_p):
 
 # --- draw ----------------------------------------------------------------------------------------
 
-DRAWS = 800
-
 
 def chances(rng):
-    """All multiples of a quarter, so that the nearest quarter is the right one; no arrays, which would run twice."""
-    for p in ((0.25, 0.75), (0.5, 0.0, 0.25, 0.25)):
-        yield {"p": p, "seed": int(rng.integers(1000))}
+    """All multiples of `step`, so that the nearest is the right one; no arrays, which would run twice.
+
+    The last are so uneven, and drawn so often, that powers of them show, and numbers near 1 that are never drawn.
+    """
+    for p, draws, step in (
+        ((0.25, 0.75), 800, 0.25),
+        ((0.5, 0.0, 0.25, 0.25), 800, 0.25),
+        ((0.9, 0.1), 8_000, 0.05),
+    ):
+        yield {"p": p, "draws": draws, "step": step, "seed": int(rng.integers(1000))}
 
 
 @ASSIGNMENT.check("draw", "an id comes as often as its probability says", chances)
-def frequencies(p, seed):
-    rng = np.random.default_rng(seed)
-    drawn = [draw(np.array(p), rng) for _ in range(DRAWS)]
+def frequencies(p, draws, step, seed):
+    p, rng = np.array(p), np.random.default_rng(seed)
+    drawn = [draw(p, rng) for _ in range(draws)]
     counts = np.array([sum(i == id for i in drawn) for id in range(len(p))])
-    return {f"how often each id comes in {DRAWS} draws, to the nearest quarter": np.round(4 * counts / DRAWS) / 4}
+    return {f"how often each id comes in {draws} draws, to the nearest {step}": np.round(counts / draws / step) * step}
 
 
 def certain_ones(rng):
@@ -357,9 +373,10 @@ def after_the_last(likeliest_after_position, ids):
 
 
 def single_prompts(rng):
-    """A small random model, with prompts of one token and of several."""
+    """A small random model, with prompts of one token, of several, of many."""
     for T in (1, 4):
         yield {"model": small_model(rng), "ids": ids(rng, T)}
+    yield {"model": small_model(rng, n_positions=24), "ids": ids(rng, 20)}
 
 
 @ASSIGNMENT.check("next_logits", "gives the last row of what the whole model gives", single_prompts)
@@ -391,8 +408,8 @@ def announced(model, ids):
 
 
 def changes(rng):
-    """Each of the two announced tensors, to be changed on its way."""
-    for name in ("hook_last_row", "hook_next_logits"):
+    """Each of the two announced tensors, and one of the model's, to be changed on its way."""
+    for name in ("hook_last_row", "hook_next_logits", "ln_final.hook_output"):
         yield {"logits": (1.0, 2.0, 4.0), "name": name}
 
 
@@ -412,6 +429,7 @@ def scripts(rng):
     yield {"likeliest_after_position": SAYS, "prompt": np.array([7]), "n_new": 3}
     yield {"likeliest_after_position": SAYS, "prompt": np.array([7, 7]), "n_new": 2}
     yield {"likeliest_after_position": SAYS, "prompt": [1, 0, 1], "n_new": 0}
+    yield {"likeliest_after_position": LONG, "prompt": np.array([7, 7, 7]), "n_new": 20}
 
 
 @ASSIGNMENT.check("generate", "gives n_new ids, each the likeliest after all before it", scripts)
@@ -424,6 +442,7 @@ def texts(rng):
     """A small random model, in which every id depends on all before it."""
     for T in (1, 4):
         yield {"model": small_model(rng), "prompt": ids(rng, T), "n_new": 5}
+    yield {"model": small_model(rng, n_positions=24), "prompt": ids(rng, 15), "n_new": 10}
 
 
 @ASSIGNMENT.check("generate", "gives the same ids with the cache and without it", texts)
@@ -435,34 +454,35 @@ def both_ways(model, prompt, n_new):
 
 
 def ends(rng):
-    """The text ends at any of the stop ids, and at <|endoftext|> if nothing else is said."""
+    """The text ends at any of the stop ids, and at <|endoftext|> if nothing else is said, but only then."""
     for stop in ((5,), (3,), (6, 2), ()):
         yield {"likeliest_after_position": SAYS, "prompt": np.array([7]), "settings": {"stop": stop}}
-    yield {"likeliest_after_position": (3, 5, 50256, 6), "prompt": np.array([7]), "settings": {}}
+    for settings in ({}, {"stop": (6,)}, {"stop": ()}):
+        yield {"likeliest_after_position": (3, 50256, 5, 6), "prompt": np.array([7]), "settings": settings}
 
 
 @ASSIGNMENT.check("generate", "ends at the first stop id, and does not give it out", ends)
 def stops(likeliest_after_position, prompt, settings):
-    model = scripted(likeliest_after_position, vocab_size=8 if settings else 50257)
-    return list(generate(model, prompt, 4, rng=np.random.default_rng(0), **settings))
+    return list(generate(scripted(likeliest_after_position), prompt, 4, rng=np.random.default_rng(0), **settings))
 
 
 def full(rng):
     """Prompts that leave room for some ids, and for the last one only; with the cache and without."""
-    for use_cache in (True, False):
-        for T in (3, 1):
-            yield {"n_positions": 3, "prompt": np.full(T, 7), "n_new": 9, "use_cache": use_cache}
+    for n_positions, prompts in ((3, (3, 1)), (24, (20,))):
+        for use_cache in (True, False):
+            for T in prompts:
+                yield {"n_positions": n_positions, "prompt": np.full(T, 7), "n_new": 9, "use_cache": use_cache}
 
 
 @ASSIGNMENT.check("generate", "ends after n_positions - T + 1 ids, when the context is full", full)
 def context(n_positions, prompt, n_new, use_cache):
-    model = scripted(SAYS[:n_positions])
+    model = scripted(SAYS[:n_positions] if n_positions < len(SAYS) else LONG[:n_positions])
     return list(generate(model, prompt, n_new, rng=np.random.default_rng(0), use_cache=use_cache))
 
 
 def short_texts(rng):
-    """With the cache and without."""
-    for use_cache in (True, False):
+    """With the cache, without it, and as it is if nothing is said."""
+    for use_cache in (True, False, None):
         yield {"prompt": np.array([7, 7]), "n_new": 3, "use_cache": use_cache}
 
 
@@ -477,9 +497,24 @@ def passes(prompt, n_new, use_cache):
             lengths.append(x.shape[-1])
         return x
 
-    rng = np.random.default_rng(0)
-    list(generate(scripted(), prompt, n_new, rng=rng, use_cache=use_cache, trace=watch))
+    said = {} if use_cache is None else {"use_cache": use_cache}
+    list(generate(scripted(), prompt, n_new, rng=np.random.default_rng(0), trace=watch, **said))
     return {"tokens in each pass that trace was told of": lengths}
+
+
+def turned(rng):
+    """What the model says, if trace turns the vector that the LM head reads: what it says at the position after."""
+    for n_new in (1, 4):
+        yield {"likeliest_after_position": SAYS, "prompt": np.array([7]), "n_new": n_new}
+
+
+@ASSIGNMENT.check("generate", "goes on with what trace gives back: hands it on as it is", turned)
+def patched_text(likeliest_after_position, prompt, n_new):
+    def turn(name, x):
+        return np.roll(x, 1, axis=-1) if name == "ln_final.hook_output" else x
+
+    new = generate(scripted(likeliest_after_position), prompt, n_new, rng=np.random.default_rng(0), trace=turn)
+    return {"the ids where trace turns each vector by one place": list(new)}
 
 
 def endless(rng):
@@ -511,11 +546,20 @@ def prompt_afterwards(prompt):
 
 
 def settings(rng):
-    """Which ids can come differs with each setting: with 1e-13 or less they cannot, with 0.4 they will."""
+    """Which ids can come differs with each setting: with 1e-13 or less they cannot, with 0.46 they will.
+
+    Of the last two, the probabilities at temperature 3 are 0.35, 0.3, 0.2, 0.15; the first three, scaled to sum 1,
+    are 0.41, 0.35, 0.24. At temperature 1 they are 0.55, 0.35, 0.1, at 9 they are 0.36, 0.34, 0.3.
+    """
     nothing = {"temperature": 1.0, "top_k": None, "top_p": None}
     yield {"logits_at_every_step": (0.0, 30.0), **nothing, "temperature": 300.0, "seed": 2}
     yield {"logits_at_every_step": (1.0, 1.0, 1.0), **nothing, "top_k": 2, "seed": 3}
     yield {"logits_at_every_step": (1.0, 1.0, 1.0), **nothing, "top_p": 0.5, "seed": 4}
+    yield {"logits_at_every_step": (0.0, 30.0), **nothing, "temperature": 300.0, "top_k": 2, "seed": 5}
+    yield {"logits_at_every_step": (0.0, 30.0), **nothing, "temperature": 300.0, "top_p": 0.9, "seed": 6}
+    uneven = tuple(3 * math.log(chance) for chance in (0.35, 0.3, 0.2, 0.15))
+    for top_p in (0.5, 0.72):
+        yield {"logits_at_every_step": uneven, "temperature": 3.0, "top_k": 3, "top_p": top_p, "seed": 7}
 
 
 @ASSIGNMENT.check("generate", "above temperature 0 it draws, by temperature, top_k and top_p", settings)

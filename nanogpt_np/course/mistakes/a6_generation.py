@@ -48,7 +48,10 @@ SCALED = "    p /= p.sum()\n"
 DROPPED = "p[order[keep:]] = 0"
 
 mistake("the logits are multiplied by the temperature, not divided", (TEMPERED, "softmax(logits * temperature)"))
-mistake("the temperature is forgotten", (TEMPERED, "softmax(logits)"))
+mistake(
+    "the temperature has no effect: it is forgotten, or divides the probabilities, where scaling to sum 1 cancels it",
+    (TEMPERED, "softmax(logits)"),
+)
 mistake(
     "the probabilities are divided by the temperature, after the softmax", (TEMPERED, "softmax(logits) / temperature")
 )
@@ -76,6 +79,10 @@ mistake(
     "of equal logits the higher id is kept: an ascending order read backwards",
     (ORDER, 'np.argsort(logits, kind="stable")[::-1]'),
 )
+mistake(
+    "of many equal logits any are kept: np.argsort keeps their order only with kind='stable'",
+    (ORDER, "np.argsort(-logits)"),
+)
 mistake("the unlikeliest are kept: the order is ascending", (ORDER, 'np.argsort(logits, kind="stable")'))
 mistake("the first ids are kept, not the likeliest: nothing is sorted", (ORDER, "np.arange(len(p))"))
 mistake(
@@ -92,6 +99,10 @@ mistake(
     (NUCLEUS, NUCLEUS.replace("1 + int", "int")),
 )
 mistake("top_p keeps one token too many", (NUCLEUS, NUCLEUS.replace("1 + int", "2 + int")))
+mistake(
+    "top_p keeps one token too many where the sum before it is exactly top_p: that one has reached it",
+    (NUCLEUS, NUCLEUS.replace("so_far[-1])", "so_far[-1], side='right')")),
+)
 mistake(
     "top_p is compared with each probability, not with their sum",
     (NUCLEUS, "keep = min(keep, max(1, int((p >= top_p).sum())))"),
@@ -161,6 +172,10 @@ mistake(
     ('logits = trace("hook_next_logits", logits)', 'trace("hook_next_logits", logits)'),
 )
 mistake(
+    "trace is told of the model's own points, but what it gives back there is thrown away",
+    (LAST, LAST.replace("trace=trace", "trace=lambda name, x: (trace(name, x), x)[1]")),
+)
+mistake(
     "the last row and its scores are not announced",
     (f'trace("hook_last_row", {LAST})', LAST),
     ('    logits = trace("hook_next_logits", logits)\n', ""),
@@ -198,6 +213,10 @@ mistake(
     (STOP, "            if token not in stop:\n                yield token\n"),
 )
 mistake("only <|endoftext|> ends the text, whatever `stop` says", ("if token in stop", "if token == END_OF_TEXT_ID"))
+mistake(
+    "<|endoftext|> ends the text, too, where `stop` does not name it",
+    ("if token in stop", "if token in stop or token == END_OF_TEXT_ID"),
+)
 mistake("only the first of the stop ids ends the text", ("if token in stop", "if token in stop[:1]"))
 mistake(
     "the cache is not used: everything goes through the model again at every step",
@@ -234,6 +253,18 @@ mistake("the temperature is not handed on to probabilities", (DRAW, DRAW.replace
 mistake("top_k is not handed on to probabilities", (DRAW, DRAW.replace("top_k", "None")))
 mistake("top_p is not handed on to probabilities", (DRAW, DRAW.replace("top_p", "None")))
 mistake(
+    "top_p is not handed on where top_k is given",
+    (DRAW, DRAW.replace("top_p", "None if top_k else top_p")),
+)
+mistake(
+    "the temperature is not handed on where top_k or top_p is given",
+    (DRAW, DRAW.replace("temperature", "1.0 if top_k or top_p else temperature")),
+)
+mistake(
+    "the logits are divided by the temperature, which probabilities does once more",
+    (DRAW, DRAW.replace("(logits", "(logits / temperature")),
+)
+mistake(
     "rng is not used: a new generator makes chance of its own", (DRAW, DRAW.replace("rng", "np.random.default_rng()"))
 )
 mistake("rng is begun anew at every step", (DRAW, DRAW.replace("rng", "np.random.default_rng(0)")))
@@ -244,6 +275,15 @@ mistake(
     ("default_rng() if rng is None else rng", "default_rng(0)"),
 )
 mistake("all ids are found before the first is given out", ("return steps(ids)", "return iter(list(steps(ids)))"))
+mistake(
+    "without the cache only the last of the ids so far go through, not all of them",
+    (NEXT, NEXT.replace("append(ids", "append(ids[-8:]")),
+)
+mistake("the cache is not used where nothing is said of it", ("use_cache=True", "use_cache=False"))
+mistake(
+    "trace is told of everything, but what it gives back is thrown away",
+    (STEP, STEP.replace("trace=trace", "trace=lambda name, x: (trace(name, x), x)[1]")),
+)
 mistake("trace is not handed on to next_logits", (STEP, STEP.replace(", trace=trace", "")))
 mistake(
     "the new ids are appended to the caller's own list",

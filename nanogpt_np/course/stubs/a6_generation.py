@@ -4,7 +4,7 @@ After the last block every token has a vector. The LM head turns the last token'
 token that could come next, sampling turns the scores into one id, and generation does that again and again.
 Each function is judged on its own: the others of this file are the reference's meanwhile, and so is the model.
 What is imported from nanogpt_np here is given; at the end your own softmax (a3) and KVCache (a7) stand in for it.
-Judge it with: python -m nanogpt_np.course grade DIR a6. Hints: python -m nanogpt_np.course hint a6 1
+Judge it with: python -m nanogpt_np course grade DIR a6. Hints: python -m nanogpt_np course hint a6 1
 """
 
 import math
@@ -112,12 +112,12 @@ def generate(
 
     For each new id, run the model, choose, hand the id out (`yield`), and go on with it:
 
-        logits = next_logits(model, ids, cache=cache, trace=trace)
+        logits = what `next_logits` gives for what goes through the model, with `cache` and `trace`
         id     = the one with the largest logit if temperature is 0,
                  else one drawn with `rng` from probabilities(logits, temperature, top_k, top_p)
 
-    ids : an array or a list, the caller's, who wants it back unchanged. ``check_ids(ids, model.config)``, which is
-        given, makes a copy of it as an array.
+    ids : an array or a list, the caller's, who wants it back unchanged. `check_ids`, which is given, makes a copy of it
+        as an array, or says what is wrong with it; its second argument is ``model.config``.
     rng : a numpy.random.Generator; a fresh one, ``np.random.default_rng()``, if None.
     stop : ids that end the text; they are not handed out.
     use_cache : True keeps a ``KVCache(model.config)`` for all steps. The prompt goes through the model first, then
