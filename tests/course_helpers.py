@@ -5,7 +5,8 @@ import textwrap
 from nanogpt_np.course import seams, student
 from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import get
-from nanogpt_np.course.judge import judge, name_mistake
+from nanogpt_np.course.judge import judge
+from nanogpt_np.course.naming import name_mistake
 
 
 def graded(name, folder, source=None, *, seed=0, only=None):

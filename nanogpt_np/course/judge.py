@@ -245,38 +245,6 @@ def _place(error, files):
     return line, frames[-1] is own[-1]
 
 
-def name_mistake(check, assignment, load, seed, *, writes=()):
-    """Return in words the known mistakes that behave like the student's function on every case of every check."""
-    known = {m.words: {m.function: m.version()} for m in assignment.mistakes if m.function in check.functions}
-    try:
-        versions, told_apart, runs = load(), set(), []
-        for other in assignment.checks:
-            if other.functions != check.functions:
-                continue
-            for case, dtype in all_cases(other, seed):
-                if dtype == np.float32:
-                    continue
-                got, right = (run(other, case, v, writes=writes) for v in (versions, {}))
-                runs.append((_alike(got, right), other, case, got, right))
-        # Where the student is wrong most mistakes are another, and need not be run where all is right.
-        for _, other, case, got, right in sorted(runs, key=lambda one: one[0]):
-            for words, mistake in list(known.items()):
-                wrong = run(other, case, mistake, writes=writes)
-                if not _alike(got, wrong):
-                    del known[words]
-                elif not _alike(right, wrong):
-                    told_apart.add(words)
-        return " or ".join(words for words in known if words in told_apart)
-    except Finding:
-        return ""
-
-
-def _alike(a, b):
-    if a.error or b.error:
-        return type(a.error) is type(b.error)
-    return compare.same(a.value, b.value) and compare.same(b.value, a.value)  # a dict may have what another lacks
-
-
 def has_float64(value):
     """Return whether a float64 array is anywhere in a case."""
     if isinstance(value, np.ndarray):

@@ -27,12 +27,14 @@ def lines(graded):
     told = set()
     for check, result in results:
         yield from _wrapped(f"  {result.status:10}  ", f"{check.title}: {check.claim}")
-        first = check.functions not in told and (result.case or result.problem not in told)  # a file's own once
-        if result.status != CORRECT and (first or result.printed):
-            for line in details(result) if first else details(result)[-1:]:
+        why = result.problem, result.where
+        first = check.functions not in told and (result.case or why not in told)  # what is a file's own once
+        if result.status != CORRECT:
+            for line in details(result) if first else printed(result):
                 yield f"              {line}"
+            told.add(why)
         if result.status == INCORRECT:
-            told |= {check.functions, result.problem}
+            told.add(check.functions)
         if result.status == CORRECT and result.notes and (check.functions, "note") not in told:
             yield from _wrapped(f"{'':14}note  ", result.notes)
             told.add((check.functions, "note"))
@@ -46,16 +48,19 @@ def details(result):
             found += _wrapped(f"{label:15}  " if label else "", value)
     if result.mistake:
         found += _wrapped("", f"This is what comes out when {result.mistake}.")
-    if result.printed:
-        found += _wrapped(f"{'printed':15}  ", result.printed.rstrip())
-    return found
+    return found + printed(result)
+
+
+def printed(result):
+    """Return the lines that say what the student's code printed."""
+    return _wrapped(f"{'printed':15}  ", result.printed.rstrip()) if result.printed else []
 
 
 def summary(all_graded):
     """Return the last line."""
     statuses = [result.status for graded in all_graded for _, result in graded.results]
     counts = ", ".join(f"{statuses.count(s)} {s}" for s in (CORRECT, INCORRECT, INCOMPLETE))
-    return f"{len(statuses)} checks: {counts}"
+    return f"{len(statuses)} {'check' if len(statuses) == 1 else 'checks'}: {counts}"
 
 
 def as_json(all_graded, seconds):

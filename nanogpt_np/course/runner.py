@@ -47,7 +47,7 @@ def grade_one(folder, assignment, seed, seconds):
     missing = [name for name in files_of(assignment) if not (folder / name).is_file()]
     if missing:
         return [(c, Result(INCOMPLETE, f"{missing[0]} is not there; `new` writes it")) for c in checks]
-    results, left, died = {}, list(range(len(checks))), []
+    results, left, died, unnamed = {}, list(range(len(checks))), [], []
     while left:
         job = {
             "folder": str(folder),
@@ -56,11 +56,14 @@ def grade_one(folder, assignment, seed, seconds):
             "checks": left,
             "seed": seed,
             "seconds": seconds,
+            "unnamed": unnamed,
         }
         new, died_at, why = work(job, folder)
         results |= new
         if died_at is None and why:
             return [(check, why) for check in checks]
+        if why:  # naming runs every check of the functions, and would end where this one did
+            unnamed.append(checks[died_at].functions)
         if why and died_at not in results:
             results[died_at] = why
             died.append(checks[died_at].functions)
@@ -177,7 +180,7 @@ def end_in_words(code, errors, seconds, folder, silent=False):
         if Path(name).parent == folder:
             line = f"line {number} of {Path(name).name}"
             break
-    if silent or "Timeout (" in errors:
+    if silent or (code == 1 and re.search(r"^Timeout \(\d", errors, re.M)):  # faulthandler's words and exit code
         words = f"it was not done after {seconds} seconds: is there a loop that never ends?"
     elif "Fatal Python error" in errors:
         words = f"it crashed Python: {re.search('Fatal Python error: (.*)', errors)[1]}"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from . import student
 from .assignment import get
-from .judge import INCORRECT, Result, judge, kept_quiet, name_mistake
+from .judge import INCORRECT, Result, judge, kept_quiet
+from .naming import name_mistake
 from .seams import Finding
 
 PRINTED = 2000  # characters of a check that are kept
@@ -51,37 +52,52 @@ def grade(job, send):
     sys.stdin = open(os.devnull)  # noqa: SIM115
     limit_memory()
     faulthandler.enable(file=2)
+    if hasattr(os, "register_at_fork"):  # a copy of this process would grade on, and be copied again at the next call
+        os.register_at_fork(after_in_child=lambda: os._exit(0))
     files, writes = tuple(map(str, folder.glob("*.py"))), assignment.writes  # one may import another
 
-    with watched(send, None, seconds):
+    with watched(send, None, seconds, forward(send, None)):
         try:
             for name in job["files"]:
                 student.load(folder / name)
         except Finding as finding:
             send(all=Result(INCORRECT, str(finding)).as_dict())
             return
-    names = {}  # of the known mistakes that the functions behave like
+    names = {tuple(functions): "" for functions in job["unnamed"]}  # the known mistakes that functions behave like
     for index in job["checks"]:
         check = assignment.checks[index]
 
         def load(check=check):
             return student.versions(folder, check)
 
-        with watched(send, index, seconds):
+        with watched(send, index, seconds, forward(send, index)):
             result = judge(check, load, seed, writes=writes, files=files)
         send(check=index, result=result.as_dict())
         if result.status == INCORRECT:
             if check.functions not in names:
-                names[check.functions] = ""  # if the naming should not come to its end, it is not tried again
-                with watched(send, index, seconds):
+                with watched(send, index, seconds, dropped):
                     names[check.functions] = name_mistake(check, assignment, load, seed, writes=writes)
             result.mistake = names[check.functions]
             send(check=index, result=result.as_dict())
 
 
 @contextlib.contextmanager
-def watched(send, index, seconds):
-    """Say which check begins; end the process when its time is over, with the student's line on standard error."""
+def watched(send, index, seconds, printed):
+    """Say which check begins; end the process when its time is over, with the student's line on standard error.
+
+    printed : called with what is printed meanwhile.
+    """
+    send(begin=index)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        with kept_quiet(printed):
+            yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def forward(send, index):
+    """Return a function that sends what is printed in a check, up to `PRINTED` characters."""
     left = PRINTED
 
     def printed(s):
@@ -90,13 +106,11 @@ def watched(send, index, seconds):
             send(printed=s[:left], check=index)
         left -= len(s)
 
-    send(begin=index)
-    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
-    try:
-        with kept_quiet(printed):
-            yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    return printed
+
+
+def dropped(s):
+    """Take what is printed while a mistake is named: the check's own prints have been sent before."""
 
 
 def limit_memory():
