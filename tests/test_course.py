@@ -10,13 +10,14 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from course_helpers import graded, graded_version, statuses, with_body
 
-from nanogpt_np.course import report, runner, seams, student
+from nanogpt_np.course import compare, report, runner, seams, student
 from nanogpt_np.course.__main__ import main
 from nanogpt_np.course.answers import answer, definition
 from nanogpt_np.course.assignment import Mistake, assignments
@@ -248,6 +249,7 @@ def test_state_that_is_kept_between_calls_is_found(keep, tmp_path):
         (3e-10, "CORRECT", ""),
         (3e-8, "CORRECT", "it agrees to 7 digits only"),
         (6e-7, "CORRECT", "it agrees to 6 digits only"),
+        (2e-6, "INCORRECT", ""),
         (1e-5, "INCORRECT", ""),
     ],
 )
@@ -256,6 +258,57 @@ def test_float64_is_right_to_nine_digits_and_with_a_note_to_those_of_float32(off
     found = graded("a2", tmp_path, source)["formula"]
     assert found.status == status
     assert note in found.notes if note else not found.notes
+
+
+ALMOST = {
+    "a small number in the norm": ("a2", "np.sqrt(variance + self.eps)", "np.sqrt(variance + self.eps) + 1e-8"),
+    "a small number in the softmax": ("a3", "e.sum(axis=-1, keepdims=True)", "(e.sum(axis=-1, keepdims=True) + 1e-6)"),
+    "five digits of a constant": ("a4", "math.sqrt(2 / math.pi)", "0.79788"),
+}
+
+
+@pytest.mark.parametrize("what", ALMOST)
+def test_what_is_off_by_more_than_float32_rounds_is_wrong(what, tmp_path):
+    name, old, new = ALMOST[what]
+    source = answer(assignments()[name])
+    assert source.count(old) == 1
+    assert "INCORRECT" in statuses(graded(name, tmp_path, source.replace(old, new)))
+
+
+def test_a_small_number_beside_a_large_one_is_held_to_what_float32_rounds_of_the_large_one():
+    expected = np.array([1000.0, 1.0])
+    assert compare.difference(np.array([1000.0, 1.0005]), expected) is None
+    assert compare.difference(np.array([1000.0, 1.002]), expected)
+
+
+def rounded(version):
+    """Return the function as it is if all that it is given is float32: right, whatever comes in."""
+
+    def narrow(value):
+        return value if callable(value) and not is_dataclass(value) else cast(value, np.float32)
+
+    @functools.wraps(version)
+    def call(*args, **kwargs):
+        return version(*map(narrow, args), **{name: narrow(value) for name, value in kwargs.items()})
+
+    return call
+
+
+LAYERS = [
+    (name, where)
+    for name, assignment in WRITTEN.items()
+    for where in assignment.functions
+    if inspect.isfunction(seams.own(where))
+    and not {"model", "grads"} & inspect.signature(seams.own(where)).parameters.keys()
+]
+
+
+@pytest.mark.catalogue
+@pytest.mark.parametrize("seed", [0, 2])  # with 2 a quiet row in the model makes much of what float32 rounds
+@pytest.mark.parametrize(("name", "where"), LAYERS)
+def test_a_function_that_calculates_in_float32_is_right(name, where, seed):
+    results, _ = graded_version(WRITTEN[name], where, rounded(seams.own(where)), seed=seed, named=False)
+    assert statuses(results) == {"CORRECT"}, {n: r for n, r in results.items() if r.status != "CORRECT"}
 
 
 def test_float32_inside_is_noted_once_and_only_where_nothing_is_wrong(folder):
@@ -489,6 +542,16 @@ def test_a_loop_that_is_met_while_a_mistake_is_named_is_run_into_once(folder):
     results = {check.name: result for check, result in done.results}
     assert "not done after 2 seconds" in results["alone"].problem
     assert results["formula"].got and results["in_the_model"].got
+
+
+@pytest.mark.parametrize("line", ["np.sqrt = None", "np.isclose = np.abs = None", "np.float64 = np.float32"])
+def test_code_that_changes_numpy_costs_its_own_marks_only(line, folder):
+    for name, other in (("a2", f"{line}\nreturn x"), ("a4", None)):
+        source = answer(WRITTEN[name]) if other is None else with_body(name, CALL, other)
+        (folder / WRITTEN[name].file).write_text(source)
+    changed, other = grade(folder, ["a2", "a4"])
+    assert {result.status for _, result in changed.results} == {"INCORRECT"}
+    assert {result.status for _, result in other.results} == {"CORRECT"}
 
 
 def test_what_is_printed_while_a_mistake_is_named_is_not_shown(folder):

@@ -23,6 +23,7 @@ from .judge import CORRECT, INCOMPLETE, INCORRECT, Result
 SECONDS = 10  # for a check
 START = 120  # seconds that Python and NumPy may take to start on a busy machine
 SILENT = 10  # seconds after its time is over in which a process should have ended itself
+BUG = "the grader itself failed here ({}): does your code change NumPy, or another module that it needs?"
 LAST_WORDS = 100_000  # bytes of a process's standard error that are read when it has ended too soon
 
 
@@ -86,7 +87,7 @@ def files_of(assignment):
 
 def work(job, folder):
     """Run a worker to its end -> ({check: result}, the check it died in or None, the Result that says why)"""
-    results, printed, begun, why, whole, started, silent = {}, {}, None, None, False, False, False
+    results, printed, begun, why, whole, started, silent, bug = {}, {}, None, None, False, False, False, ""
     with tempfile.TemporaryFile() as errors:
         process = start(job, errors)
         for message in messages(process, job["seconds"] + SILENT):
@@ -99,7 +100,7 @@ def work(job, folder):
             elif "silent" in message:
                 silent = True
             elif "bug" in message:
-                raise RuntimeError(f"the grader itself failed:\n{message['bug']}")
+                bug = message["bug"].strip().rpartition("\n")[2]
             elif "all" in message:
                 begun, why = None, Result(**message["all"])
             else:
@@ -111,6 +112,8 @@ def work(job, folder):
             if not started:
                 raise RuntimeError(f"the grader's own process did not start:\n{last}")
             why = end_in_words(process.returncode, last, job["seconds"], folder, silent)
+        if bug:
+            why = Result(INCORRECT, BUG.format(bug))
     for index, text in printed.items():
         for result in [results[index]] if index in results else [why] if why and index == begun else []:
             result.printed = text
