@@ -5,7 +5,7 @@ import textwrap
 from nanogpt_np.course import seams, student
 from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import get
-from nanogpt_np.course.judge import judge
+from nanogpt_np.course.judge import INCORRECT, judge
 from nanogpt_np.course.naming import name_mistake
 
 
@@ -27,11 +27,17 @@ def graded(name, folder, source=None, *, seed=0, only=None):
     return results
 
 
-def graded_version(assignment, where, version, *, seed=0, named=True):
-    """Judge one function in every check of it -> ({check name: Result}, the known mistake that it is called)"""
+def graded_version(assignment, where, version, *, seed=0, named=True, whole=True):
+    """Judge one function in every check of it -> ({check name: Result}, the known mistake that it is called)
+
+    whole : if not, the first check that it fails is the last.
+    """
     checks = [check for check in assignment.checks if where in check.functions]
-    load, writes = lambda: {where: version}, assignment.writes
-    results = {check.name: judge(check, load, seed, writes=writes) for check in checks}
+    load, writes, results = lambda: {where: version}, assignment.writes, {}
+    for check in checks:
+        results[check.name] = judge(check, load, seed, writes=writes)
+        if results[check.name].status == INCORRECT and not whole:
+            break
     return results, name_mistake(checks[0], assignment, load, seed, writes=writes) if named else ""
 
 

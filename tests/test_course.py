@@ -43,6 +43,16 @@ def test_the_packages_own_functions_pass_every_check(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", WRITTEN)
+def test_an_answers_imports_stand_in_order_and_right_above_its_constants(name):
+    lines = answer(WRITTEN[name]).splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith(("import ", "from ")))
+    block = lines[first : lines.index("", first)]
+    assert block == sorted(block, key=lambda line: (line.startswith("from "), line))
+    last = max(at for at, line in enumerate(lines) if line.startswith(("import ", "from ")))
+    assert lines[last + 1] == "" and (lines[last + 2] == "") == lines[last + 3].startswith(("def ", "class ", "@"))
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_every_check_of_a_stub_is_incomplete(name, tmp_path):
     assert statuses(graded(name, tmp_path)) == {"INCOMPLETE"}
 
@@ -93,7 +103,8 @@ def test_no_known_mistake_hides_in_the_tolerance_of_float32(name, mistake):
     version = mistake.version()
     if inspect.isclass(version) or all(" not float32" in result.problem for result in wrong):
         return  # what is wrong is the dtype
-    assert "INCORRECT" in statuses(graded_version(WRITTEN[name], mistake.function, in_float32(version), named=False)[0])
+    narrow, _ = graded_version(WRITTEN[name], mistake.function, in_float32(version), named=False, whole=False)
+    assert "INCORRECT" in statuses(narrow)
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -141,13 +152,45 @@ def test_no_stub_holds_an_answer(name):
             assert isinstance(body.body[1], ast.Raise) and ast.unparse(body.body[1]) == "raise NotImplementedError"
 
 
+# What a docstring or a third hint is meant to give: part of the formula, a function that is there, idioms of NumPy.
+GIVEN = {
+    "math.sqrt(2 / math.pi)",
+    "check_sampling(temperature, top_k, top_p)",
+    "check_ids(ids, model.config)",
+    "np.argsort(-logits, kind='stable')",
+    "tuple(range(d_out.ndim - 1))",
+    "raise NotImplementedError",
+}
+
+
+def told_by_the_answer(where):
+    """Yield the statements of the answer and what they assign or give back, where longer than 20 characters."""
+    module = ast.parse(inspect.getsource(inspect.getmodule(seams.own(where))))
+    for node in ast.walk(definition(module, seams.short(where))):
+        parts = [node] if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return, ast.Expr)) else []
+        parts += [node.value] if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) and node.value else []
+        for line in map(ast.unparse, parts):
+            if len(line) > 20 and line not in GIVEN and not ast.get_docstring(ast.parse(line)):
+                yield line
+
+
+def bare(text):
+    """Return a text without spaces and with one kind of quote: a line stays itself where it is wrapped."""
+    return re.sub(r"\s", "", text).replace('"', "'")
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_no_hint_is_the_answer(name):
-    """Of the longer lines of the answer none stands in a hint."""
     for where, hints in WRITTEN[name].functions.items():
-        body = definition(ast.parse(inspect.getsource(inspect.getmodule(seams.own(where)))), seams.short(where)).body
-        lines = [ast.unparse(node) for node in body[1:] for node in ast.walk(node) if isinstance(node, ast.stmt)]
-        assert not [line for line in lines if len(line) > 30 and any(line in hint for hint in hints)], where
+        assert not [line for line in told_by_the_answer(where) if bare(line) in bare(" ".join(hints))], where
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_docstring_is_the_answer(name):
+    """No more than `GIVEN`, so that what is copied out of the stub is not yet the function."""
+    stub = bare(WRITTEN[name].stub.read_text("utf-8"))
+    for where in WRITTEN[name].functions:
+        assert not [line for line in told_by_the_answer(where) if bare(line) in stub], where
 
 
 # --- what a student's code may do, each caught and said ------------------------------------------------

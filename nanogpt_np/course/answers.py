@@ -27,11 +27,18 @@ def answer(assignment):
     extra = [source for name, source in helpers.items() if name not in there]
     if extra:  # after the imports, where definitions begin
         at = next(first_line(node) for node in ast.parse("\n".join(lines)).body if is_definition(node))
-        lines[at - 1 : at - 1] = "\n\n\n".join([*extra, ""]).splitlines()
+        constant = not extra[0].startswith(("def ", "class ", "@"))
+        lines[at - 1 - constant : at - 1] = "\n\n\n".join([*extra, ""]).splitlines()  # a constant after one empty line
     imports = [line for name, line in modules.items() if name not in there]
     if imports:
-        at = next(n.lineno for n in ast.parse(stub).body if isinstance(n, (ast.Import, ast.ImportFrom)))
-        lines[at - 1 : at - 1] = [*imports, ""] if "numpy" in lines[at - 1] else imports
+        at = next(n.lineno for n in ast.parse(stub).body if isinstance(n, (ast.Import, ast.ImportFrom))) - 1
+        if "numpy" in lines[at]:
+            imports.append("")
+        else:  # among those of the standard library
+            end = lines.index("", at)
+            imports = sorted([*imports, *lines[at:end]], key=lambda line: (line.startswith("from "), line))
+            del lines[at:end]
+        lines[at:at] = imports
     return "\n".join(lines) + "\n"
 
 
