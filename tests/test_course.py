@@ -751,6 +751,8 @@ def test_wrong_usage_is_told_in_one_line_with_exit_code_2(folder, capsys):
     for arguments, words in (
         (["grade", str(folder), "a22"], "no assignment 'a22' (did you mean a2?)"),
         (["grade", str(folder / "none")], "there is no folder"),
+        (["grade", str(folder / "a2_layernorm.py")], "is a file; give the folder that it is in"),
+        (["new", str(folder / "a2_layernorm.py")], "is a file; give the folder"),
         (["grade", str(folder), "--seed", "-1"], "--seed must be 0 or more"),
         (["hint", "a2", "4"], "invalid choice: 4"),
         (["hint", "a2", "1", "gelu"], "has no function 'gelu'; there are: LayerNorm.__call__"),
@@ -759,6 +761,11 @@ def test_wrong_usage_is_told_in_one_line_with_exit_code_2(folder, capsys):
         assert main(arguments) == 2
         err = capsys.readouterr().err
         assert words in err and err.count("\n") == 1, err
+
+
+def test_an_assignments_name_may_be_in_capitals(capsys):
+    assert main(["hint", "A2", "1"]) == 0
+    assert "LayerNorm.__call__: Take one" in capsys.readouterr().out
 
 
 def test_hints_have_three_rungs_and_answers_want_to_be_asked_for_twice(capsys):

@@ -61,14 +61,16 @@ def main(argv=None):
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        names = [get(name).name for name in getattr(args, "names", [])]
-        assignment = get(args.name) if "name" in args else None
+        names = [get(name.lower()).name for name in getattr(args, "names", [])]
+        assignment = get(args.name.lower()) if "name" in args else None
     except ValueError as error:
         parser.error(str(error))
     if assignment and not assignment.functions:
         parser.error(f"{assignment.name} has no file of its own: it puts all the others together")
     if args.command == "list":
         return _list()
+    if "folder" in args and Path(args.folder).is_file():
+        parser.error(f"{args.folder} is a file; give the folder that it is in, and the assignment's name after it")
     if args.command == "new":
         return _new(Path(args.folder))
     if args.command == "hint":
