@@ -609,6 +609,15 @@ def test_prints_of_later_checks_are_shown_whole_and_under_their_label(folder):
     assert text.count("printed          one\n") == text.count("INCORRECT") >= 2
 
 
+def test_of_later_checks_it_is_told_if_something_else_is_wrong(folder):
+    (folder / "a2_layernorm.py").write_text(
+        right(a=("centred = x - x", "x = np.asarray(x, np.float64)\n        centred = x - x"))
+    )
+    text = "\n".join(report.lines(*grade(folder, ["a2"])))
+    assert text.count("the result is float64, not float32") == 1
+    assert "mean of each row is float64, not float32" in text
+
+
 def test_words_about_a_time_out_are_none(folder):
     body = "import os\nos.write(2, b'Timeout (0:00:10)!')\nos._exit(3)"
     (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, body))

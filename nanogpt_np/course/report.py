@@ -20,7 +20,10 @@ LABELS = {
 
 
 def lines(graded):
-    """Yield the lines of an assignment: of each function the first check that fails is told whole."""
+    """Yield the lines of an assignment: of each function the first check that fails is told whole.
+
+    Of a later one only what is wrong, where that is another than what has been told.
+    """
     results = graded.results
     done = sum(result.status == CORRECT for _, result in results)
     yield f"{graded.assignment.name}  {graded.assignment.title}: {done} of {len(results)}"
@@ -30,7 +33,8 @@ def lines(graded):
         why = result.problem, result.where
         first = check.functions not in told and (result.case or why not in told)  # what is a file's own once
         if result.status != CORRECT:
-            for line in details(result) if first else printed(result):
+            again = _wrapped("", result.problem) if result.problem and why not in told else []
+            for line in details(result) if first else [*again, *printed(result)]:
                 yield f"              {line}"
             told.add(why)
         if result.status == INCORRECT:
