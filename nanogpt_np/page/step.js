@@ -59,7 +59,7 @@ function shapeChip(shape, words) {
     "[",
     withCommas,
     "]",
-    shape.length ? null : el("span.axis-word", " a single number"),
+    shape.length ? null : el("span.axis-word", "\u00a0a single number"),
   );
 }
 
