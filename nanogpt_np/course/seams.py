@@ -94,18 +94,26 @@ def _shown(signature):
     return re.sub(r"<function (\S+) at \w+>", r"\1", str(signature))
 
 
+@functools.cache
+def _places(where, loaded):
+    """Return [(module or class, name there)] of all that hold a function when so many modules are `loaded`."""
+    owner, name, ours = find(where)
+    if inspect.isclass(owner):
+        return [(owner, name)]
+    # Also under the names that other modules imported it by.
+    modules = [m for key, m in list(sys.modules.items()) if key.partition(".")[0] == PACKAGE]
+    imported = [(m, key) for m in modules for key, value in list(vars(m).items()) if value is ours]
+    return [(owner, name), *imported]
+
+
 @contextlib.contextmanager
 def installed(versions):
     """Let the package run with `versions` {where: function or class} in place of its own until the block ends."""
     undo = []
     try:
         for where, version in versions.items():
-            owner, name, ours = find(where)
-            places = [(owner, name)]
-            if inspect.ismodule(owner):  # also under the names that other modules imported it by
-                modules = [m for key, m in list(sys.modules.items()) if key.partition(".")[0] == PACKAGE]
-                places = [(m, key) for m in modules for key, value in list(vars(m).items()) if value is ours]
-            for holder, key in places:
+            ours = own(where)
+            for holder, key in _places(where, len(sys.modules)):
                 undo.append((holder, key, ours))
                 setattr(holder, key, version)
         yield
