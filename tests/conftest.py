@@ -10,6 +10,7 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n auto: processes of many threads each would wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports PyTorch
 
 
 @pytest.fixture(scope="module")
