@@ -68,8 +68,18 @@ def graded_mistake(mistake, name):
     return graded_version(WRITTEN[name], mistake.function, mistake.version())
 
 
+def together(values, name, label=None):
+    """Return a parameter whose tests run in one process (--dist loadgroup), where each mistake is graded once."""
+    return pytest.param(*values, id=label, marks=pytest.mark.xdist_group(name))
+
+
+each_mistake = pytest.mark.parametrize(
+    ("name", "mistake"), [together((n, m), n, f"{n}: {m.words}") for n, m in MISTAKES]
+)
+
+
 @pytest.mark.catalogue
-@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=[f"{n}: {m.words}" for n, m in MISTAKES])
+@each_mistake
 def test_every_known_mistake_fails(name, mistake):
     results, _ = graded_mistake(mistake, name)
     assert "INCORRECT" in statuses(results)
@@ -77,7 +87,7 @@ def test_every_known_mistake_fails(name, mistake):
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", [together((n,), n) for n in WRITTEN])
 def test_four_in_five_known_mistakes_are_called_by_their_name(name):
     mistakes = WRITTEN[name].mistakes
     called = {m.words: graded_mistake(m, name)[1] for m in mistakes}
@@ -96,7 +106,7 @@ def in_float32(version):
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=[f"{n}: {m.words}" for n, m in MISTAKES])
+@each_mistake
 def test_no_known_mistake_hides_in_the_tolerance_of_float32(name, mistake):
     results, _ = graded_mistake(mistake, name)
     wrong = [result for result in results.values() if result.status == "INCORRECT"]
