@@ -27,6 +27,13 @@ def graded(name, folder, source=None, *, seed=0, only=None):
     return results
 
 
+def graded_edit(name, folder, function, old, new):
+    """Judge an answer with `new` in the place of `old`, which stands there once, in all checks of one function."""
+    source = answer(get(name))
+    assert source.count(old) == 1
+    return graded(name, folder, source.replace(old, new), only=function)
+
+
 def graded_version(assignment, where, version, *, seed=0, named=True, whole=True):
     """Judge one function in every check of it -> ({check name: Result}, the known mistake that it is called)
 

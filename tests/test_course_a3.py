@@ -1,10 +1,7 @@
 """Assignment a3: other right ways to write attention, and what is told of wrong ones."""
 
 import pytest
-from course_helpers import graded, named, statuses, with_body
-
-from nanogpt_np.course.answers import answer
-from nanogpt_np.course.assignment import get
+from course_helpers import graded, graded_edit, named, statuses, with_body
 
 pytestmark = pytest.mark.catalogue
 
@@ -273,6 +270,4 @@ RARELY_WRONG = [
 
 @pytest.mark.parametrize(("function", "old", "new"), RARELY_WRONG, ids=[new for *_, new in RARELY_WRONG])
 def test_what_is_wrong_only_sometimes_is_found(function, old, new, tmp_path):
-    source = answer(get("a3"))
-    assert source.count(old) == 1
-    assert "INCORRECT" in statuses(graded("a3", tmp_path, source.replace(old, new), only=function))
+    assert "INCORRECT" in statuses(graded_edit("a3", tmp_path, function, old, new))
