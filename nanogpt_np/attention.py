@@ -39,7 +39,7 @@ def attend(q, keys, values, trace=no_trace):
     The T queries are those of the last T of the S tokens.
     """
     T, S = q.shape[-2], keys.shape[-2]
-    scores = q @ np.swapaxes(keys, -1, -2)  # (..., T, S)
+    scores = q @ keys.swapaxes(-1, -2)  # (..., T, S)
     if T > 1:  # a single token comes after all others
         later = ~np.tri(T, dtype=bool)
         np.copyto(scores[..., S - T :], -math.inf, where=later)
@@ -83,11 +83,11 @@ class Attention:
         k = trace("hook_k", heads[..., 1, :, :])
         v = trace("hook_v", heads[..., 2, :, :])
 
-        q, k, v = (np.swapaxes(a, -2, -3) for a in (q, k, v))  # (..., H, T, D): one matrix per head
+        q, k, v = q.swapaxes(-2, -3), k.swapaxes(-2, -3), v.swapaxes(-2, -3)  # (..., H, T, D): one matrix per head
         keys, values = remember(k, v)  # (..., H, S, D)
         T, S = q.shape[-2], keys.shape[-2]
         attended = in_pieces if T * S > LONG * LONG and trace is no_trace else attend  # who watches sees whole tables
-        z = np.swapaxes(attended(q * self.scale, keys, values, trace), -2, -3)
+        z = attended(q * self.scale, keys, values, trace).swapaxes(-2, -3)
         merged = trace("hook_merged", trace("hook_z", z).reshape(x.shape))  # (..., T, C)
         out = merged @ self.c_proj_weight
         out += self.c_proj_bias
@@ -101,17 +101,17 @@ class Attention:
         """
         C = x.shape[-1]
         q, k, v, pattern = (tape(f"hook_{name}") for name in ("q", "k", "v", "pattern"))
-        q, k, v = (np.swapaxes(a, -2, -3) for a in (q, k, v))  # (..., H, T, D)
+        q, k, v = q.swapaxes(-2, -3), k.swapaxes(-2, -3), v.swapaxes(-2, -3)  # (..., H, T, D)
         d_merged = trace("hook_merged", d_out @ self.c_proj_weight.T)
         d_z = trace("hook_z", d_merged.reshape(*x.shape[:-1], self.n_head, -1))  # (..., T, H, D)
-        d_heads = np.swapaxes(d_z, -2, -3)
-        d_pattern = trace("hook_pattern", d_heads @ np.swapaxes(v, -1, -2))  # (..., H, T, T)
+        d_heads = d_z.swapaxes(-2, -3)
+        d_pattern = trace("hook_pattern", d_heads @ v.swapaxes(-1, -2))  # (..., H, T, T)
         d_scores = pattern * (d_pattern - (d_pattern * pattern).sum(axis=-1, keepdims=True))
         d_scores = trace("hook_attn_scores", d_scores)
 
-        d_v = trace("hook_v", np.swapaxes(np.swapaxes(pattern, -1, -2) @ d_heads, -2, -3))  # (..., T, H, D)
-        d_k = trace("hook_k", np.swapaxes(np.swapaxes(d_scores, -1, -2) @ (q * self.scale), -2, -3))
-        d_q = trace("hook_q", np.swapaxes(d_scores @ (k * self.scale), -2, -3))
+        d_v = trace("hook_v", (pattern.swapaxes(-1, -2) @ d_heads).swapaxes(-2, -3))  # (..., T, H, D)
+        d_k = trace("hook_k", (d_scores.swapaxes(-1, -2) @ (q * self.scale)).swapaxes(-2, -3))
+        d_q = trace("hook_q", (d_scores @ (k * self.scale)).swapaxes(-2, -3))
         d_qkv = np.stack([d_q, d_k, d_v], axis=-3).reshape(*x.shape[:-1], 3 * C)
         d_qkv = trace("hook_qkv", d_qkv)  # (..., T, 3C)
 

@@ -6,7 +6,8 @@ the bytes are read here. Nothing else than safetensors is ever opened: a pickle 
 """
 
 import json
-import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ DECODERS = {  # little-endian bytes -> float values, all exact in float32
     "F16": lambda raw: raw.view("<f2"),
     "BF16": lambda raw: (raw.view("<u2").astype("<u4") << 16).view("<f4"),  # float32's upper half
 }
-CHUNK = 1 << 22  # bytes read and decoded at a time: small enough to stay in the processor's cache
+CHUNK = 1 << 19  # bytes that a thread reads and decodes at a time: small enough to stay in the processor's cache
 CONVERT = (
     'convert it with transformers: python -c "from transformers import AutoModelForCausalLM as A; '
     "A.from_pretrained('DIR').save_pretrained('NEW_DIR')\""
@@ -92,41 +93,49 @@ def read_header(path):
     }
 
 
-def read_tensors(stored):
+def read_tensors(stored, by_column=()):
     """Read ``{name: Stored}`` as ``{name: float32 array}``, read-only.
 
     An F32 tensor that begins at a multiple of 4 bytes is mapped: no copy, and the pages are read when
     first used. Everything else (F16, BF16, and the published gpt2 file, whose data begins at byte
     14291) is read in chunks into new memory, so that the file never stands there a second time.
     Replace a mapped file by renaming, never by writing into it: one that is cut short kills its readers.
+
+    by_column : names of matrices to lay out by column (Fortran order), which no file is: these are read too.
     """
     wrong = [f"{name} is {s.dtype}" for name, s in stored.items() if s.dtype not in DECODERS]
     if wrong:
         raise ValueError(f"{_first_of(wrong)}: parameters must be {', '.join(DECODERS)}")
-    arrays, maps = {}, {}
+    arrays, maps, to_read = {}, {}, []
     for name, s in sorted(stored.items(), key=lambda item: (item[1].path, item[1].start)):
-        if s.dtype == "F32" and s.start % 4 == 0:
+        if s.dtype == "F32" and s.start % 4 == 0 and name not in by_column:
             if s.path not in maps:
                 maps[s.path] = np.memmap(s.path, np.uint8, mode="r").view(np.ndarray)
             arrays[name] = maps[s.path][s.start : s.start + s.nbytes].view("<f4").reshape(s.shape)
         else:
-            arrays[name] = _read(s)
-        arrays[name].flags.writeable = False
+            to_read.append(name)
+    orders = ["F" if name in by_column else "C" for name in to_read]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy copies, and clears new memory, on one core at a time
+        arrays |= zip(to_read, threads.map(_read, [stored[name] for name in to_read], orders), strict=True)
+    for array in arrays.values():
+        array.flags.writeable = False
     return {name: arrays[name] for name in stored}
 
 
-def _read(s):
-    values = np.empty(math.prod(s.shape), np.float32)
-    step = max(1, CHUNK * values.size // max(1, s.nbytes))  # values in a chunk
+def _read(s, order):
+    values = np.empty(s.shape, np.float32, order)
+    rows = np.atleast_1d(values)
+    step = max(1, CHUNK * len(rows) // max(1, s.nbytes))  # rows in a chunk
     with s.path.open("rb") as file:
         file.seek(s.start)
-        for begin in range(0, values.size, step):
-            part = values[begin : begin + step]
-            raw = np.frombuffer(file.read(part.size * s.nbytes // values.size), np.uint8)
-            if raw.size * values.size != part.size * s.nbytes:
+        for begin in range(0, len(rows), step):
+            part = rows[begin : begin + step]
+            nbytes = part.size * s.nbytes // values.size
+            raw = np.frombuffer(file.read(nbytes), np.uint8)
+            if raw.size != nbytes:
                 raise ValueError(f"{s.path} ended before its tensors did: was it changed while being read?")
-            part[:] = DECODERS[s.dtype](raw)
-    return values.reshape(s.shape)
+            part[...] = DECODERS[s.dtype](raw).reshape(part.shape)
+    return values
 
 
 def _read_shards(directory):

@@ -20,6 +20,8 @@ CHUNK = 1 << 14
 def in_blocks(formula, x):
     """Apply an elementwise `formula` to `x`, `CHUNK` numbers at a time; same shape."""
     x = np.asarray(x, np.result_type(x, 1.0))  # whole numbers become floats; floats are not even copied
+    if x.size <= CHUNK:
+        return formula(x)
     out = np.empty(x.shape, x.dtype)
     flat_x, flat_out = x.reshape(-1), out.reshape(-1)
     for start in range(0, x.size, CHUNK):

@@ -36,7 +36,7 @@ def load(name):
 def load_directory(directory):
     """Return the model in a directory with config.json and safetensors."""
     config, stored = stored_parameters(directory)
-    params = read_tensors(stored)
+    params = read_tensors(stored, {name for name, p in parameters.table(config).items() if p.by_column})
     if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
         config = replace(config, tie_word_embeddings=True)  # some tools write it twice: kept once
     return parameters.assemble(config, params)

@@ -329,12 +329,12 @@ def test_the_published_layout_is_read_aligned_and_its_masks_not_at_all(
     assert list(stored) != sorted(stored)
 
     asked_for = []
-    monkeypatch.setattr(weights, "read_tensors", lambda s: asked_for.extend(s) or checkpoint.read_tensors(s))
+    monkeypatch.setattr(weights, "read_tensors", lambda s, c: asked_for.extend(s) or checkpoint.read_tensors(s, c))
     ours = nanogpt_np.load(folder)
     assert asked_for == list(parameters.table(Config()))
     for name, array in ours.params.items():
         assert array.ctypes.data % 4 == 0, name
         assert array.flags.aligned, name
-        assert array.flags.c_contiguous, name
+        assert array.flags.f_contiguous if name.endswith("mlp.c_proj.weight") else array.flags.c_contiguous, name
     assert sum(math.prod(array.shape) for array in ours.params.values()) == 124_439_808
     assert same_logits(torch, theirs, ours, some_ids(17))

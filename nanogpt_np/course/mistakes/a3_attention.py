@@ -45,7 +45,7 @@ wrong(
     (f"x - {LARGEST}", f"np.maximum(x - {LARGEST}, -50)"),
 )
 
-SCORES = "q @ np.swapaxes(keys, -1, -2)"
+SCORES = "q @ keys.swapaxes(-1, -2)"
 MASK = "np.copyto(scores[..., S - T :], -math.inf, where=later)"
 MASKING = f"""    if T > 1:  # a single token comes after all others
         later = ~np.tri(T, dtype=bool)
@@ -144,8 +144,8 @@ wrong(
 )
 
 CALL = "Attention.__call__"
-CUT, SWAP = ".reshape(*x.shape[:-1], 3, self.n_head, -1)", "(np.swapaxes(a, -2, -3) for a in (q, k, v))"
-REMEMBER, ATTEND = "keys, values = remember(k, v)", "np.swapaxes(attended(q * self.scale, keys, values, trace), -2, -3)"
+CUT, SWAP = ".reshape(*x.shape[:-1], 3, self.n_head, -1)", "q.swapaxes(-2, -3), k.swapaxes(-2, -3), v.swapaxes(-2, -3)"
+REMEMBER, ATTEND = "keys, values = remember(k, v)", "attended(q * self.scale, keys, values, trace).swapaxes(-2, -3)"
 NAMED = {name: f'trace("hook_{name}", heads[..., {i}, :, :])' for i, name in enumerate("qkv")}
 SCALED = "q * self.scale"
 
@@ -190,7 +190,7 @@ wrong(
 wrong(
     CALL,
     "the heads are merged without swapping T and H back",
-    (ATTEND, ATTEND.removeprefix("np.swapaxes(").removesuffix(", -2, -3)")),
+    (ATTEND, ATTEND.removesuffix(".swapaxes(-2, -3)")),
 )
 wrong(
     CALL,
@@ -249,7 +249,7 @@ wrong(CALL, "`remember` gets values and keys exchanged: remember(k, v)", (REMEMB
 wrong(
     CALL,
     "`remember` gets k and v before T and H change places",
-    (f"q, k, v = {SWAP}", "q = np.swapaxes(q, -2, -3)"),
+    (f"q, k, v = {SWAP}", "q = q.swapaxes(-2, -3)"),
     (REMEMBER, "keys, values = (np.swapaxes(a, -2, -3) for a in remember(k, v))"),
 )
 wrong(

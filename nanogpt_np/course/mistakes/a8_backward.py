@@ -32,8 +32,8 @@ MEAN = " - d_normalized.mean(axis=-1, keepdims=True)"
 SCALE = " + normalized * d_scale / d_out.shape[-1]"
 D_K, D_Q = "(q * self.scale)", "(k * self.scale)"
 STACK = "np.stack([d_q, d_k, d_v], axis=-3)"
-D_V = "np.swapaxes(pattern, -1, -2) @ d_heads"
-D_KEYS = "np.swapaxes(d_scores, -1, -2) @ (q * self.scale)"
+D_V = "pattern.swapaxes(-1, -2) @ d_heads"
+D_KEYS = "d_scores.swapaxes(-1, -2) @ (q * self.scale)"
 TIED = 'grads["wte.weight"] += d_head'
 AT_TARGET = "p[rows, targets[rows]] -= 1"
 ROWS = "rows = np.flatnonzero(targets != IGNORED)"
@@ -268,16 +268,16 @@ MISTAKES = {
         ),
         "d_q, d_k, d_v are put together as [H, 3, D], not as [3, H, D]": ((STACK, STACK.replace("-3", "-2")),),
         "the pattern is not transposed in d_v": ((D_V, "pattern @ d_heads"),),
-        "d_scores is not transposed in d_k": ((D_KEYS, D_KEYS.replace("np.swapaxes(d_scores, -1, -2)", "d_scores")),),
+        "d_scores is not transposed in d_k": ((D_KEYS, D_KEYS.replace("d_scores.swapaxes(-1, -2)", "d_scores")),),
         "d_scores is transposed in d_q": (
-            ("d_scores @ (k * self.scale)", "np.swapaxes(d_scores, -1, -2) @ (k * self.scale)"),
+            ("d_scores @ (k * self.scale)", "d_scores.swapaxes(-1, -2) @ (k * self.scale)"),
         ),
         "d_q is made with q, and d_k with k": (
             (D_KEYS, D_KEYS.replace("q", "k")),
-            ("d_scores @ (k * self.scale), -2", "d_scores @ (q * self.scale), -2"),
+            ("d_scores @ (k * self.scale)", "d_scores @ (q * self.scale)"),
         ),
         "the heads of d_z are cut by a reshape without the swap of axes": (
-            ("np.swapaxes(d_z, -2, -3)", "d_z.reshape(np.swapaxes(d_z, -2, -3).shape)"),
+            ("d_z.swapaxes(-2, -3)", "d_z.reshape(d_z.swapaxes(-2, -3).shape)"),
         ),
         "c_proj_weight is not transposed on the way back": (("self.c_proj_weight.T", "self.c_proj_weight"),),
         "c_proj's gradient is transposed": (
@@ -293,7 +293,7 @@ MISTAKES = {
         "what trace gives back for hook_z is not used for d_v": (PLAIN_Z, (D_V, D_V.replace("d_heads", "plain"))),
         "what trace gives back for hook_z is not used for d_pattern": (
             PLAIN_Z,
-            ("d_heads @ np.swapaxes(v, -1, -2)", "plain @ np.swapaxes(v, -1, -2)"),
+            ("d_heads @ v.swapaxes(-1, -2)", "plain @ v.swapaxes(-1, -2)"),
         ),
         "what trace gives back for hook_attn_scores is not used for d_k": (
             ("d_scores = trace(", "plain, d_scores = d_scores, trace("),
