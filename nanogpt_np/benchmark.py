@@ -7,6 +7,7 @@ a random one is written first, laid out as the published files are.
 """
 
 import contextlib
+import copy
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from . import cores, parameters, racers, weights
-from .benchmark_report import busy, lines_of, markdown, sizes
+from .benchmark_report import AS_LOADED, busy, lines_of, markdown, sizes
 from .cli import Parser, command, say
 from .config import PUBLISHED, published
 
@@ -31,7 +32,7 @@ PROMPTS = (5, 128, 512, 1023)  # tokens
 CONTEXTS = (5, 128, 512, 959)  # tokens in the cache before those that are decoded
 TRACED = 512  # tokens of the prompt that is run with and without a trace
 ROWS = ("prompt", "decode", "cold", "load", "memory", "trace", "train")
-SETTLE = 0.05  # seconds until the threads of the one that was timed before have gone to sleep
+SETTLE = 0.2  # seconds until the threads of the one timed before have gone to sleep: those of OpenBLAS spin for 0.11
 DTYPES = {"F32": np.float32, "F16": np.float16}
 
 
@@ -46,14 +47,20 @@ class Lane:
         end.close()
         self._answer()
 
+    def twin(self, name):
+        """Return a lane of that name in the same process: the same racer runs another race."""
+        twin = copy.copy(self)
+        twin.name = name
+        return twin
+
     def prepare(self, method, *arguments):
         """Make the racer ready for what `time` will run, and run it once to warm up; return what that gave."""
-        self.pipe.send((method, arguments))
+        self.pipe.send((self.name, method, arguments))
         return self._answer()
 
     def time(self):
         """Return the seconds that one run takes."""
-        self.pipe.send(None)
+        self.pipe.send(self.name)
         return self._answer()
 
     def _answer(self):
@@ -74,19 +81,20 @@ class Lane:
 def _race(racer, directory, pipe):
     """What a lane's process does: make the racer, then prepare and run as it is asked, until nobody asks."""
     try:
-        racer, run = racer(directory), None
+        racer, runs = racer(directory), {}
         pipe.send("ready")
         while True:
             question = pipe.recv()
-            if question is None:
+            if isinstance(question, str):
+                run = runs[question]
                 time.sleep(SETTLE)
                 began = time.perf_counter()
                 run()
                 pipe.send(time.perf_counter() - began)
             else:
-                method, arguments = question
-                run = getattr(racer, method)(*arguments)
-                pipe.send(run())
+                name, method, arguments = question
+                runs[name] = getattr(racer, method)(*arguments)
+                pipe.send(runs[name]())
     except (EOFError, KeyboardInterrupt):
         return
     except Exception as error:
@@ -127,18 +135,20 @@ def measure(directory, rows, rounds, against):
             logits = [lane.prepare("prompt", ids) for lane in runners]
             _check_same(logits[:-1], "their logits")
             yield _row("prompt", "seconds", in_turn(runners, rounds), T)
-        reading = lanes(racers.Reading) if "decode" in rows else []
+        if "decode" in rows:
+            as_loaded, (reading,) = runners[0].twin(AS_LOADED), lanes(racers.Reading)
         for n in (n for n in CONTEXTS if "decode" in rows and n + racers.DECODED <= config.n_positions):
             ids = some_ids(n)
             _check_same([lane.prepare("decode", ids) for lane in runners][:-1], "their logits")
-            for lane in reading:
-                lane.prepare("decode", ids)
-            yield _row("decode", "seconds per token", in_turn(runners + reading, rounds), n, racers.DECODED)
+            as_loaded.prepare("products", ids)
+            reading.prepare("decode", ids)
+            everyone = [*runners, as_loaded, reading]
+            yield _row("decode", "seconds per token", in_turn(everyone, rounds), n, racers.DECODED)
         if "trace" in rows:
             ids, traced = some_ids(min(TRACED, config.n_positions)), [runners[0], *lanes(ours, ours)]
             for lane, kind in zip(traced, racers.TRACES, strict=True):
-                lane.prepare("traced", ids, kind)
                 lane.name = kind
+                lane.prepare("traced", ids, kind)
             yield _row("trace", "seconds", in_turn(traced, rounds), len(ids))
         if "load" in rows:
             runners = lanes(racers.Load, *[racers.TheirLoad for _ in theirs])

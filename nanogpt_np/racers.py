@@ -3,7 +3,9 @@
 Each racer runs a prompt (all its tokens at once, the scores of what follows the last) and decodes
 (one token after another, after a context in the KV cache). The products are those of the same pass,
 one after another, each on all cores, and nothing else: no norms, no softmax, no GELU, no sums, and
-nothing is stored. That is a measure, not a bound: who runs products side by side may be faster.
+nothing is stored. That is a measure, not a bound: who runs products side by side may be faster, and so may who lays
+matrices out in memory another way than a checkpoint does, as `parameters.py` says of one. So decoding is set beside
+both: the products of matrices as a checkpoint has them, and those of the very arrays that the model multiplies.
 """
 
 import itertools
@@ -63,6 +65,10 @@ class Ours:
 
         return run
 
+    def products(self, ids):
+        """Return a function that runs the products of that decoding alone, with the model's own arrays."""
+        return _decoding_products(self.model, len(ids))
+
 
 class Transformers:
     """GPT2LMHeadModel of transformers in PyTorch, eager, on the CPU, with its default attention and its cache."""
@@ -100,45 +106,49 @@ class Transformers:
 
 
 class Products:
-    """The matrix products of the pass, one after another, with the model's weights and numbers that stand ready."""
+    """The matrix products of the pass alone, with every matrix laid out as a checkpoint has it: by row, [in, out]."""
 
     name = "products alone"
 
     def __init__(self, directory):
-        self.model = weights.load_directory(directory)
-        self.params, self.config = self.model.params, self.model.config
-
-    def _weights(self, i):
-        stems = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-        return [self.params[f"h.{i}.{stem}.weight"] for stem in stems]
-
-    def _pass(self, T, S):
-        c = self.config
-        rows = {n: _noise(T, n) for n in {c.n_embd, c.mlp_width}}
-        q, keys = _noise(c.n_head, T, c.head_width), _noise(c.n_head, S, c.head_width)
-        pieces = T * S > LONG * LONG  # as in `Attention`
-        step, heads = (QUERIES, range(c.n_head)) if pieces else (T, [slice(None)])
-        scores, last = _noise(c.n_head, step, S), _noise(c.n_embd)
-        spans = [(start, min(start + step, T)) for start in range(0, T, step)]
-
-        def run():
-            for i in range(c.n_layer):
-                for weight in self._weights(i):
-                    rows[len(weight)] @ weight
-                for head, (start, stop) in itertools.product(heads, spans):
-                    seen = S - T + stop
-                    q[head, ..., start:stop, :] @ keys[head, ..., :seen, :].swapaxes(-1, -2)
-                    scores[head, ..., : stop - start, :seen] @ keys[head, ..., :seen, :]
-            self.model.lm_head(last)
-
-        return run
+        model = weights.load_directory(directory)
+        self.model = assemble(model.config, {name: np.ascontiguousarray(a) for name, a in model.params.items()})
 
     def prompt(self, ids):
-        return self._pass(len(ids), len(ids))
+        return _products(self.model, len(ids), len(ids))
 
     def decode(self, ids):
-        steps = [self._pass(1, len(ids) + 1 + t) for t in range(DECODED)]
-        return lambda: [step() for step in steps][-1]
+        return _decoding_products(self.model, len(ids))
+
+
+def _products(model, T, S):
+    """Return a function that runs the products of T tokens that see S, one after another, on noise."""
+    c = model.config
+    rows = {n: _noise(T, n) for n in {c.n_embd, c.mlp_width}}
+    q, keys = _noise(c.n_head, T, c.head_width), _noise(c.n_head, S, c.head_width)
+    pieces = T * S > LONG * LONG  # as in `Attention`
+    step, heads = (QUERIES, range(c.n_head)) if pieces else (T, [slice(None)])
+    scores, last = _noise(c.n_head, step, S), _noise(c.n_embd)
+    spans = [(start, min(start + step, T)) for start in range(0, T, step)]
+
+    def run():
+        for block in model.h:
+            attn, mlp = block.attn, block.mlp
+            for weight in (attn.c_attn_weight, attn.c_proj_weight, mlp.c_fc_weight, mlp.c_proj_weight):
+                rows[len(weight)] @ weight
+            for head, (start, stop) in itertools.product(heads, spans):
+                seen = S - T + stop
+                q[head, ..., start:stop, :] @ keys[head, ..., :seen, :].swapaxes(-1, -2)
+                scores[head, ..., : stop - start, :seen] @ keys[head, ..., :seen, :]
+        model.lm_head(last)
+
+    return run
+
+
+def _decoding_products(model, n):
+    """Return a function that runs the products of `DECODED` tokens, one at a time, after n."""
+    steps = [_products(model, 1, n + 1 + t) for t in range(DECODED)]
+    return lambda: [step() for step in steps][-1]
 
 
 class Reading:
@@ -154,7 +164,7 @@ class Reading:
 
         model = weights.load_directory(directory)
         self.config, self.pool = model.config, ThreadPoolExecutor(2)
-        self.flat = [a.reshape(-1) for name, a in model.params.items() if name != "wpe.weight"]
+        self.flat = [a.ravel("K") for name, a in model.params.items() if name != "wpe.weight"]  # no copies
 
     def decode(self, ids):
         c = self.config
