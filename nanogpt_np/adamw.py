@@ -23,7 +23,9 @@ class AdamW:
     def __init__(self, params, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, decayed=None):
         for name, array in params.items():
             if not (array.flags.c_contiguous and array.flags.writeable):
-                raise ValueError(f"{name} must be contiguous and writeable; what `load` gives is not: copy it")
+                raise ValueError(
+                    f"{name} must be writeable and in C order; what `load` gives is not: take array.copy()"
+                )
         self.params = params
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.decayed = decayed or (lambda name, array: array.ndim > 1)

@@ -32,7 +32,7 @@ PROMPTS = (5, 128, 512, 1023)  # tokens
 CONTEXTS = (5, 128, 512, 959)  # tokens in the cache before those that are decoded
 TRACED = 512  # tokens of the prompt that is run with and without a trace
 ROWS = ("prompt", "decode", "cold", "load", "memory", "trace", "train")
-SETTLE = 0.2  # seconds until the threads of the one timed before have gone to sleep: those of OpenBLAS spin for 0.11
+SETTLE = 0.2  # seconds until the threads of the one timed before sleep: OpenBLAS's were seen to use a core for 0.11
 DTYPES = {"F32": np.float32, "F16": np.float16}
 
 

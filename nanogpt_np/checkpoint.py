@@ -1,4 +1,4 @@
-"""Reading tensors from safetensors files: mapped where the file allows it, expanded to float32 where not.
+"""Reading tensors from safetensors files: mapped where file and layout allow it, read as float32 where not.
 
 The file is an 8-byte length, a JSON header (name -> dtype, shape, byte range), then the numbers. The
 `safetensors` library checks the header; its NumPy reader copies every tensor and refuses BF16, so
@@ -96,12 +96,12 @@ def read_header(path):
 def read_tensors(stored, by_column=()):
     """Read ``{name: Stored}`` as ``{name: float32 array}``, read-only.
 
-    An F32 tensor that begins at a multiple of 4 bytes is mapped: no copy, and the pages are read when
-    first used. Everything else (F16, BF16, and the published gpt2 file, whose data begins at byte
-    14291) is read in chunks into new memory, so that the file never stands there a second time.
+    An F32 tensor that begins at a multiple of 4 bytes is mapped, unless it is one of `by_column`: no copy,
+    and the pages are read when first used. Everything else (F16, BF16, and the published gpt2 file, whose data
+    begins at byte 14291) is read in chunks into new memory, so that the file never stands there a second time.
     Replace a mapped file by renaming, never by writing into it: one that is cut short kills its readers.
 
-    by_column : names of matrices to lay out by column (Fortran order), which no file is: these are read too.
+    by_column : names of matrices to lay out by column (Fortran order), as no file does.
     """
     wrong = [f"{name} is {s.dtype}" for name, s in stored.items() if s.dtype not in DECODERS]
     if wrong:
@@ -124,7 +124,7 @@ def read_tensors(stored, by_column=()):
 
 def _read(s, order):
     values = np.empty(s.shape, np.float32, order)
-    rows = np.atleast_1d(values)
+    rows = np.atleast_1d(values) if values.size else []
     step = max(1, CHUNK * len(rows) // max(1, s.nbytes))  # rows in a chunk
     with s.path.open("rb") as file:
         file.seek(s.start)

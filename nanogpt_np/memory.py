@@ -3,7 +3,8 @@
 A pass makes and drops hundreds of arrays. glibc gives the larger ones back when they are freed, and the
 system clears every page again before it hands it out: that is a tenth of the time of a long prompt, and
 of one that is recorded, which keeps some 700 MB of activations at 512 tokens of gpt2, two fifths.
-Threads would have memory of their own, to which these limits do not apply: so all share that of the first.
+Threads have memory of their own, of which whole pieces go back whatever the limit: commands let all threads share
+that of the first.
 Source: mallopt(3). Read next: `model.py`.
 """
 
@@ -21,13 +22,13 @@ def keep_freed_memory(nbytes=MUCH):
     """Have this process keep up to `nbytes` that it frees.
 
     Importing the model does it with `USUAL`, every command of this package with `MUCH`. Does nothing where glibc is
-    not the C library, or where its own variables MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_ say what to do;
-    what threads share is left alone where MALLOC_ARENA_MAX says it.
+    not the C library, or where its own variables MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_ say what to do.
+    Above `USUAL`, threads that start later take their memory where the first does, unless MALLOC_ARENA_MAX is set.
     """
     told = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" and not told else None
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGEST)
         mallopt(M_TRIM_THRESHOLD, nbytes)
-        if "MALLOC_ARENA_MAX" not in os.environ:
+        if nbytes > USUAL and "MALLOC_ARENA_MAX" not in os.environ:
             mallopt(M_ARENA_MAX, 1)

@@ -64,8 +64,9 @@ BLOCK = (
     Parameter("h.{i}.ln_2.bias", "C", PARTS[2], "shift before the MLP"),
     Parameter("h.{i}.mlp.c_fc.weight", "C F", PARTS[5], "widen"),
     Parameter("h.{i}.mlp.c_fc.bias", "F", PARTS[5], "its bias"),
-    # A column makes one output. In one piece of memory each, one token's product with this tall matrix takes two
-    # thirds of the time, a token with all others nine tenths; with the other matrices it would change next to nothing.
+    # A column makes one output. With each in one piece of memory, a core reads far ahead in this tall matrix, where
+    # rows are short: all products of a token of gpt2 take nine tenths of the time ("as loaded" in README.md). The other
+    # matrices would gain next to nothing.
     Parameter("h.{i}.mlp.c_proj.weight", "F C", PARTS[5], "narrow again", by_column=True),
     Parameter("h.{i}.mlp.c_proj.bias", "C", PARTS[5], "its bias"),
 )

@@ -1,7 +1,9 @@
 """The benchmark times what it says, on a checkpoint small enough for a test."""
 
+import contextlib
 import json
 import multiprocessing
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,37 @@ def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
 def test_a_racer_that_fails_says_why(tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         benchmark.Lane(racers.Ours, tmp_path / "nowhere")
+
+
+class Sleeper:
+    """A racer whose runs take known times."""
+
+    name = "sleeper"
+
+    def __init__(self, directory):
+        pass
+
+    def sleep(self, seconds):
+        return lambda: time.sleep(seconds)
+
+
+def test_twins_in_one_process_run_each_their_own_race(tmp_path):
+    with contextlib.closing(benchmark.Lane(Sleeper, tmp_path)) as lane:
+        twin = lane.twin("long sleeper")
+        lane.prepare("sleep", 0)
+        twin.prepare("sleep", 0.5)
+        seconds = benchmark.in_turn([lane, twin], 2)
+    assert list(seconds) == ["sleeper", "long sleeper"]
+    assert max(seconds["sleeper"]) < 0.5 <= min(seconds["long sleeper"])
+
+
+def test_the_products_alone_are_those_of_a_files_layout_and_the_others_of_the_models(directory):
+    stored, loaded = racers.Products(directory).model.params, racers.Ours(directory).model.params
+    assert all(array.flags.c_contiguous for array in stored.values())
+    assert [name for name, array in loaded.items() if not array.flags.c_contiguous] == [
+        "h.0.mlp.c_proj.weight",
+        "h.1.mlp.c_proj.weight",
+    ]
 
 
 def test_racers_that_run_different_models_are_found():

@@ -178,13 +178,21 @@ def test_a_matrix_can_be_laid_out_by_column_across_chunks(tmp_path, monkeypatch,
             assert not array.flags.writeable
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_an_error_in_whichever_thread(tmp_path):
+@pytest.mark.parametrize("lost", [2, 20 * 200 - 2], ids=["the last tensor", "all of them"])
+def test_a_file_that_shrinks_while_it_is_read_is_an_error_in_whichever_thread(tmp_path, lost):
     path = tmp_path / "t.safetensors"
     write(path, {f"t{i}": ((100,), as_f16(np.ones(100))) for i in range(20)})
     stored = read_header(path)
-    os.truncate(path, path.stat().st_size - 2)
+    os.truncate(path, path.stat().st_size - lost)
     with pytest.raises(ValueError, match="ended before its tensors did: was it changed while being read"):
         read_tensors(stored)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0)])
+def test_a_tensor_of_no_numbers_is_read(tmp_path, shape):
+    write(tmp_path / "t.safetensors", {"none": (shape, ("F16", b"")), "one": ((1,), as_f16([2.0]))})
+    read = read_tensors(read_header(tmp_path / "t.safetensors"), {"none"})
+    assert read["none"].shape == shape and read["one"].tolist() == [2.0]
 
 
 def test_tensors_come_in_the_order_asked_for_whatever_their_order_in_the_file(tmp_path):

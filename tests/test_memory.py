@@ -45,7 +45,7 @@ def test_what_is_freed_is_kept_up_to_the_limit(thread):
     held, kept = megabytes(1 << 30, thread)
     assert held > 190 and kept > 190
     held, kept = megabytes(64 << 20, thread)
-    assert held > 190 and kept < 70
+    assert held > 190 and kept < (150 if thread else 70)  # a thread of a library's user keeps memory of its own
 
 
 @pytest.mark.parametrize("variable", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])

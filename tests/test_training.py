@@ -364,8 +364,17 @@ def test_a_state_that_does_not_fit_is_told_in_one_line(spoil, text_file, tmp_pat
 
 def test_a_parameter_that_steps_could_not_change_is_refused():
     for array in (np.ones((3, 4)).T, np.broadcast_to(np.ones(3), (2, 3))):
-        with pytest.raises(ValueError, match="must be contiguous and writeable"):
+        with pytest.raises(ValueError, match="must be writeable and in C order"):
             AdamW({"w": array})
+
+
+def test_what_was_loaded_can_be_trained_once_it_is_copied_as_the_message_says(tmp_path):
+    nanogpt_np.save(random_model(), tmp_path)
+    params = nanogpt_np.load(tmp_path).params
+    for copied in (params, {name: np.array(a) for name, a in params.items()}):  # np.array keeps the order in memory
+        with pytest.raises(ValueError, match=r"take array\.copy\(\)"):
+            AdamW(copied)
+    AdamW({name: a.copy() for name, a in params.items()})
 
 
 def test_a_forged_state_is_refused(tmp_path, capsys):
