@@ -77,7 +77,7 @@ def generate(
 def next_logits(model, ids, *, cache=None, trace=no_trace):
     """ids (T,) -> (V,): the scores of what follows the last token; ValueError if any is NaN or infinite."""
     with np.errstate(all="ignore"):  # what overflows is found below, and told once
-        last_row = trace("hook_last_row", model.hidden(ids, cache=cache, trace=trace)[-1])
+        last_row = trace("hook_last_row", model.last_row(ids, cache=cache, trace=trace))
         logits = model.lm_head(last_row)
     if not np.isfinite(logits).all():
         bad = [name for name, array in model.params.items() if not np.isfinite(array).all()]

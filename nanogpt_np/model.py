@@ -15,6 +15,7 @@ from .cache import NoCache
 from .config import Config
 from .cores import in_parts
 from .embedding import Embedding
+from .last_row import only_last_row
 from .layernorm import LayerNorm
 from .lm_head import LMHead
 from .memory import USUAL, keep_freed_memory
@@ -83,7 +84,7 @@ class GPT2:
         return trace("hook_logits", self.lm_head(self.hidden(ids, cache=cache, trace=trace)))
 
     def hidden(self, ids, *, cache=None, trace=no_trace):
-        """ids (..., T) -> (..., T, C): all but the LM head, which generation needs for one row only."""
+        """ids (..., T) -> (..., T, C): all but the LM head."""
         past = 0 if cache is None else cache.length
         ids = trace("hook_tokens", check_ids(ids, self.config, past))
         if ids is None:
@@ -92,6 +93,11 @@ class GPT2:
         if ids.shape[-1] > LONG and trace is no_trace:  # whoever watches sees all tokens at once
             return in_parts(self, ids, cache)
         return self._run(ids, NoCache() if cache is None else cache, trace)
+
+    def last_row(self, ids, *, cache=None, trace=no_trace):
+        """ids (..., T) -> (..., C): the last row of `hidden`, which while nobody watches is all that is made of it."""
+        model = only_last_row(self) if trace is no_trace else self
+        return model.hidden(ids, cache=cache, trace=trace)[..., -1, :]
 
     def _run(self, ids, cache, trace=no_trace):
         x = self.embedding(ids, cache.length, trace)

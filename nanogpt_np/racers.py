@@ -126,20 +126,27 @@ def _products(model, T, S):
     c = model.config
     rows = {n: _noise(T, n) for n in {c.n_embd, c.mlp_width}}
     q, keys = _noise(c.n_head, T, c.head_width), _noise(c.n_head, S, c.head_width)
-    pieces = T * S > LONG * LONG  # as in `Attention`
-    step, heads = (QUERIES, range(c.n_head)) if pieces else (T, [slice(None)])
-    scores, last = _noise(c.n_head, step, S), _noise(c.n_embd)
-    spans = [(start, min(start + step, T)) for start in range(0, T, step)]
+    scores, last = _noise(c.n_head, min(T, QUERIES) if T * S > LONG * LONG else T, S), _noise(c.n_embd)
+
+    def block_products(block, T):
+        attn, mlp = block.attn, block.mlp
+        for weight in (attn.c_attn_weight, attn.c_proj_weight, mlp.c_fc_weight, mlp.c_proj_weight):
+            rows[len(weight)][:T] @ weight
+        pieces = T * S > LONG * LONG  # as in `Attention`
+        step, heads = (QUERIES, range(c.n_head)) if pieces else (T, [slice(None)])
+        for head, start in itertools.product(heads, range(0, T, step)):
+            stop = min(start + step, T)
+            seen = S - T + stop
+            q[head, ..., start:stop, :] @ keys[head, ..., :seen, :].swapaxes(-1, -2)
+            scores[head, ..., : stop - start, :seen] @ keys[head, ..., :seen, :]
 
     def run():
-        for block in model.h:
-            attn, mlp = block.attn, block.mlp
-            for weight in (attn.c_attn_weight, attn.c_proj_weight, mlp.c_fc_weight, mlp.c_proj_weight):
-                rows[len(weight)] @ weight
-            for head, (start, stop) in itertools.product(heads, spans):
-                seen = S - T + stop
-                q[head, ..., start:stop, :] @ keys[head, ..., :seen, :].swapaxes(-1, -2)
-                scores[head, ..., : stop - start, :seen] @ keys[head, ..., :seen, :]
+        *blocks, final = model.h
+        for block in blocks:
+            block_products(block, T)
+        if T > 1:  # as in `LastRow`
+            rows[c.n_embd][1:] @ final.attn.c_attn_weight[:, c.n_embd :]
+        block_products(final, 1)
         model.lm_head(last)
 
     return run

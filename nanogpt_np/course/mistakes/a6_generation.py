@@ -156,12 +156,13 @@ mistake(
 # --- of next_logits ------------------------------------------------------------------------------
 
 mistake = partial(ASSIGNMENT.mistake, "next_logits")
-LAST = "model.hidden(ids, cache=cache, trace=trace)[-1]"
+LAST = "model.last_row(ids, cache=cache, trace=trace)"
+ROWS = "model.hidden(ids, cache=cache, trace=trace)"
 SCORES = "model.lm_head(last_row)"
-mistake("the logits are those of the first row", (LAST, LAST.replace("-1", "0")))
-mistake("the logits are those of all rows, (T, V)", (LAST, LAST.replace("[-1]", "")))
-mistake("the rows are averaged", (LAST, LAST.replace("[-1]", ".mean(axis=0)")))
-mistake("the last column is taken, not the last row", (LAST, LAST.replace("[-1]", "[:, -1]")))
+mistake("the logits are those of the first row", (LAST, ROWS + "[0]"))
+mistake("the logits are those of all rows, (T, V)", (LAST, ROWS))
+mistake("the rows are averaged", (LAST, ROWS + ".mean(axis=0)"))
+mistake("the last column is taken, not the last row", (LAST, ROWS + "[:, -1]"))
 mistake("the LM head is forgotten: these are the last row's C numbers", (SCORES, "last_row.copy()"))
 mistake("softmax is taken already: what is asked for are scores", (SCORES, f"softmax({SCORES})"))
 mistake("the cache is not handed on to the model", (LAST, LAST.replace("cache=cache, ", "")))

@@ -1,0 +1,45 @@
+"""The last block for one row: what generation needs of a prompt, and no more.
+
+What follows a prompt is read off its last token. Of the tokens before it the last block has to give keys and values,
+which the last token looks at, but no queries, no averages and nothing from the MLP: nobody reads them. Leaving them out
+takes a tenth of the time off a prompt of 128 tokens or more. No layer knows of it: this stands in the place of the
+last block while nobody watches (`GPT2.last_row`), and a trace still sees every row.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .attention import Attention, no_memory
+from .trace import no_trace
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LastRow:
+    """A block that gives its last row only."""
+
+    block: object  # the `Block` of which it is the last row
+
+    def __call__(self, x, remember=no_memory, trace=no_trace):
+        """(..., T, C) -> (..., 1, C)"""
+        if x.shape[-2] == 1:
+            return self.block(x, remember, trace)
+        attn, C = self.block.attn, x.shape[-1]
+        earlier = self.block.ln_1(x[..., :-1, :]) @ attn.c_attn_weight[:, C:]  # (..., T-1, 2C)
+        earlier += attn.c_attn_bias[C:]
+        heads = earlier.reshape(*earlier.shape[:-1], 2, attn.n_head, -1)  # (..., T-1, 2, H, D)
+        keys, values = np.moveaxis(heads, (-3, -2), (0, -3))  # (..., H, T-1, D) each
+
+        def remember_all(k, v):
+            """(..., H, 1, D) of the last token -> (..., H, S, D) of all"""
+            return remember(np.concatenate([keys, k], axis=-2), np.concatenate([values, v], axis=-2))
+
+        return self.block(x[..., -1:, :], remember_all, trace)
+
+
+def only_last_row(model):
+    """Return the model whose last block is a `LastRow`; the model itself where attention is somebody's own."""
+    *blocks, last = model.h or (None,)
+    if type(getattr(last, "attn", None)) is not Attention:
+        return model
+    return replace(model, h=(*blocks, LastRow(last)))
