@@ -86,17 +86,20 @@ class GPT2:
     def hidden(self, ids, *, cache=None, trace=no_trace):
         """ids (..., T) -> (..., T, C): all but the LM head."""
         past = 0 if cache is None else cache.length
-        ids = trace("hook_tokens", check_ids(ids, self.config, past))
-        if ids is None:
-            raise ValueError("the trace gave back None: it must return the array that the model goes on with")
-        ids = check_ids(ids, self.config, past)  # again: a trace may change them
+        ids = check_ids(ids, self.config, past)
+        if trace is not no_trace:
+            ids = trace("hook_tokens", ids)
+            if ids is None:
+                raise ValueError("the trace gave back None: it must return the array that the model goes on with")
+            ids = check_ids(ids, self.config, past)  # again: a trace may change them
         if ids.shape[-1] > LONG and trace is no_trace:  # whoever watches sees all tokens at once
             return in_parts(self, ids, cache)
         return self._run(ids, NoCache() if cache is None else cache, trace)
 
     def last_row(self, ids, *, cache=None, trace=no_trace):
         """ids (..., T) -> (..., C): the last row of `hidden`, which while nobody watches is all that is made of it."""
-        model = only_last_row(self) if trace is no_trace else self
+        several = np.shape(ids)[-1:] > (1,)
+        model = only_last_row(self) if several and trace is no_trace else self
         return model.hidden(ids, cache=cache, trace=trace)[..., -1, :]
 
     def _run(self, ids, cache, trace=no_trace):
