@@ -237,7 +237,11 @@ WRONG = {  # what is no likely mistake, but must not pass either
     ),
     "no temperature is lower than 0.001": ("sampling:probabilities", "/ temperature", "/ max(temperature, 1e-3)"),
     "top_p is too large": ("generate:generate", "top_k, top_p), rng", "top_k, top_p and min(1, 1.2 * top_p)), rng"),
-    "at most eight rows": ("generate:next_logits", "trace=trace)[-1]", "trace=trace)[min(len(ids), 8) - 1]"),
+    "at most eight rows": (
+        "generate:next_logits",
+        "model.last_row(ids, cache=cache, trace=trace)",
+        "model.hidden(ids, cache=cache, trace=trace)[min(len(ids), 8) - 1]",
+    ),
     "<|endoftext|> is never said": (
         "generate:generate",
         "token = int(",
