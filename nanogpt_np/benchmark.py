@@ -31,7 +31,7 @@ from .config import PUBLISHED, published
 PROMPTS = (5, 128, 512, 1023)  # tokens
 CONTEXTS = (5, 128, 512, 959)  # tokens in the cache before those that are decoded
 TRACED = 512  # tokens of the prompt that is run with and without a trace
-ROWS = ("prompt", "decode", "cold", "load", "memory", "trace", "train")
+ROWS = ("prompt", "decode", "context", "cold", "load", "memory", "trace", "train")
 SETTLE = 0.2  # seconds until the threads of the one timed before sleep: OpenBLAS's were seen to use a core for 0.11
 DTYPES = {"F32": np.float32, "F16": np.float16}
 
@@ -129,7 +129,7 @@ def measure(directory, rows, rounds, against):
         def lanes(*entrants):
             return [stack.enter_context(contextlib.closing(Lane(racer, directory))) for racer in entrants]
 
-        runners = lanes(ours, *theirs, racers.Products) if {"prompt", "decode", "trace"} & set(rows) else []
+        runners = lanes(ours, *theirs, racers.Products) if {"prompt", "decode", "context", "trace"} & set(rows) else []
         for T in (n for n in PROMPTS if "prompt" in rows and n <= config.n_positions):
             ids = some_ids(T)
             logits = [lane.prepare("prompt", ids) for lane in runners]
@@ -137,13 +137,16 @@ def measure(directory, rows, rounds, against):
             yield _row("prompt", "seconds", in_turn(runners, rounds), T)
         if "decode" in rows:
             as_loaded, (reading,) = runners[0].twin(AS_LOADED), lanes(racers.Reading)
-        for n in (n for n in CONTEXTS if "decode" in rows and n + racers.DECODED <= config.n_positions):
+        contexts = [n for n in CONTEXTS if n + racers.DECODED <= config.n_positions]
+        for n in contexts if "decode" in rows else ():
             ids = some_ids(n)
             _check_same([lane.prepare("decode", ids) for lane in runners][:-1], "their logits")
             as_loaded.prepare("products", ids)
             reading.prepare("decode", ids)
             everyone = [*runners, as_loaded, reading]
             yield _row("decode", "seconds per token", in_turn(everyone, rounds), n, racers.DECODED)
+        if "context" in rows and len(contexts) > 1:
+            yield _context_row(runners[:-1], *lanes(racers.KeysAndValues), [some_ids(n) for n in contexts], rounds)
         if "trace" in rows:
             ids, traced = some_ids(min(TRACED, config.n_positions)), [runners[0], *lanes(ours, ours)]
             for lane, kind in zip(traced, racers.TRACES, strict=True):
@@ -173,6 +176,28 @@ def measure(directory, rows, rounds, against):
         results = {name: {"median": int(_process(racers.MEMORY[name], directory))} for name in names}
         row = {"row": "memory", "unit": "bytes", "tokens": racers.NEW_TOKENS, "results": results}
         yield row | {"float32 parameters": 4 * parameters.count(config)}
+
+
+def _context_row(runners, reading, contexts, rounds):
+    """Return by how much each token in the cache slows down the next: the slope of a line through all contexts.
+
+    All contexts are timed in every round, so that a drift of the machine is no slope.
+    """
+    lengths = [len(ids) for ids in contexts]
+    twins = {lane.name: [lane.twin(f"{lane.name} after {n}") for n in lengths] for lane in runners}
+    for lanes in twins.values():
+        for lane, ids in zip(lanes, contexts, strict=True):
+            lane.prepare("decode", ids)
+    reading.prepare("read", lengths[-1])
+    everyone = [lane for lanes in twins.values() for lane in lanes]
+    seconds = in_turn([*everyone, reading], rounds)
+    slopes = {}
+    for name, lanes in twins.items():
+        times = [seconds[lane.name] for lane in lanes]  # (contexts, rounds)
+        slopes[name] = np.polyfit(lengths, times, 1)[0].tolist()
+    results = {name: summary(times, racers.DECODED) for name, times in slopes.items()}
+    results[reading.name] = summary(seconds[reading.name], lengths[-1])
+    return {"row": "context", "unit": "seconds per token of context", "tokens": None, "results": results}
 
 
 def _process(script, directory=None):
@@ -287,7 +312,8 @@ def main(argv=None):
     finally:
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
-    timed = [r for row in result["rows"] for r in row["results"].values() if "high" in r]
+    rows = [row for row in result["rows"] if row["row"] != "context"]  # a slope is a small difference of long times
+    timed = [r for row in rows for r in row["results"].values() if "high" in r]
     result["widest spread"] = max(((r["high"] - r["low"]) / r["median"] for r in timed), default=0)
     if busy(result):
         say(busy(result))

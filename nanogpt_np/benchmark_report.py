@@ -4,6 +4,7 @@ Each row of the result holds what was timed, and for every racer the median and 
 """
 
 OURS, THEIRS, PRODUCTS, AS_LOADED = "nanogpt_np", "transformers", "products alone", "products as loaded"
+READING = "keys and values"
 BUSY = 0.2  # a spread (middle half over median) above this says that something else was running
 
 
@@ -18,6 +19,8 @@ def lines_of(row):
             says = f"{ratio:.2f} of this speed reached"
         elif row["row"] == "trace":
             says = f"{ratio - 1:+.1%} time"
+        elif name == READING:
+            says = f"to read them once: it takes {1 / ratio:.2f} times this"
         else:
             says = f"{ratio:.2f} times as much"
         lines.append(f"  {name:42} {_shown(row, result)}  {says}")
@@ -32,6 +35,7 @@ def lines_of(row):
 TITLES = {
     "prompt": "prompt of {n} tokens",
     "decode": "a token more, after {n}",
+    "context": "each token of context, on the next",
     "cold": "process from start to end, 1 token",
     "load": "loading",
     "memory": "peak memory, load to {n} new tokens",
@@ -43,10 +47,11 @@ TITLES = {
 def _shown(row, result):
     if row["unit"] == "bytes":
         return f"{result['median'] / 1e6:9.0f} MB"
-    middle = f"({1000 * result['low']:.4g} to {1000 * result['high']:.4g})"
+    scale, unit = (1e6, "us") if row["row"] == "context" else (1e3, "ms")
+    middle = f"({scale * result['low']:.4g} to {scale * result['high']:.4g})"
     rate = {"prompt": row["tokens"], "train": row["tokens"], "decode": 1}.get(row["row"])
     speed = f"{rate / result['median']:8.1f} tokens/s" if rate else ""
-    return f"{1000 * result['median']:9.1f} ms {middle:20} {speed:17}"
+    return f"{scale * result['median']:9.1f} {unit} {middle:20} {speed:17}"
 
 
 def busy(result):
@@ -70,6 +75,10 @@ def markdown(result):
         cells = [title, *(_cell(row, cell) if cell else "" for cell in (ours, theirs))]
         cells.append(f"{theirs['median'] / ours['median']:.2f}" if theirs else "")
         cells.append(f"{_cell(row, products)}, {_reached(results)} reached" if products else "")
+        if row["row"] == "context":
+            reading = results[READING]
+            cells[-1] = f"to read its keys and values once: {_cell(row, reading)}, "
+            cells[-1] += f"{ours['median'] / reading['median']:.2f} times this"
         table.append(f"| {' | '.join(cells)} |")
     machine = {name: what for name, what in result["machine"].items() if what is not None}
     versions = ", ".join(f"{name} {what}" for name, what in machine.items() if name not in ("processor", "cores"))
@@ -114,5 +123,5 @@ def _cell(row, result):
     tokens = {"train": row["tokens"], "decode": 1}.get(row["row"])
     if tokens:  # the longest times are the lowest speeds
         return f"{tokens / median:.3g} tokens/s ({tokens / high:.3g} to {tokens / low:.3g})"
-    scale, unit = (1, "s") if median >= 0.1 else (1000, "ms")
+    scale, unit = (1, "s") if median >= 0.1 else (1e3, "ms") if median >= 1e-4 else (1e6, "us")
     return f"{scale * median:.3g} {unit} ({scale * low:.3g} to {scale * high:.3g})"
