@@ -6,7 +6,7 @@
 
 Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
 cache, sampling, generate; then activations, parameters, points, names and glossary (the tables),
-checkpoint, weights, home; cores and memory (for speed). For looking inside: walk, steps, stepper,
+checkpoint, weights, home; last_row, cores and memory (for speed). For looking inside: walk, steps, stepper,
 ledger, recording, page, patch, explain, derivations, lens, diff, align. For training: loss, adamw,
 vocabulary, corpus, trainer, train, facts.
 """

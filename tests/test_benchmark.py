@@ -172,6 +172,10 @@ ROWS = [
         "products alone": {"median": 0.042, "low": 0.04, "high": 0.05},
         "products as loaded": {"median": 0.036, "low": 0.03, "high": 0.05},
         "plain reading": {"median": 0.03, "low": 0.03, "high": 0.03}}},
+    {"row": "context", "unit": "seconds per token of context", "tokens": None, "results": {
+        "nanogpt_np": {"median": 6e-6, "low": 5.5e-6, "high": 7e-6},
+        "transformers": {"median": 9e-6, "low": 8e-6, "high": 1e-5},
+        "keys and values": {"median": 4e-6, "low": 3.5e-6, "high": 4.5e-6}}},
     {"row": "memory", "unit": "bytes", "tokens": 200, "float32 parameters": 500_000_000, "results": {
         "nanogpt_np": {"median": 600_000_000}, "transformers": {"median": 1_200_000_000}}},
     {"row": "trace", "unit": "seconds", "tokens": 512, "results": {
@@ -182,12 +186,14 @@ ROWS = [
 
 
 def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_the_products_speed():
-    prompt, decode, memory, trace = map(lines_of, ROWS)
+    prompt, decode, context, memory, trace = map(lines_of, ROWS)
     assert "+2.0% time" in trace[1] and "+30.0% time" in trace[2]
     assert "2000.0 ms" in prompt[0] and "511.5 tokens/s" in prompt[0]
     assert "1.50 times as much" in prompt[1] and "0.75 of this speed reached" in prompt[2]
     assert "25.0 tokens/s" in decode[0] and "0.75 times as much" in decode[3]
     assert "1.05 of this speed reached" in decode[1] and "0.90 of this speed reached" in decode[2]
+    assert "6.0 us (5.5 to 7)" in context[0] and "1.50 times as much" in context[1]
+    assert "takes 1.50 times this" in context[2]
     assert "600 MB" in memory[0] and "2.00 times as much" in memory[1] and "1.20 times this" in memory[2]
     result = {
         "machine": {"processor": "P", "cores": 2, "blas threads": 2, "numpy": "2", "torch threads": None},
@@ -202,6 +208,9 @@ def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_the_products
     assert f"| prompt of 1023 tokens | {prompt} |" in page
     products = "23.8 tokens/s (20 to 25), 105% (90% as loaded) reached"
     assert f"| a token more, after 5 | 25 tokens/s (20 to 33.3) |  |  | {products} |" in page
+    reading = "to read its keys and values once: 4 us (3.5 to 4.5), 1.50 times this"
+    cells = f"6 us (5.5 to 7) | 9 us (8 to 10) | 1.50 | {reading}"
+    assert f"| each token of context, on the next | {cells} |" in page
     assert "| peak memory, load to 200 new tokens | 600 MB | 1200 MB | 2.00 |  |" in page
     assert "| prompt of 512 tokens, shape log | 1.02 s (0.9 to 1.1), +2.0% | | | |" in page
 
