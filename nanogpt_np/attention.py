@@ -27,11 +27,10 @@ def no_memory(k, v):
 def softmax(x):
     """Turn each row of the last axis into positive weights that sum to 1; same shape."""
     x = np.asarray(x)
-    x = x if x.dtype.kind == "f" else x.astype(float)
-    # x.max() and e.sum() are these by way of Python, which takes longer than all else here when there is one token.
-    e = x - np.maximum.reduce(x, axis=-1, keepdims=True)  # exp of what is at most 0 cannot overflow
+    x = x if x.dtype.kind == "f" else x.astype(float)  # whole numbers become floats
+    e = x - x.max(axis=-1, keepdims=True)  # exp of what is at most 0 cannot overflow
     np.exp(e, out=e)
-    e /= np.add.reduce(e, axis=-1, keepdims=True)
+    e /= e.sum(axis=-1, keepdims=True)
     return e
 
 

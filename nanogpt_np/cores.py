@@ -47,6 +47,8 @@ class Part(KVCache):
 def in_parts(model, ids, cache):
     """Return the model's last hidden states (..., T, C) for ids (..., T), a part of the tokens on each core
 
+    If the model gives the last row only, there is one of each part, the whole prompt's last.
+
     cache : as for the model, None included.
     """
     T, cores = ids.shape[-1], _cores()

@@ -21,7 +21,7 @@ class Embedding:
         """ids (..., T), the first at position `start` -> (..., T, C)"""
         T = ids.shape[-1]
         # (..., T), the same for every prompt of a batch
-        positions = trace("hook_positions", np.arange(start, start + T) + np.zeros_like(ids))
+        positions = trace("hook_positions", np.broadcast_to(np.arange(start, start + T), ids.shape))
         if positions.min() < 0 or positions.max() >= len(self.wpe_weight):
             raise ValueError(f"positions must be 0 to {len(self.wpe_weight) - 1}, not {positions}")
         tokens = trace("hook_embed", self.wte_weight[ids])  # (..., T, C)

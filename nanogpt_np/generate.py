@@ -84,7 +84,7 @@ def next_logits(model, ids, *, cache=None, trace=no_trace):
         where = f"tensor {bad[0]} holds NaN or inf" if bad else "the weights are finite, an activation overflowed"
         raise ValueError(f"the logits hold NaN or inf, so there is no next token: {where}")
     logits = trace("hook_next_logits", logits)
-    if trace is not no_trace and not np.isfinite(logits.max()):  # it may rule tokens out with -inf, but not all of them
+    if not np.isfinite(logits.max()):  # a trace may rule tokens out with -inf, but not all of them
         raise ValueError("the trace gave back logits of which the largest is not finite: there is no next token")
     return logits
 

@@ -1,16 +1,16 @@
-"""The last block for one row: what generation needs of a prompt, and no more.
+"""The last block for one row: what generation needs of a long prompt, and no more.
 
 What follows a prompt is read off its last token. Of the tokens before it the last block has to give keys and values,
-which the last token looks at, but no queries, no averages and nothing from the MLP: nobody reads them. Leaving them out
-takes a tenth of the time off a prompt of 128 tokens or more. No layer knows of it: this stands in the place of the
-last block while nobody watches (`GPT2.last_row`), and a trace still sees every row.
+which the last token looks at, but no queries, no averages and nothing from the MLP: nobody reads them. Ten twelfths of
+a block's products are left out, and of gpt2's 12 blocks this is one. No layer knows of it: it stands in the place of
+the last block while nobody watches (`GPT2.last_row`); a trace sees every row.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from .attention import Attention, no_memory
+from .attention import no_memory
 from .trace import no_trace
 
 
@@ -35,11 +35,3 @@ class LastRow:
             return remember(np.concatenate([keys, k], axis=-2), np.concatenate([values, v], axis=-2))
 
         return self.block(x[..., -1:, :], remember_all, trace)
-
-
-def only_last_row(model):
-    """Return the model whose last block is a `LastRow`; the model itself where attention is somebody's own."""
-    *blocks, last = model.h or (None,)
-    if type(getattr(last, "attn", None)) is not Attention:
-        return model
-    return replace(model, h=(*blocks, LastRow(last)))

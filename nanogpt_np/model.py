@@ -6,7 +6,7 @@ Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learner
 Read next: `generate.py` for how logits become text, `weights.py` for where the arrays come from.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from .cache import NoCache
 from .config import Config
 from .cores import in_parts
 from .embedding import Embedding
-from .last_row import only_last_row
+from .last_row import LastRow
 from .layernorm import LayerNorm
 from .lm_head import LMHead
 from .memory import USUAL, keep_freed_memory
@@ -86,20 +86,19 @@ class GPT2:
     def hidden(self, ids, *, cache=None, trace=no_trace):
         """ids (..., T) -> (..., T, C): all but the LM head."""
         past = 0 if cache is None else cache.length
-        ids = check_ids(ids, self.config, past)
-        if trace is not no_trace:
-            ids = trace("hook_tokens", ids)
-            if ids is None:
-                raise ValueError("the trace gave back None: it must return the array that the model goes on with")
-            ids = check_ids(ids, self.config, past)  # again: a trace may change them
+        ids = trace("hook_tokens", check_ids(ids, self.config, past))
+        if ids is None:
+            raise ValueError("the trace gave back None: it must return the array that the model goes on with")
+        ids = check_ids(ids, self.config, past)  # again: a trace may change them
         if ids.shape[-1] > LONG and trace is no_trace:  # whoever watches sees all tokens at once
             return in_parts(self, ids, cache)
         return self._run(ids, NoCache() if cache is None else cache, trace)
 
     def last_row(self, ids, *, cache=None, trace=no_trace):
-        """ids (..., T) -> (..., C): the last row of `hidden`, which while nobody watches is all that is made of it."""
-        several = np.shape(ids)[-1:] > (1,)
-        model = only_last_row(self) if several and trace is no_trace else self
+        """ids (..., T) -> (..., C): the last row of `hidden`; of a long prompt that nobody watches no other is made."""
+        model = self
+        if np.shape(ids)[-1:] > (LONG,) and trace is no_trace and self._is_as_written():
+            model = replace(self, h=(*self.h[:-1], LastRow(self.h[-1])))
         return model.hidden(ids, cache=cache, trace=trace)[..., -1, :]
 
     def _run(self, ids, cache, trace=no_trace):
@@ -109,6 +108,13 @@ class GPT2:
         x = self.ln_f(x, scoped(trace, "ln_final."))
         cache.advance(ids.shape[-1])
         return x
+
+    def _is_as_written(self):
+        """True if what reads the last block's rows is this package's: a layer of somebody's own may look at any row."""
+        last = self.h[-1] if self.h else None
+        parts = [(self, GPT2), (self.ln_f, LayerNorm), (last, Block)]
+        parts += [(getattr(last, field.name, None), field.type) for field in fields(Block)]
+        return all(type(part) is kind for part, kind in parts)
 
     def backward(self, d_out, tape, trace=no_trace):
         """d_out (..., T, C), the gradient of what `hidden` returned -> ``{parameter name: gradient}``

@@ -144,9 +144,9 @@ def _products(model, T, S):
         *blocks, final = model.h
         for block in blocks:
             block_products(block, T)
-        if T > 1:  # as in `LastRow`
+        if T > LONG:  # as in `LastRow`
             rows[c.n_embd][1:] @ final.attn.c_attn_weight[:, c.n_embd :]
-        block_products(final, 1)
+        block_products(final, 1 if T > LONG else T)
         model.lm_head(last)
 
     return run

@@ -258,9 +258,8 @@ def test_a_numpy_scalar_that_makes_float64_of_float32_is_told(tmp_path):
     assert "use math.sqrt" in graded("a3", tmp_path, source)["output"].notes
 
 
-LARGEST = "np.maximum.reduce(x, axis=-1, keepdims=True)"
 RARELY_WRONG = [
-    ("softmax", f"x - {LARGEST}", f"np.maximum(x - {LARGEST}, -20)"),
+    ("softmax", "x - x.max(axis=-1, keepdims=True)", "np.maximum(x - x.max(axis=-1, keepdims=True), -20)"),
     ("attend", "if T > 1:", "if T > 1 and S < 7:"),
     ("attend", "if T > 1:", "if 1 < T < 7:"),
     ("attend", "return pattern @ values", "return (pattern + softmax(scores)) / 2 @ values"),

@@ -1,28 +1,50 @@
-"""Generation runs the last block for one row only, and nobody can tell from what it gives."""
+"""Generation runs the last block of a long prompt for one row only, and nobody can tell from what it gives."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from helpers import random_model
 
-from nanogpt_np import attention, cores, model
-from nanogpt_np.attention import no_memory
+from nanogpt_np import attention, cores, model, racers
+from nanogpt_np.attention import Attention, no_memory
 from nanogpt_np.cache import KVCache
 from nanogpt_np.generate import next_logits
-from nanogpt_np.last_row import LastRow, only_last_row
+from nanogpt_np.last_row import LastRow
+from nanogpt_np.mlp import MLP
+from nanogpt_np.model import GPT2, Block
 from nanogpt_np.trace import Recorder, no_trace
 
 MODEL, MODEL64 = random_model(), random_model(dtype=np.float64)
-CONFIG = MODEL.config
+CONFIG, LAST = MODEL.config, MODEL64.h[-1]
 IDS = np.random.default_rng(8).integers(CONFIG.vocab_size, size=(2, CONFIG.n_positions))
 SAME, SAME32 = {"rtol": 1e-9, "atol": 1e-12}, {"rtol": 1e-4, "atol": 1e-5}
 EVERY_LENGTH = range(1, CONFIG.n_positions + 1)
 
 
+@pytest.fixture
+def all_long(monkeypatch):
+    """Every prompt counts as long."""
+    monkeypatch.setattr(model, "LONG", 0)
+
+
+@pytest.fixture
+def rows_seen(monkeypatch):
+    """How many rows went through each MLP, in order."""
+    seen, call = [], MLP.__call__
+
+    def counted(mlp, x, trace=no_trace):
+        seen.append(x.shape[-2])
+        return call(mlp, x, trace)
+
+    monkeypatch.setattr(MLP, "__call__", counted)
+    return seen
+
+
 @pytest.mark.parametrize("ids", [IDS[0], IDS], ids=["prompt", "batch"])
 @pytest.mark.parametrize("T", EVERY_LENGTH)
-def test_the_last_row_is_that_of_all_rows(ids, T):
+def test_the_last_row_is_that_of_all_rows(ids, T, all_long):
     for gpt2, tolerance in ((MODEL64, SAME), (MODEL, SAME32)):
         row = gpt2.last_row(ids[..., :T])
         assert row.shape == (*ids.shape[:-1], CONFIG.n_embd)
@@ -30,7 +52,7 @@ def test_the_last_row_is_that_of_all_rows(ids, T):
 
 
 @pytest.mark.parametrize("cut", range(1, CONFIG.n_positions))
-def test_the_cache_is_left_as_a_whole_pass_leaves_it(cut):
+def test_the_cache_is_left_as_a_whole_pass_leaves_it(cut, all_long):
     mine, whole = KVCache(CONFIG), KVCache(CONFIG)
     for ids in (IDS[0, :cut], IDS[0, cut:]):
         last = MODEL64.hidden(ids, cache=whole)[-1]
@@ -42,50 +64,133 @@ def test_the_cache_is_left_as_a_whole_pass_leaves_it(cut):
 
 
 @pytest.mark.parametrize("past", [0, 3])
-def test_long_prompts_in_parts_end_with_the_same_row(past, monkeypatch):
+def test_long_prompts_in_parts_end_with_the_same_row(past, all_long, rows_seen, monkeypatch):
+    threads = []
     monkeypatch.setattr(attention, "LONG", 2)
-    monkeypatch.setattr(model, "LONG", 2)
     monkeypatch.setattr(cores, "SMALLEST", 1)
-    monkeypatch.setattr(cores, "_threads", lambda: (lambda: 3, lambda n: None))
+    monkeypatch.setattr(cores, "_threads", lambda: (lambda: 3, threads.append))
     expected = MODEL64.hidden(IDS, trace=Recorder())[:, -1]
     cache = KVCache(CONFIG)
     if past:
         MODEL64.last_row(IDS[:, :past], cache=cache)
+    threads.clear()
+    rows_seen.clear()
     np.testing.assert_allclose(MODEL64.last_row(IDS[:, past:], cache=cache), expected, **SAME)
+    assert threads == [1, 3]
+    assert rows_seen.count(1) == 3 and len(rows_seen) == 3 * CONFIG.n_layer  # three parts, the last block of each
 
 
-def rows_seen(gpt2, run):
-    """Return how many rows went through the last block's MLP."""
-    seen = []
-
-    def mlp(x, trace=no_trace):
-        seen.append(x.shape[-2])
-        return gpt2.h[-1].mlp(x, trace)
-
-    run(replace(gpt2, h=(*gpt2.h[:-1], replace(gpt2.h[-1], mlp=mlp))))
-    return seen
-
-
-def test_generation_takes_one_row_through_the_last_mlp_and_who_watches_sees_all():
-    ids = IDS[0, :7]
-    assert rows_seen(MODEL, lambda gpt2: next_logits(gpt2, ids)) == [1]
-    assert rows_seen(MODEL, lambda gpt2: next_logits(gpt2, ids, trace=Recorder())) == [7]
-    assert rows_seen(MODEL, lambda gpt2: gpt2(ids)) == [7]
+def test_of_a_long_prompt_one_row_goes_through_the_last_mlp_and_who_watches_sees_all(rows_seen, monkeypatch):
+    monkeypatch.setattr(model, "LONG", 6)
+    blocks = CONFIG.n_layer
+    for run, rows in (
+        (lambda: next_logits(MODEL64, IDS[0, :6]), [6] * blocks),
+        (lambda: next_logits(MODEL64, IDS[0, :7]), [7] * (blocks - 1) + [1]),
+        (lambda: next_logits(MODEL64, IDS[0, :7], trace=Recorder()), [7] * blocks),
+        (lambda: MODEL64(IDS[0, :7]), [7] * blocks),
+    ):
+        rows_seen.clear()
+        run()
+        assert rows_seen == rows
+    assert not any(isinstance(block, LastRow) for block in MODEL64.h)
 
 
-def test_it_leaves_the_model_as_it_is():
-    assert isinstance(only_last_row(MODEL).h[-1], LastRow)
-    assert only_last_row(MODEL).h[:-1] == MODEL.h[:-1]
-    assert not any(isinstance(block, LastRow) for block in MODEL.h)
+def earlier_too(x, *_, **__):
+    """A layer that looks at other rows than its own."""
+    return np.cumsum(x, axis=-2)
 
 
-def test_where_attention_is_somebodys_own_every_row_goes_through_it():
-    """Who knows what it takes from the other rows: here, all of them."""
-    own = replace(MODEL64.h[-1], attn=lambda x, remember=no_memory, trace=no_trace: np.cumsum(x, axis=-2))
-    gpt2 = replace(MODEL64, h=(*MODEL64.h[:-1], own))
-    np.testing.assert_array_equal(gpt2.last_row(IDS), gpt2.hidden(IDS)[:, -1])
+class Cumulative(Attention):
+    """A kind of attention that looks at all earlier tokens alike."""
+
+    def __call__(self, x, remember=no_memory, trace=no_trace):
+        return earlier_too(x)
 
 
-def test_a_model_without_blocks_has_a_last_row_too():
-    gpt2 = replace(MODEL64, h=())
-    np.testing.assert_array_equal(gpt2.last_row(IDS), gpt2.hidden(IDS)[:, -1])
+class PostNorm(Block):
+    """A block that normalises after each sum, as the first Transformer did."""
+
+    def __call__(self, x, remember=no_memory, trace=no_trace):
+        x = self.ln_1(x + self.attn(x, remember, trace), trace)
+        return self.ln_2(x + self.mlp(x, trace), trace)
+
+
+class Twice(GPT2):
+    """A model that goes through each block twice."""
+
+    def _run(self, ids, cache, trace=no_trace):
+        x = self.embedding(ids, cache.length, trace)
+        for block in self.h:
+            x = block(block(x))
+        return self.ln_f(x)
+
+
+@dataclass(frozen=True)
+class Around:
+    """What stands around a block, and seems to have its parts."""
+
+    block: Block
+
+    def __getattr__(self, name):
+        return getattr(self.block, name)
+
+    def __call__(self, x, remember=no_memory, trace=no_trace):
+        return self.block(2 * x, remember, trace)
+
+
+def ending_in(block):
+    return replace(MODEL64, h=(*MODEL64.h[:-1], block))
+
+
+OWN = {
+    "attention": ending_in(replace(LAST, attn=earlier_too)),
+    "a kind of attention": ending_in(replace(LAST, attn=Cumulative(*vars(LAST.attn).values()))),
+    "first norm": ending_in(replace(LAST, ln_1=earlier_too)),
+    "second norm": ending_in(replace(LAST, ln_2=earlier_too)),
+    "MLP": ending_in(replace(LAST, mlp=earlier_too)),
+    "block": ending_in(PostNorm(*vars(LAST).values())),
+    "what stands around a block": ending_in(Around(LAST)),
+    "function": ending_in(lambda x, remember, trace: LAST(x, remember, trace)),
+    "last norm": replace(MODEL64, ln_f=earlier_too),
+    "model": Twice(*vars(MODEL64).values()),
+    "model without blocks": replace(MODEL64, h=()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_where_a_part_is_somebodys_own_all_rows_go_through_it(what, all_long):
+    """Who knows what it takes from the other rows: these take something of each."""
+    np.testing.assert_array_equal(OWN[what].last_row(IDS), OWN[what].hidden(IDS)[:, -1])
+
+
+class Counted(np.ndarray):
+    """A weight that notes how many rows it is multiplied with."""
+
+    seen: ClassVar = []
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
+        if ufunc is np.matmul:
+            rows, weight = sorted(inputs, key=lambda a: isinstance(a, Counted))
+            Counted.seen.append((int(np.prod(rows.shape[:-1])), weight.shape))
+        inputs = [a.view(np.ndarray) if isinstance(a, Counted) else a for a in inputs]
+        return getattr(ufunc, method)(*inputs, **keywords)
+
+
+@pytest.mark.parametrize("T", [1, 4, 5, 7])
+def test_the_benchmarks_products_are_those_of_generation(T, monkeypatch):
+    monkeypatch.setattr(model, "LONG", 4)
+    monkeypatch.setattr(racers, "LONG", 4)
+
+    def counted(block):
+        attn, mlp = block.attn, block.mlp
+        weights = {name: getattr(attn, name).view(Counted) for name in ("c_attn_weight", "c_proj_weight")}
+        widths = {name: getattr(mlp, name).view(Counted) for name in ("c_fc_weight", "c_proj_weight")}
+        return replace(block, attn=replace(attn, **weights), mlp=replace(mlp, **widths))
+
+    head = replace(MODEL.lm_head, weight=MODEL.lm_head.weight.view(Counted))
+    gpt2, found = replace(MODEL, h=tuple(map(counted, MODEL.h)), lm_head=head), []
+    for run in (lambda: next_logits(gpt2, IDS[0, :T]), racers._products(gpt2, T, T)):
+        Counted.seen.clear()
+        run()
+        found.append(sorted(Counted.seen))
+    assert found[0] == found[1] and len(found[0]) == 4 * CONFIG.n_layer + 1 + (T > 4)

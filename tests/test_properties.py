@@ -396,13 +396,20 @@ def test_softmax_and_gelu_take_whole_numbers_for_the_floats_they_are(dtype):
     x = np.array([[-100, 3], [0, 100]], dtype)  # int8 has room for neither 100 * 100 nor -100 - 100
     np.testing.assert_array_equal(softmax(x), softmax(x.astype(float)))
     np.testing.assert_array_equal(in_blocks(gelu, x), gelu(x.astype(float)))
+    assert in_blocks(gelu, x).dtype == softmax(x).dtype == np.float64
     assert in_blocks(gelu, x.astype(np.float32)).dtype == softmax(x.astype(np.float32)).dtype == np.float32
+    np.testing.assert_array_equal(softmax(x.tolist()), softmax(x))
 
 
 def test_the_two_forms_of_gelu_differ_by_up_to_5e_4():
     x = np.linspace(-6, 6, 2401)
     exact = np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
     assert 4e-4 < np.abs(gelu(x) - exact).max() < 5e-4
+
+
+def test_a_trace_that_gives_nothing_back_is_told_what_it_must_return():
+    with pytest.raises(ValueError, match="gave back None"):
+        MODEL64(PROMPT, trace=lambda name, x: None)
 
 
 # --- symmetries of the whole model ---------------------------------------------------------------

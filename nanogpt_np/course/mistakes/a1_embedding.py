@@ -101,7 +101,7 @@ of_rows(
 )
 of_rows(
     "positions go on from prompt to prompt of a batch",
-    (f"{RANGE} + np.zeros_like(ids)", "start + np.arange(ids.size).reshape(ids.shape)"),
+    (f"np.broadcast_to({RANGE}, ids.shape)", "start + np.arange(ids.size).reshape(ids.shape)"),
 )
 of_rows(
     "T is len(ids), which in a batch counts the prompts",
@@ -153,7 +153,7 @@ of_rows(
 )
 of_rows(
     "positions are announced as (T,), not in the shape of ids",
-    (f"{RANGE} + np.zeros_like(ids)", RANGE),
+    (f"np.broadcast_to({RANGE}, ids.shape)", RANGE),
 )
 of_rows(
     "what trace gives back is not used: x = trace(name, x)",

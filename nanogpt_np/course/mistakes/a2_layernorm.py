@@ -2,8 +2,8 @@
 
 from ..assignments.a2_layernorm import ASSIGNMENT
 
-MEAN = "np.vecdot(x, average, keepdims=True)"
-VARIANCE = "np.vecdot(centred * centred, average, keepdims=True)"
+MEAN = "np.add.reduce(x, axis=-1, keepdims=True) / C"
+VARIANCE = "np.vecdot(centred, centred, keepdims=True) / C"
 ROOT = "np.sqrt(variance + self.eps)"
 
 
@@ -57,7 +57,7 @@ mistake(
     (MEAN, "x.mean(axis=0, keepdims=True)"),
     (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
 )
-mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, f"{VARIANCE} * x.shape[-1]"))
+mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.removesuffix(" / C")))
 mistake(
     "what is normalized comes back: gain, bias and hook_output are forgotten",
     ("output = normalized * self.weight", "return normalized"),

@@ -4,8 +4,7 @@ from ..assignments.a3_attention import ASSIGNMENT
 
 wrong = ASSIGNMENT.mistake
 
-LARGEST, SUM = (f"np.{name}.reduce({x}, axis=-1, keepdims=True)" for name, x in (("maximum", "x"), ("add", "e")))
-EXP = "np.exp(e, out=e)"
+LARGEST, SUM, EXP = "x.max(axis=-1, keepdims=True)", "e.sum(axis=-1, keepdims=True)", "np.exp(e, out=e)"
 wrong(
     "softmax",
     "softmax goes over the wrong axis: the columns sum to 1, not the rows (axis=-1 is the row)",
