@@ -20,7 +20,7 @@ def lines_of(row):
         elif row["row"] == "trace":
             says = f"{ratio - 1:+.1%} time"
         elif name == READING:
-            says = f"to read them once: it takes {1 / ratio:.2f} times this"
+            says = f"to read them once, on two threads: it takes {1 / ratio:.2f} times this"
         else:
             says = f"{ratio:.2f} times as much"
         lines.append(f"  {name:42} {_shown(row, result)}  {says}")
@@ -35,7 +35,7 @@ def lines_of(row):
 TITLES = {
     "prompt": "prompt of {n} tokens",
     "decode": "a token more, after {n}",
-    "context": "each token of context, on the next",
+    "context": "what each token of context adds to the next",
     "cold": "process from start to end, 1 token",
     "load": "loading",
     "memory": "peak memory, load to {n} new tokens",
@@ -77,7 +77,7 @@ def markdown(result):
         cells.append(f"{_cell(row, products)}, {_reached(results)} reached" if products else "")
         if row["row"] == "context":
             reading = results[READING]
-            cells[-1] = f"to read its keys and values once: {_cell(row, reading)}, "
+            cells[-1] = f"to read its keys and values once, on two threads: {_cell(row, reading)}, "
             cells[-1] += f"{ours['median'] / reading['median']:.2f} times this"
         table.append(f"| {' | '.join(cells)} |")
     machine = {name: what for name, what in result["machine"].items() if what is not None}

@@ -47,7 +47,7 @@ class Part(KVCache):
 def in_parts(model, ids, cache):
     """Return the model's last hidden states (..., T, C) for ids (..., T), a part of the tokens on each core
 
-    If the model gives the last row only, there is one of each part, the whole prompt's last.
+    If the last block gives one row only, (..., parts, C): the last row of each part, the prompt's own last.
 
     cache : as for the model, None included.
     """

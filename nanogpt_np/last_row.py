@@ -2,8 +2,9 @@
 
 What follows a prompt is read off its last token. Of the tokens before it the last block has to give keys and values,
 which the last token looks at, but no queries, no averages and nothing from the MLP: nobody reads them. Ten twelfths of
-a block's products are left out, and of gpt2's 12 blocks this is one. No layer knows of it: it stands in the place of
-the last block while nobody watches (`GPT2.last_row`); a trace sees every row.
+a block's products with weights are left out and nearly all with keys and values; of gpt2's 12 blocks this is one. No
+layer knows of it: it stands in the place of the last block while nobody watches (`GPT2.last_row`), and a trace sees
+every row. Three lines of `Attention` stand here again, keys and values without queries; a test holds the two together.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class LastRow:
         earlier = self.block.ln_1(x[..., :-1, :]) @ attn.c_attn_weight[:, C:]  # (..., T-1, 2C)
         earlier += attn.c_attn_bias[C:]
         heads = earlier.reshape(*earlier.shape[:-1], 2, attn.n_head, -1)  # (..., T-1, 2, H, D)
-        keys, values = np.moveaxis(heads, (-3, -2), (0, -3))  # (..., H, T-1, D) each
+        keys, values = (heads[..., i, :, :].swapaxes(-2, -3) for i in range(2))  # (..., H, T-1, D)
 
         def remember_all(k, v):
             """(..., H, 1, D) of the last token -> (..., H, S, D) of all"""

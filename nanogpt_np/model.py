@@ -95,9 +95,9 @@ class GPT2:
         return self._run(ids, NoCache() if cache is None else cache, trace)
 
     def last_row(self, ids, *, cache=None, trace=no_trace):
-        """ids (..., T) -> (..., C): the last row of `hidden`; of a long prompt that nobody watches no other is made."""
+        """ids (..., T) -> (..., C): the last row of `hidden`, by a shorter way if T is large and nobody watches."""
         model = self
-        if np.shape(ids)[-1:] > (LONG,) and trace is no_trace and self._is_as_written():
+        if np.shape(ids)[-1:] > (LONG,) and trace is no_trace and self._is_as_written():  # T > LONG
             model = replace(self, h=(*self.h[:-1], LastRow(self.h[-1])))
         return model.hidden(ids, cache=cache, trace=trace)[..., -1, :]
 
@@ -110,7 +110,7 @@ class GPT2:
         return x
 
     def _is_as_written(self):
-        """True if what reads the last block's rows is this package's: a layer of somebody's own may look at any row."""
+        """True if model, last block and last norm are the classes of this file: one's own may look at any row."""
         last = self.h[-1] if self.h else None
         parts = [(self, GPT2), (self.ln_f, LayerNorm), (last, Block)]
         parts += [(getattr(last, field.name, None), field.type) for field in fields(Block)]

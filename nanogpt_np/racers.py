@@ -67,7 +67,7 @@ class Ours:
 
     def products(self, ids):
         """Return a function that runs the products of that decoding alone, with the model's own arrays."""
-        return _decoding_products(self.model, len(ids))
+        return _products(self.model, 1, range(len(ids) + 1, len(ids) + 1 + DECODED))
 
 
 class Transformers:
@@ -115,47 +115,44 @@ class Products:
         self.model = assemble(model.config, {name: np.ascontiguousarray(a) for name, a in model.params.items()})
 
     def prompt(self, ids):
-        return _products(self.model, len(ids), len(ids))
+        return _products(self.model, len(ids), [len(ids)])
 
     def decode(self, ids):
-        return _decoding_products(self.model, len(ids))
+        return _products(self.model, 1, range(len(ids) + 1, len(ids) + 1 + DECODED))
 
 
-def _products(model, T, S):
-    """Return a function that runs the products of T tokens that see S, one after another, on noise."""
-    c = model.config
+def _products(model, T, contexts):
+    """Return a function that runs the products of T tokens that see S, on noise, for each S of `contexts` in turn."""
+    c, longest = model.config, max(contexts)
     rows = {n: _noise(T, n) for n in {c.n_embd, c.mlp_width}}
-    q, keys = _noise(c.n_head, T, c.head_width), _noise(c.n_head, S, c.head_width)
-    scores, last = _noise(c.n_head, min(T, QUERIES) if T * S > LONG * LONG else T, S), _noise(c.n_embd)
+    q, scores, last = _noise(c.n_head, T, c.head_width), _noise(c.n_head, T, longest), _noise(c.n_embd)
+    # Of each block its own, read from memory: one pair for all would stay in the processor's cache.
+    keys_and_values = [[_noise(c.n_head, longest, c.head_width) for _ in range(2)] for _ in model.h]
 
-    def block_products(block, T):
-        attn, mlp = block.attn, block.mlp
+    def block_products(i, n, S):
+        attn, mlp, (keys, values) = model.h[i].attn, model.h[i].mlp, keys_and_values[i]
         for weight in (attn.c_attn_weight, attn.c_proj_weight, mlp.c_fc_weight, mlp.c_proj_weight):
-            rows[len(weight)][:T] @ weight
-        pieces = T * S > LONG * LONG  # as in `Attention`
-        step, heads = (QUERIES, range(c.n_head)) if pieces else (T, [slice(None)])
-        for head, start in itertools.product(heads, range(0, T, step)):
-            stop = min(start + step, T)
-            seen = S - T + stop
+            rows[len(weight)][:n] @ weight
+        pieces = n * S > LONG * LONG  # as in `Attention`
+        step, heads = (QUERIES, range(c.n_head)) if pieces else (n, [slice(None)])
+        for head, start in itertools.product(heads, range(0, n, step)):
+            stop = min(start + step, n)
+            seen = S - n + stop
             q[head, ..., start:stop, :] @ keys[head, ..., :seen, :].swapaxes(-1, -2)
-            scores[head, ..., : stop - start, :seen] @ keys[head, ..., :seen, :]
+            scores[head, ..., start:stop, :seen] @ values[head, ..., :seen, :]
 
     def run():
-        *blocks, final = model.h
-        for block in blocks:
-            block_products(block, T)
-        if T > LONG:  # as in `LastRow`
-            rows[c.n_embd][1:] @ final.attn.c_attn_weight[:, c.n_embd :]
-        block_products(final, 1 if T > LONG else T)
-        model.lm_head(last)
+        final = len(model.h) - 1
+        for S in contexts:
+            for i in range(final):
+                block_products(i, T, S)
+            if T > LONG:  # as in `LastRow`
+                rows[c.n_embd][1:] @ model.h[final].attn.c_attn_weight[:, c.n_embd :]
+            block_products(final, 1 if T > LONG else T, S)
+            logits = model.lm_head(last)
+        return logits
 
     return run
-
-
-def _decoding_products(model, n):
-    """Return a function that runs the products of `DECODED` tokens, one at a time, after n."""
-    steps = [_products(model, 1, n + 1 + t) for t in range(DECODED)]
-    return lambda: [step() for step in steps][-1]
 
 
 class Reading:

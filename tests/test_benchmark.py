@@ -57,7 +57,7 @@ def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
     for row in result["rows"]:
         for name, times in row["results"].items():
             assert times["low"] <= times["median"] <= times["high"]
-            assert times["low"] > 0 or row["row"] == "context"  # a slope of noise may be
+            assert times["low"] > 0 or row["row"] == "context"  # a slope of noise may be negative
             shown = f"{1e6 * times['median']:.1f} us" if row["row"] == "context" else f"{1e3 * times['median']:.1f} ms"
             assert shown in err, name
     assert result["machine"]["numpy"] == np.__version__
@@ -208,9 +208,9 @@ def test_lines_and_tables_say_how_many_times_faster_and_how_much_of_the_products
     assert f"| prompt of 1023 tokens | {prompt} |" in page
     products = "23.8 tokens/s (20 to 25), 105% (90% as loaded) reached"
     assert f"| a token more, after 5 | 25 tokens/s (20 to 33.3) |  |  | {products} |" in page
-    reading = "to read its keys and values once: 4 us (3.5 to 4.5), 1.50 times this"
+    reading = "to read its keys and values once, on two threads: 4 us (3.5 to 4.5), 1.50 times this"
     cells = f"6 us (5.5 to 7) | 9 us (8 to 10) | 1.50 | {reading}"
-    assert f"| each token of context, on the next | {cells} |" in page
+    assert f"| what each token of context adds to the next | {cells} |" in page
     assert "| peak memory, load to 200 new tokens | 600 MB | 1200 MB | 2.00 |  |" in page
     assert "| prompt of 512 tokens, shape log | 1.02 s (0.9 to 1.1), +2.0% | | | |" in page
 

@@ -189,7 +189,7 @@ def test_the_benchmarks_products_are_those_of_generation(T, monkeypatch):
 
     head = replace(MODEL.lm_head, weight=MODEL.lm_head.weight.view(Counted))
     gpt2, found = replace(MODEL, h=tuple(map(counted, MODEL.h)), lm_head=head), []
-    for run in (lambda: next_logits(gpt2, IDS[0, :T]), racers._products(gpt2, T, T)):
+    for run in (lambda: next_logits(gpt2, IDS[0, :T]), racers._products(gpt2, T, [T])):
         Counted.seen.clear()
         run()
         found.append(sorted(Counted.seen))

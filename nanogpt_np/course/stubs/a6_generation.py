@@ -87,7 +87,7 @@ def next_logits(model, ids, *, cache=None, trace=no_trace):
 
     ``model.hidden(ids, cache=cache, trace=trace)`` gives a vector for each of the T tokens, (T, C): the whole model
     but its LM head. ``model.lm_head`` is an `LMHead`. (The answer asks for one row by another way: the same in less
-    time for prompts of more than 512 tokens. You need none.)
+    time for prompts of more than 512 tokens. You need not.)
 
     Every row has seen the tokens up to its own, so the last row alone knows the whole text; only that row goes through
     the LM head, since with 50,257 tokens that is no small product. Announce it on its way as "hook_last_row" (C,), and
