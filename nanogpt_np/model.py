@@ -110,7 +110,7 @@ class GPT2:
         return x
 
     def _is_as_written(self):
-        """True if model, last block and last norm are the classes of this file: one's own may look at any row."""
+        """True if model, last norm and last block with its layers are this package's: one's own may look at any row."""
         last = self.h[-1] if self.h else None
         parts = [(self, GPT2), (self.ln_f, LayerNorm), (last, Block)]
         parts += [(getattr(last, field.name, None), field.type) for field in fields(Block)]

@@ -67,7 +67,7 @@ class Ours:
 
     def products(self, ids):
         """Return a function that runs the products of that decoding alone, with the model's own arrays."""
-        return _products(self.model, 1, range(len(ids) + 1, len(ids) + 1 + DECODED))
+        return _decoding_products(self.model, len(ids))
 
 
 class Transformers:
@@ -118,7 +118,7 @@ class Products:
         return _products(self.model, len(ids), [len(ids)])
 
     def decode(self, ids):
-        return _products(self.model, 1, range(len(ids) + 1, len(ids) + 1 + DECODED))
+        return _decoding_products(self.model, len(ids))
 
 
 def _products(model, T, contexts):
@@ -153,6 +153,11 @@ def _products(model, T, contexts):
         return logits
 
     return run
+
+
+def _decoding_products(model, n):
+    """Return a function that runs the products of `DECODED` tokens, one at a time, after n."""
+    return _products(model, 1, range(n + 1, n + 1 + DECODED))
 
 
 class Reading:
