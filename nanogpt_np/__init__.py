@@ -4,45 +4,73 @@
     tokenizer = nanogpt_np.Tokenizer()
     logits = model(tokenizer.encode("The capital of France is"))  # (5, 50257)
 
-Read the files in this order: config, trace, embedding, layernorm, attention, mlp, lm_head, model,
-cache, sampling, generate; then activations, parameters, points, names and glossary (the tables),
-checkpoint, weights, home; last_row, cores and memory (for speed). For looking inside: walk, steps, stepper,
-ledger, recording, page, patch, explain, derivations, lens, diff, align. For training: loss, adamw,
-vocabulary, corpus, trainer, train, facts.
+The rooms, from the ground up; an import goes down or stays in its room:
+
+    model      GPT-2 and nothing else: start here     text       tokens
+    names      what every tensor is called            fast       the same model, faster
+    weights    checkpoints in and out                 generate   from logits to text
+    train      from text to weights                   interpret  looking inside a pass
+    page       a pass as a page                       bench      how fast it runs
+    course     write GPT-2 yourself                   commands   the command line
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what `__getattr__` below imports on demand
-    from .cache import KVCache
-    from .config import Config
-    from .model import GPT2
-    from .tokenizer import Tokenizer
-    from .trace import Recorder, ShapeLog, no_trace
-    from .weights import load, save
+    from . import fast, train
+    from .interpret import diff, explain, lens, patch
+    from .model import GPT2, Config, KVCache, ShapeLog, no_trace
+    from .page.recorder import Recorder
+    from .text import Tokenizer
+    from .weights import load, open_checkpoint, save
 
 __version__ = "0.1.0"
-__all__ = ["GPT2", "Config", "KVCache", "Recorder", "ShapeLog", "Tokenizer", "load", "no_trace", "save"]
+__all__ = [
+    "GPT2",
+    "Config",
+    "KVCache",
+    "Recorder",
+    "ShapeLog",
+    "Tokenizer",
+    "diff",
+    "explain",
+    "fast",
+    "lens",
+    "load",
+    "no_trace",
+    "open_checkpoint",
+    "patch",
+    "save",
+    "train",
+]
 
-_HOMES = {
-    "Config": "config",
+_HOMES = {  # name: the module that holds it, or is it
+    "Config": "model",
     "GPT2": "model",
-    "KVCache": "cache",
-    "Recorder": "trace",
-    "ShapeLog": "trace",
-    "Tokenizer": "tokenizer",
+    "KVCache": "model",
+    "Recorder": "page.recorder",
+    "ShapeLog": "model",
+    "Tokenizer": "text",
+    "diff": "interpret.diff",
+    "explain": "interpret.explain",
+    "fast": "fast",
+    "lens": "interpret.lens",
     "load": "weights",
-    "no_trace": "trace",
+    "no_trace": "model",
+    "open_checkpoint": "weights",
+    "patch": "interpret.patch",
     "save": "weights",
+    "train": "train",
 }
 
 
 def __getattr__(name):
-    """Import what is asked for when it is asked for: a command that needs no weights stays quick."""
+    """Import a name when it is first used: a command that needs no weights stays quick."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    home = import_module(f".{_HOMES[name]}", __name__)
+    value = home if _HOMES[name].endswith(name) else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -3,10 +3,10 @@
 import sys
 from importlib import import_module
 
-from .cli import command, say
-from .config import nearest
+from .commands.shell import command, say
+from .names.wording import nearest
 
-COMMANDS = {  # each runs as python -m nanogpt_np.COMMAND too
+COMMANDS = {  # each is a file of that name in commands/
     "generate": "continue a text; show the likeliest next tokens, or every shape on the way",
     "trace": "the whole pass step by step: shapes, equations, values, cost; save it, walk through it",
     "explain": "derive any one number of the pass from those before it",
@@ -18,12 +18,6 @@ COMMANDS = {  # each runs as python -m nanogpt_np.COMMAND too
     "course": "write GPT-2 yourself, a layer at a time, and have it graded",
     "benchmark": "how fast it runs, beside transformers and beside its matrix products alone",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
-}
-MODULES = {  # where a module of that name holds something else
-    "trace": "walk",
-    "lens": "lens_report",
-    "diff": "diff_report",
-    "course": "course.__main__",
 }
 
 
@@ -46,7 +40,7 @@ def main(argv=None):
     if name not in COMMANDS:
         say(f"error: no command {name!r}{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}")
         return 2
-    return import_module(f".{MODULES.get(name, name)}", __package__).main(rest)
+    return import_module(f".commands.{name}", __package__).main(rest)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import math
 
 import numpy as np
 
-from nanogpt_np import parameters
-from nanogpt_np.config import Config
-from nanogpt_np.generate import generate
-from nanogpt_np.trace import ShapeLog
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model.config import Config
+from nanogpt_np.model.trace import ShapeLog
+from nanogpt_np.names import parameters
+from nanogpt_np.weights import assembly
 
 # V, n_positions, C, H, n_layer, F; then D = 6 and 3C = 90. Left for tests: B = 2 or 4, T = 7, S = 11, and the like.
 SIZES = {"vocab_size": 97, "n_positions": 23, "n_embd": 30, "n_head": 5, "n_layer": 3, "n_inner": 52}
@@ -27,7 +28,7 @@ def random_model(seed=0, *, dtype=np.float32, **config_fields):
     rng = np.random.default_rng(seed)
     shapes = {name: parameter.shape(config) for name, parameter in parameters.table(config).items()}
     params = {name: random_parameter(name, shape, rng).astype(dtype) for name, shape in shapes.items()}
-    return parameters.assemble(config, params)
+    return assembly.assemble(config, params)
 
 
 def random_parameter(name, shape, rng):
@@ -57,7 +58,7 @@ def random_parameter(name, shape, rng):
 @functools.cache  # gpt2-xl takes two seconds
 def announced(config, T):
     """Return ``{trace point: shape}`` of a pass of `T` tokens, and of a step of generation, on zero-filled weights."""
-    model, log, ids = parameters.zeros(config), ShapeLog(), np.arange(T)
+    model, log, ids = assembly.zeros(config), ShapeLog(), np.arange(T)
     model(ids, trace=log)
     list(generate(model, ids, 1, stop=(), trace=log))
     return {name: shape for name, shape, _ in log}
@@ -75,4 +76,4 @@ def scripted_model(ids, n_positions=None):
     params["ln_f.weight"][:] = 1
     for position, i in enumerate(ids):
         params["lm_head.weight"][i, position] = 1
-    return parameters.assemble(config, params)
+    return assembly.assemble(config, params)

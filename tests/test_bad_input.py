@@ -14,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 import nanogpt_np
 from nanogpt_np.__main__ import main
-from nanogpt_np.config import Config
-from nanogpt_np.parameters import assemble, table
+from nanogpt_np.model.config import Config
+from nanogpt_np.names.parameters import table
+from nanogpt_np.weights.assembly import assemble
 
 CONFIG = Config(n_positions=16, n_embd=6, n_head=2, n_layer=2)
 CASES = {}
@@ -42,7 +43,7 @@ def cases(rows, code=1):
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A sound checkpoint with GPT-2's vocabulary and a context of 16 tokens."""
+    """A valid checkpoint with GPT-2's vocabulary and a context of 16 tokens."""
     directory = tmp_path_factory.mktemp("good")
     rng = np.random.default_rng(0)
     params = {name: rng.normal(0, 0.3, p.shape(CONFIG)).astype(np.float32) for name, p in table(CONFIG).items()}
@@ -304,7 +305,7 @@ def offsets(begin, end):
     return header_with(lambda h: h[FC].update(data_offsets=[begin, end]))
 
 
-SOUND = "is not a sound safetensors file"
+INVALID = "is not a valid safetensors file"
 for name, spoil in (
     ("empty", file_with(lambda raw: b"")),
     ("four bytes", file_with(lambda raw: raw[:4])),
@@ -323,7 +324,7 @@ for name, spoil in (
     ("an unknown dtype", header_with(lambda h: h[FC].update(dtype="F31"))),
     ("a pickle by another name", file_with(lambda raw: b"\x80\x04\x95" + raw)),
 ):
-    CASES[f"file: {name}"] = (spoil, SOUND, 1)
+    CASES[f"file: {name}"] = (spoil, INVALID, 1)
 
 
 # Sharded checkpoints
@@ -340,15 +341,15 @@ def index_with(contents):
 
 
 for name, contents, expected in (
-    ("not JSON", lambda m: "{", "is not a sound index"),
-    ("no weight_map", lambda m: {}, "is not a sound index"),
-    ("a list", lambda m: [], "is not a sound index"),
+    ("not JSON", lambda m: "{", "is not a valid index"),
+    ("no weight_map", lambda m: {}, "is not a valid index"),
+    ("a list", lambda m: [], "is not a valid index"),
     ("nothing in it", lambda m: {"weight_map": {}}, "must name safetensors files"),
     ("a shard elsewhere", lambda m: {"weight_map": m | {FC: "../model.safetensors"}}, "in its own folder"),
     ("a pickle for a shard", lambda m: {"weight_map": m | {FC: "pytorch_model.bin"}}, "must name safetensors files"),
     ("a shard that is not there", lambda m: {"weight_map": m | {FC: "b.safetensors"}}, "which is not there"),
     ("a tensor that no shard has", lambda m: {"weight_map": m | {"x": m[FC]}}, "disagree about x"),
-    ("a number for a shard", lambda m: {"weight_map": m | {FC: 3}}, "is not a sound index"),
+    ("a number for a shard", lambda m: {"weight_map": m | {FC: 3}}, "is not a valid index"),
 ):
     CASES[f"index: {name}"] = (index_with(contents), expected, 1)
 
@@ -378,7 +379,7 @@ def test_there_are_at_least_sixty_kinds_of_bad_input():
     assert len(CASES) >= 60
 
 
-def test_the_checkpoint_that_the_cases_spoil_is_sound(spoilt, capsys):
+def test_the_checkpoint_that_the_cases_spoil_is_valid(spoilt, capsys):
     assert main(["generate", "x", "-n", "2", "--model", str(spoilt)]) == 0
     assert capsys.readouterr().out
 

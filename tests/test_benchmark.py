@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import benchmark, racers
 from nanogpt_np.__main__ import main
-from nanogpt_np.benchmark_report import lines_of, markdown, sizes
-from nanogpt_np.checkpoint import read_header
-from nanogpt_np.config import PUBLISHED, Config
-from nanogpt_np.parameters import table
+from nanogpt_np.bench import lanes, measure, products, racers, random_checkpoint
+from nanogpt_np.bench.report import lines_of, markdown, sizes
+from nanogpt_np.model.config import Config
+from nanogpt_np.names.parameters import table
+from nanogpt_np.names.sizes import PUBLISHED
+from nanogpt_np.weights.tensors import read_header
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module", params=["F32", "F16"])
 def directory(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("random")
-    benchmark.write_random(Config(n_positions=40, n_embd=24, n_head=3, n_layer=2), directory, request.param)
+    random_checkpoint.write_random(Config(n_positions=40, n_embd=24, n_head=3, n_layer=2), directory, request.param)
     return directory
 
 
@@ -41,8 +42,8 @@ def test_the_random_checkpoint_is_laid_out_as_the_published_ones_and_loads(direc
 
 
 def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "PROMPTS", (5, 33, 1023))  # the last is more than this model holds
-    monkeypatch.setattr(benchmark, "CONTEXTS", (5, 20, 959))
+    monkeypatch.setattr(measure, "PROMPTS", (5, 33, 1023))  # the last is more than this model holds
+    monkeypatch.setattr(measure, "CONTEXTS", (5, 20, 959))
     rows = ["prompt", "decode", "context", "trace", "load"]
     assert main(["benchmark", "--model", str(directory), "--rounds", "4", "--json", "--rows", *rows]) == 0
     out, err = capsys.readouterr()
@@ -67,7 +68,7 @@ def test_every_row_is_measured_and_shown(directory, capsys, monkeypatch):
 
 def test_a_racer_that_fails_says_why(tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
-        benchmark.Lane(racers.Ours, tmp_path / "nowhere")
+        lanes.Lane(racers.Ours, tmp_path / "nowhere")
 
 
 class Sleeper:
@@ -83,11 +84,11 @@ class Sleeper:
 
 
 def test_twins_in_one_process_run_each_their_own_race(tmp_path):
-    with contextlib.closing(benchmark.Lane(Sleeper, tmp_path)) as lane:
+    with contextlib.closing(lanes.Lane(Sleeper, tmp_path)) as lane:
         twin = lane.twin("long sleeper")
         lane.prepare("sleep", 0)
         twin.prepare("sleep", 0.5)
-        seconds = benchmark.in_turn([lane, twin], 2)
+        seconds = lanes.in_turn([lane, twin], 2)
     assert list(seconds) == ["sleeper", "long sleeper"]
     assert max(seconds["sleeper"]) < 0.5 <= min(seconds["long sleeper"])
 
@@ -110,14 +111,14 @@ class Line:
 
 
 def test_what_a_token_of_context_costs_is_the_slope_of_a_line_and_no_drift():
-    row = benchmark._context_row([Line("nanogpt_np")], Line("keys and values"), [[0] * n for n in (5, 128, 959)], 4)
+    row = measure._context_row([Line("nanogpt_np")], Line("keys and values"), [[0] * n for n in (5, 128, 959)], 4)
     assert row["results"]["nanogpt_np"]["median"] == pytest.approx(5e-6)
     assert row["results"]["keys and values"]["median"] == pytest.approx((8 * (0.02 + 5e-6 * 959) + 0.25) / 959)
     assert "takes 0.01 times this" in lines_of(row)[1]
 
 
 def test_the_products_alone_are_those_of_a_files_layout_and_the_others_of_the_models(directory):
-    stored, loaded = racers.Products(directory).model.params, racers.Ours(directory).model.params
+    stored, loaded = products.Products(directory).model.params, racers.Ours(directory).model.params
     assert all(array.flags.c_contiguous for array in stored.values())
     assert [name for name, array in loaded.items() if not array.flags.c_contiguous] == [
         "h.0.mlp.c_proj.weight",
@@ -126,10 +127,10 @@ def test_the_products_alone_are_those_of_a_files_layout_and_the_others_of_the_mo
 
 
 def test_racers_that_run_different_models_are_found():
-    benchmark._check_same([np.ones(3), np.ones(3) + 1e-4], "their logits")
+    measure._check_same([np.ones(3), np.ones(3) + 1e-4], "their logits")
     for other in (np.ones(3) + 2e-3, np.full(3, np.nan)):
         with pytest.raises(ValueError, match="their logits differ"):
-            benchmark._check_same([np.ones(3), other], "their logits")
+            measure._check_same([np.ones(3), other], "their logits")
 
 
 def test_racers_that_decode_different_models_are_found(directory, monkeypatch):
@@ -149,17 +150,17 @@ def test_racers_that_decode_different_models_are_found(directory, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(benchmark, "Lane", Lane)
-    monkeypatch.setattr(benchmark, "PROMPTS", (5,))
-    monkeypatch.setattr(benchmark, "CONTEXTS", (5,))
-    rows = benchmark.measure(directory, ["prompt", "decode"], 4, "transformers")
+    monkeypatch.setattr(measure, "Lane", Lane)
+    monkeypatch.setattr(measure, "PROMPTS", (5,))
+    monkeypatch.setattr(measure, "CONTEXTS", (5,))
+    rows = measure.measure(directory, ["prompt", "decode"], 4, "transformers")
     assert next(rows)["row"] == "prompt"
     with pytest.raises(ValueError, match="their logits differ"):
         next(rows)
 
 
 def test_the_summary_is_median_and_quarters():
-    assert benchmark.summary([1.0, 2.0, 3.0, 4.0, 10.0], per=2) == {"median": 1.5, "low": 0.75, "high": 3.5}
+    assert lanes.summary([1.0, 2.0, 3.0, 4.0, 10.0], per=2) == {"median": 1.5, "low": 0.75, "high": 3.5}
 
 
 ROWS = [
@@ -258,8 +259,8 @@ def test_mistakes_are_told_in_one_line(arguments, words, capsys):
 
 @pytest.mark.reference
 def test_transformers_is_raced_on_the_same_weights(directory, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "PROMPTS", (5,))
-    monkeypatch.setattr(benchmark, "CONTEXTS", (5,))
+    monkeypatch.setattr(measure, "PROMPTS", (5,))
+    monkeypatch.setattr(measure, "CONTEXTS", (5,))
     rows = ["prompt", "decode", "load", "cold"]
     arguments = ["--against", "transformers", "--model", str(directory), "--rounds", "4", "--json", "--rows", *rows]
     assert main(["benchmark", *arguments]) == 0

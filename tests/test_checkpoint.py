@@ -17,13 +17,19 @@ import safetensors.numpy
 from helpers import random_model
 
 import nanogpt_np
-from nanogpt_np import checkpoint, home, parameters
-from nanogpt_np.checkpoint import Stored, read_header, read_tensors, stored_tensors
-from nanogpt_np.config import PUBLISHED
-from nanogpt_np.weights import load_directory, stored_parameters
+from nanogpt_np.names import parameters
+from nanogpt_np.names.sizes import PUBLISHED
+from nanogpt_np.weights import assembly, pins, places, provenance, tensors
+from nanogpt_np.weights.checkpoint import BY_COLUMN, load, stored_parameters
+from nanogpt_np.weights.tensors import Stored, read_header, read_tensors, stored_tensors
 
 REFERENCE = Path(__file__).parent / "reference" / "gpt2_published.json"
 IDS = np.array([3, 1, 41, 59, 26])
+
+
+def origin(name, directory):
+    """Say whose weights these are by a digest that is cheap to know."""
+    return provenance.whose(name, directory, provenance.known_digest(Path(directory) / "model.safetensors"))[1]
 
 
 # --- writing files by hand -----------------------------------------------------------------------
@@ -74,9 +80,8 @@ def write_model(folder, model, tensors=None, *, start=0, **changed_config):
 
 def laid_out(model):
     """Return `model` with its arrays in memory as `load` lays them out: the last bits of a product depend on that."""
-    table = parameters.table(model.config)
-    arrays = {name: np.asfortranarray(a) if table[name].by_column else a for name, a in model.params.items()}
-    return parameters.assemble(model.config, arrays)
+    arrays = {n: np.asfortranarray(a) if n.endswith(BY_COLUMN) else a for n, a in model.params.items()}
+    return assembly.assemble(model.config, arrays)
 
 
 def same_bits(a, b):
@@ -114,13 +119,13 @@ def plain_float(bits, exponent_bits, mantissa_bits):
     return sign * math.ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits)
 
 
-@pytest.mark.parametrize("chunk", [checkpoint.CHUNK, 6, 2])
+@pytest.mark.parametrize("chunk", [tensors.BYTES_AT_ONCE, 6, 2])
 @pytest.mark.parametrize(("dtype", "exponent_bits", "mantissa_bits"), [("F16", 5, 10), ("BF16", 8, 7)])
 def test_all_65536_numbers_of_16_bits_are_read_exactly(
     tmp_path, monkeypatch, dtype, exponent_bits, mantissa_bits, chunk
 ):
     patterns = range(0, 1 << 16, 1 if chunk > 6 else 37)
-    monkeypatch.setattr(checkpoint, "CHUNK", chunk)
+    monkeypatch.setattr(tensors, "BYTES_AT_ONCE", chunk)
     raw = np.array(patterns, "<u2").tobytes()
     write(tmp_path / "t.safetensors", {"t": ([len(patterns)], (dtype, raw))})
     read = read_tensors(read_header(tmp_path / "t.safetensors"))["t"]
@@ -158,7 +163,7 @@ def test_what_is_not_aligned_is_read_right_across_chunks(tmp_path, monkeypatch):
     values = np.arange(1001, dtype=np.float32).reshape(7, 143)
     write(tmp_path / "t.safetensors", {"t": (values.shape, as_f32(values))}, start=3)
     for chunk in (4, 400, 4004, 4 << 20):
-        monkeypatch.setattr(checkpoint, "CHUNK", chunk)
+        monkeypatch.setattr(tensors, "BYTES_AT_ONCE", chunk)
         assert same_bits(read_tensors(read_header(tmp_path / "t.safetensors"))["t"], values)
 
 
@@ -166,10 +171,10 @@ def test_what_is_not_aligned_is_read_right_across_chunks(tmp_path, monkeypatch):
 @pytest.mark.parametrize("start", [0, 3], ids=["aligned", "unaligned"])
 def test_a_matrix_can_be_laid_out_by_column_across_chunks(tmp_path, monkeypatch, encode, start):
     values = np.arange(-70, 73, dtype=np.float32).reshape(13, 11)  # exact in all three
-    tensors = {"one": (values.shape, encode(values)), "other": (values.shape, encode(values))}
-    write(tmp_path / "t.safetensors", tensors, start=start)
+    both = {"one": (values.shape, encode(values)), "other": (values.shape, encode(values))}
+    write(tmp_path / "t.safetensors", both, start=start)
     for chunk in (1, 100, 4 << 20):
-        monkeypatch.setattr(checkpoint, "CHUNK", chunk)
+        monkeypatch.setattr(tensors, "BYTES_AT_ONCE", chunk)
         read = read_tensors(read_header(tmp_path / "t.safetensors"), {"one"})
         for name, array in read.items():
             assert same_bits(array, values)
@@ -236,7 +241,7 @@ def test_a_header_says_where_each_tensor_stands(tmp_path):
 def test_a_checkpoint_becomes_the_model_it_was_written_from(tmp_path, prefix, start):
     model = random_model()
     backwards = dict(reversed(encoded(model.params, prefix=prefix).items()))
-    loaded = load_directory(write_model(tmp_path, model, backwards, start=start))
+    loaded = load(write_model(tmp_path, model, backwards, start=start))
     assert loaded.config == model.config
     assert_same_params(loaded, model.params)
     assert same_bits(loaded(IDS), laid_out(model)(IDS))
@@ -250,7 +255,7 @@ def test_a_checkpoint_becomes_the_model_it_was_written_from(tmp_path, prefix, st
 @pytest.mark.parametrize(("encode", "rounding"), [(as_f16, np.float16), (as_bf16, None)])
 def test_a_checkpoint_of_16_bits_becomes_a_float32_model_of_those_numbers(tmp_path, encode, rounding):
     model = random_model()
-    loaded = load_directory(write_model(tmp_path, model, encoded(model.params, encode)))
+    loaded = load(write_model(tmp_path, model, encoded(model.params, encode)))
     for name, array in model.params.items():
         if rounding:
             expected = array.astype(rounding).astype(np.float32)
@@ -264,7 +269,7 @@ def test_the_dtypes_of_one_file_may_differ(tmp_path):
     model = random_model()
     tensors = encoded(model.params)
     tensors |= {k: v for k, v in encoded(model.params, as_f16).items() if "ln_" in k}
-    loaded = load_directory(write_model(tmp_path, model, tensors))
+    loaded = load(write_model(tmp_path, model, tensors))
     for name, array in model.params.items():
         expected = array.astype(np.float16).astype(np.float32) if "ln_" in name else array
         assert same_bits(loaded.params[name], expected), name
@@ -287,7 +292,7 @@ def write_shards(folder, model, n, encode=as_f32):
 @pytest.mark.parametrize("tied", [True, False])
 def test_shards_are_put_together(tmp_path, n, tied):
     model = random_model(tie_word_embeddings=tied)
-    loaded = load_directory(write_shards(tmp_path, model, n))
+    loaded = load(write_shards(tmp_path, model, n))
     assert loaded.config == model.config
     assert_same_params(loaded, model.params)
 
@@ -296,7 +301,7 @@ def test_one_file_goes_before_shards_as_in_transformers(tmp_path):
     model, other = random_model(1), random_model(2)
     write_shards(tmp_path, other, 2)
     write_model(tmp_path, model)
-    assert_same_params(load_directory(tmp_path), model.params)
+    assert_same_params(load(tmp_path), model.params)
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
@@ -316,7 +321,7 @@ def test_masks_are_passed_over_and_the_biases_beside_them_are_not(tmp_path, pref
     assert set(stored_tensors(folder)) == set(tensors)
     _, stored = stored_parameters(folder)
     assert list(stored) == list(model.params)
-    assert_same_params(load_directory(folder), model.params)
+    assert_same_params(load(folder), model.params)
 
 
 @pytest.mark.parametrize("name", ["h.0.attn.bias.weight", "h.0.bias", "attn.bias", "h.x.attn.bias", "h.0.attn.biases"])
@@ -324,7 +329,7 @@ def test_only_the_masks_are_passed_over(tmp_path, name):
     model = random_model()
     tensors = encoded(model.params, prefix="") | {name: ((1,), as_f32([0]))}
     with pytest.raises(ValueError, match=f"tensor {name} is not part of a GPT-2"):
-        load_directory(write_model(tmp_path, model, tensors))
+        load(write_model(tmp_path, model, tensors))
 
 
 # --- tied and untied, resized --------------------------------------------------------------------
@@ -334,7 +339,7 @@ def test_only_the_masks_are_passed_over(tmp_path, name):
 def test_a_head_that_equals_wte_is_kept_once(tmp_path, says_tied):
     model = random_model()
     tensors = encoded(model.params | {"lm_head.weight": model.params["wte.weight"]})
-    loaded = load_directory(write_model(tmp_path, model, tensors, tie_word_embeddings=says_tied))
+    loaded = load(write_model(tmp_path, model, tensors, tie_word_embeddings=says_tied))
     assert loaded.lm_head.weight is loaded.embedding.wte_weight
     assert loaded.config.tie_word_embeddings is True
     assert_same_params(loaded, model.params)
@@ -343,39 +348,39 @@ def test_a_head_that_equals_wte_is_kept_once(tmp_path, says_tied):
 @pytest.mark.parametrize("says_tied", [True, False])
 def test_a_head_of_its_own_is_used_whatever_config_json_says(tmp_path, says_tied):
     model = random_model(tie_word_embeddings=False)
-    loaded = load_directory(write_model(tmp_path, model, tie_word_embeddings=says_tied))
+    loaded = load(write_model(tmp_path, model, tie_word_embeddings=says_tied))
     assert loaded.config.tie_word_embeddings is False
     assert_same_params(loaded, model.params)
-    assert same_bits(loaded(IDS), model(IDS))
+    assert same_bits(loaded(IDS), laid_out(model)(IDS))
 
 
 def test_one_different_number_makes_a_head_of_its_own(tmp_path):
     model = random_model()
     head = model.params["wte.weight"].copy()
     head[-1, -1] += 1
-    loaded = load_directory(write_model(tmp_path, model, encoded(model.params | {"lm_head.weight": head})))
+    loaded = load(write_model(tmp_path, model, encoded(model.params | {"lm_head.weight": head})))
     assert same_bits(loaded.params["lm_head.weight"], head)
 
 
 def test_a_tied_checkpoint_without_a_head_shares_wte(tmp_path):
-    loaded = load_directory(write_model(tmp_path, random_model()))
+    loaded = load(write_model(tmp_path, random_model()))
     assert loaded.lm_head.weight is loaded.embedding.wte_weight
 
 
 def test_an_untied_checkpoint_without_a_head_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"tensor lm_head\.weight is missing"):
-        load_directory(write_model(tmp_path, random_model(), tie_word_embeddings=False))
+        load(write_model(tmp_path, random_model(), tie_word_embeddings=False))
 
 
 @pytest.mark.parametrize("V", [96, 98, 128])
 def test_a_resized_vocabulary_is_loaded_as_config_json_says(tmp_path, V):
     model = random_model(vocab_size=V)
-    loaded = load_directory(write_model(tmp_path, model))
+    loaded = load(write_model(tmp_path, model))
     assert loaded(IDS).shape == (5, V)
     assert same_bits(loaded(np.array([V - 1])), laid_out(model)(np.array([V - 1])))
     write_model(tmp_path, model, vocab_size=97)
     with pytest.raises(ValueError, match=rf"wte.weight has shape \[{V}, 30\], but config.json makes it \[97, 30\]"):
-        load_directory(tmp_path)
+        load(tmp_path)
 
 
 def test_settings_of_config_json_reach_the_arithmetic(tmp_path):
@@ -386,10 +391,10 @@ def test_settings_of_config_json_reach_the_arithmetic(tmp_path):
         "scale_attn_by_inverse_layer_idx": True,
     }
     model = random_model(**changes)
-    loaded = load_directory(write_model(tmp_path, model, n_ctx=5, attn_pdrop=0.1, summary_type="cls_index"))
+    loaded = load(write_model(tmp_path, model, n_ctx=5, attn_pdrop=0.1, summary_type="cls_index"))
     assert loaded.config == model.config
-    assert loaded(IDS).tobytes() == model(IDS).tobytes()
-    plain = parameters.assemble(random_model(n_inner=None).config, model.params)
+    assert same_bits(loaded(IDS), laid_out(model)(IDS))
+    plain = assembly.assemble(random_model(n_inner=None).config, model.params)
     assert np.abs(loaded(IDS) - plain(IDS)).max() > 1e-2
 
 
@@ -399,7 +404,7 @@ def test_n_ctx_stands_in_for_n_positions_in_the_oldest_files(tmp_path):
     values = json.loads((tmp_path / "config.json").read_text())
     values["n_ctx"] = values.pop("n_positions")
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert load_directory(tmp_path).config == model.config
+    assert load(tmp_path).config == model.config
 
 
 # --- saving --------------------------------------------------------------------------------------
@@ -442,25 +447,23 @@ def test_a_saved_model_has_the_names_metadata_and_config_that_transformers_reads
 
 def test_a_float64_model_is_saved_as_float32(tmp_path):
     nanogpt_np.save(random_model(dtype=np.float64), tmp_path)
-    assert_same_params(load_directory(tmp_path), random_model().params)
+    assert_same_params(load(tmp_path), random_model().params)
 
 
 def test_arrays_that_are_not_contiguous_are_saved_right(tmp_path):
     model = random_model()
-    fortran = parameters.assemble(model.config, {k: np.asfortranarray(v) for k, v in model.params.items()})
+    fortran = assembly.assemble(model.config, {k: np.asfortranarray(v) for k, v in model.params.items()})
     nanogpt_np.save(fortran, tmp_path)
-    assert_same_params(load_directory(tmp_path), model.params)
+    assert_same_params(load(tmp_path), model.params)
 
 
 def test_a_model_can_be_saved_over_the_file_it_is_mapped_from(tmp_path):
     nanogpt_np.save(random_model(), tmp_path)
-    loaded = load_directory(tmp_path)
+    loaded = load(tmp_path)
     assert mapped(loaded.embedding.wte_weight)
     nanogpt_np.save(loaded, tmp_path, np.float16)
     assert_same_params(loaded, random_model().params)
-    assert_same_params(
-        load_directory(tmp_path), {k: v.astype(np.float16).astype(np.float32) for k, v in loaded.params.items()}
-    )
+    assert_same_params(load(tmp_path), {k: v.astype(np.float16).astype(np.float32) for k, v in loaded.params.items()})
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int8, "complex64"])
@@ -546,11 +549,11 @@ def test_a_save_of_another_size_that_fails_never_leaves_a_mixture_of_two_models(
     monkeypatch.undo()
     assert files(tmp_path).keys() <= {"config.json", "model.safetensors"}
     if "model.safetensors" in files(tmp_path):
-        assert load_directory(tmp_path).config == random_model(1).config
-        assert_same_params(load_directory(tmp_path), random_model(1).params)
+        assert load(tmp_path).config == random_model(1).config
+        assert_same_params(load(tmp_path), random_model(1).params)
     else:
         with pytest.raises(ValueError, match="holds no model"):
-            load_directory(tmp_path)
+            load(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["weights", "config"])
@@ -568,8 +571,8 @@ def test_a_save_of_another_size_that_does_not_fit_on_the_disk_leaves_the_old_mod
 def test_a_model_saved_over_another_takes_its_place(tmp_path, old):
     nanogpt_np.save(random_model(1, **old), tmp_path)
     nanogpt_np.save(random_model(2), tmp_path)
-    assert load_directory(tmp_path).config == random_model(2).config
-    assert_same_params(load_directory(tmp_path), random_model(2).params)
+    assert load(tmp_path).config == random_model(2).config
+    assert_same_params(load(tmp_path), random_model(2).params)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
@@ -577,12 +580,12 @@ def test_numbers_too_large_for_float16_are_an_error_and_not_infinite_weights(tmp
     model = random_model()
     large = model.params["ln_f.weight"] * np.float32(1e6)
     with pytest.raises(ValueError, match=r"ln_f\.weight"):
-        nanogpt_np.save(parameters.assemble(model.config, model.params | {"ln_f.weight": large}), tmp_path, np.float16)
+        nanogpt_np.save(assembly.assemble(model.config, model.params | {"ln_f.weight": large}), tmp_path, np.float16)
 
 
 # --- where models are ----------------------------------------------------------------------------
 
-REPOS = {name: "models--" + pin.repo.replace("/", "--") for name, pin in home.PINS.items()}
+REPOS = {name: "models--" + pin.repo.replace("/", "--") for name, pin in pins.PINS.items()}
 
 
 @pytest.fixture
@@ -610,45 +613,45 @@ def in_hub(hub, name="gpt2", revision=None, main=None):
     if main:
         (folder / "refs").mkdir(parents=True, exist_ok=True)
         (folder / "refs" / "main").write_text(main)
-    return a_model(folder / "snapshots" / (revision or home.PINS[name].revision))
+    return a_model(folder / "snapshots" / (revision or pins.PINS[name].revision))
 
 
 def test_models_are_in_the_folder_that_a_variable_names_or_in_the_cache_folder(machine, monkeypatch):
-    assert home.models_folder() == machine / "home" / ".cache" / "nanogpt_np"
+    assert places.models_folder() == machine / "home" / ".cache" / "nanogpt_np"
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "xdg"))
-    assert home.models_folder() == machine / "xdg" / "nanogpt_np"
+    assert places.models_folder() == machine / "xdg" / "nanogpt_np"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert home.models_folder() == machine / "home" / "Library" / "Caches" / "nanogpt_np"
+    assert places.models_folder() == machine / "home" / "Library" / "Caches" / "nanogpt_np"
     monkeypatch.setenv("NANOGPT_NP_HOME", str(machine / "mine"))
-    assert home.models_folder() == machine / "mine"
+    assert places.models_folder() == machine / "mine"
 
 
 def test_hugging_faces_cache_is_where_its_variables_say_the_nearest_first(machine, monkeypatch):
-    assert home.hub_folder() == machine / "home" / ".cache" / "huggingface" / "hub"
+    assert places.hub_folder() == machine / "home" / ".cache" / "huggingface" / "hub"
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "xdg"))
-    assert home.hub_folder() == machine / "xdg" / "huggingface" / "hub"
+    assert places.hub_folder() == machine / "xdg" / "huggingface" / "hub"
     monkeypatch.setenv("HF_HOME", str(machine / "hf"))
-    assert home.hub_folder() == machine / "hf" / "hub"
+    assert places.hub_folder() == machine / "hf" / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", str(machine / "cache"))
-    assert home.hub_folder() == machine / "cache"
+    assert places.hub_folder() == machine / "cache"
     monkeypatch.setenv("HF_HUB_CACHE", "~/cache")
-    assert home.hub_folder() == machine / "home" / "cache"
+    assert places.hub_folder() == machine / "home" / "cache"
 
 
-@pytest.mark.parametrize("name", home.PINS)
+@pytest.mark.parametrize("name", pins.PINS)
 def test_a_published_name_is_looked_up_in_the_models_folder_then_in_hugging_faces_cache(machine, monkeypatch, name):
     monkeypatch.setenv("NANOGPT_NP_HOME", str(machine / "mine"))
     with pytest.raises(ValueError, match=rf"{name} is not on this machine .*weights.sh {name}"):
-        home.find(name)
-    snapshot = in_hub(home.hub_folder(), name)
-    assert home.find(name) == snapshot
+        places.find(name)
+    snapshot = in_hub(places.hub_folder(), name)
+    assert places.find(name) == snapshot
     mine = a_model(machine / "mine" / name)
-    assert home.find(name) == mine
+    assert places.find(name) == mine
     (mine / "config.json").unlink()  # a download that was cut short
-    assert home.find(name) == snapshot
+    assert places.find(name) == snapshot
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="not on this machine"):
-        home.find(name)
+        places.find(name)
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
@@ -657,57 +660,57 @@ def test_a_snapshot_is_found_wherever_hugging_face_keeps_it(machine, monkeypatch
     monkeypatch.setenv(variable, str(folder))
     hub = {"HF_HUB_CACHE": folder, "HF_HOME": folder / "hub", "XDG_CACHE_HOME": folder / "huggingface" / "hub"}
     snapshot = in_hub(hub[variable])
-    assert home.find("gpt2") == snapshot
+    assert places.find("gpt2") == snapshot
     monkeypatch.delenv(variable)
     with pytest.raises(ValueError, match="not on this machine"):
-        home.find("gpt2")
+        places.find("gpt2")
 
 
 def test_the_pinned_revision_goes_before_all_others(machine):
-    hub = home.hub_folder()
+    hub = places.hub_folder()
     in_hub(hub, revision="0" * 40, main="0" * 40)
     in_hub(hub, revision="f" * 40)
     pinned = in_hub(hub)
-    assert home.find("gpt2") == pinned
+    assert places.find("gpt2") == pinned
 
 
 def test_another_repository_is_found_at_the_revision_of_its_main_branch(machine):
-    hub = home.hub_folder()
+    hub = places.hub_folder()
     in_hub(hub, "someone/story-gpt", "a" * 40)
     newest = in_hub(hub, "someone/story-gpt", "b" * 40, main="b" * 40 + "\n")
     in_hub(hub, "someone/story-gpt", "c" * 40)
-    assert home.find("someone/story-gpt") == newest
+    assert places.find("someone/story-gpt") == newest
     sharded = a_model(hub / "models--someone--big" / "snapshots" / "main", single=False)
-    assert home.find("someone/big") == sharded
+    assert places.find("someone/big") == sharded
     with pytest.raises(ValueError, match="no model 'someone/else'"):
-        home.find("someone/else")
+        places.find("someone/else")
 
 
-@pytest.mark.parametrize("name", home.PINS)
+@pytest.mark.parametrize("name", pins.PINS)
 def test_a_model_that_was_downloaded_under_its_short_name_is_found(machine, name):
-    snapshot = a_model(home.hub_folder() / f"models--{name}" / "snapshots" / home.PINS[name].revision)
-    assert home.find(name) == snapshot
+    snapshot = a_model(places.hub_folder() / f"models--{name}" / "snapshots" / pins.PINS[name].revision)
+    assert places.find(name) == snapshot
 
 
 @pytest.mark.parametrize("name", ["gpt2", "distilgpt2"])
 def test_a_folder_here_with_a_published_name_is_never_taken_for_those_weights(machine, name):
     a_model(Path(name))
     with pytest.raises(ValueError, match=rf"{name} is not on this machine .* folder here of that name is \./{name}"):
-        home.find(name)
-    assert home.find(f"./{name}") == Path(f"./{name}")
-    assert home.find(Path(name).resolve()) == machine / "here" / name
-    downloaded = a_model(home.models_folder() / name)
-    assert home.find(name) == downloaded
+        places.find(name)
+    assert places.find(f"./{name}") == Path(f"./{name}")
+    assert places.find(Path(name).resolve()) == machine / "here" / name
+    downloaded = a_model(places.models_folder() / name)
+    assert places.find(name) == downloaded
 
 
 def test_any_other_folder_is_taken_as_it_is(machine):
     folder = a_model(machine / "my model")
-    assert home.find(str(folder)) == folder
-    assert home.find(folder) == folder
+    assert places.find(str(folder)) == folder
+    assert places.find(folder) == folder
     a_model(Path("mine"))
-    assert home.find("mine") == Path("mine")
+    assert places.find("mine") == Path("mine")
     with pytest.raises(ValueError, match=r"no model 'gpt2-medum' \(did you mean gpt2-medium"):
-        home.find("gpt2-medum")
+        places.find("gpt2-medum")
 
 
 def test_loading_by_name_takes_the_model_that_was_found(machine, monkeypatch):
@@ -717,14 +720,14 @@ def test_loading_by_name_takes_the_model_that_was_found(machine, monkeypatch):
 
 
 def test_the_default_model_is_gpt2_where_it_is_there(machine):
-    assert home.default_model() == next(iter(home.bundled()), "gpt2")
-    a_model(home.models_folder() / "gpt2")
-    assert home.default_model() == "gpt2"
+    assert places.default_model() == next(iter(places.bundled()), "gpt2")
+    a_model(places.models_folder() / "gpt2")
+    assert places.default_model() == "gpt2"
 
 
 # --- what is said of them ------------------------------------------------------------------------
 
-PIN = home.PINS["gpt2"]
+PIN = pins.PINS["gpt2"]
 THE_PUBLISHED = "gpt2 (downloaded, the published weights; sha256 248dfc391186)"
 
 
@@ -746,32 +749,32 @@ def leave_record(folder, digest, age=0):
 def test_a_file_is_called_published_only_where_its_digest_is_known_and_the_pinned_one(tmp_path):
     sparse(tmp_path)
     path = tmp_path / "model.safetensors"
-    assert home.known_digest(path) is None
-    assert home.origin("gpt2", tmp_path) == "gpt2 (downloaded; sha256 not checked)"
+    assert provenance.known_digest(path) is None
+    assert origin("gpt2", tmp_path) == "gpt2 (downloaded; sha256 not checked)"
     leave_record(tmp_path, PIN.sha256)
-    assert home.known_digest(path) == PIN.sha256
-    assert home.origin("gpt2", tmp_path) == THE_PUBLISHED
+    assert provenance.known_digest(path) == PIN.sha256
+    assert origin("gpt2", tmp_path) == THE_PUBLISHED
     leave_record(tmp_path, "0" * 64)
-    assert home.origin("gpt2", tmp_path).startswith("NOT the published gpt2 (another checkpoint in ")
+    assert origin("gpt2", tmp_path).startswith("NOT the published gpt2 (another checkpoint in ")
 
 
 def test_a_record_older_than_its_file_says_nothing(tmp_path):
     sparse(tmp_path)
     leave_record(tmp_path, PIN.sha256, age=1)
-    assert home.known_digest(tmp_path / "model.safetensors") is None
-    assert home.origin("gpt2", tmp_path) == "gpt2 (downloaded; sha256 not checked)"
+    assert provenance.known_digest(tmp_path / "model.safetensors") is None
+    assert origin("gpt2", tmp_path) == "gpt2 (downloaded; sha256 not checked)"
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_a_file_of_another_size_is_not_the_published_one(tmp_path, difference):
     sparse(tmp_path, PIN.nbytes + difference)
-    assert "NOT the published gpt2" in home.origin("gpt2", tmp_path)
+    assert "NOT the published gpt2" in origin("gpt2", tmp_path)
 
 
 def test_a_file_of_another_size_is_not_the_published_one_whatever_a_record_says(tmp_path):
     sparse(tmp_path, PIN.nbytes + 1)
     leave_record(tmp_path, PIN.sha256)  # left from before; then the file was replaced by one with an older date
-    assert "NOT the published gpt2" in home.origin("gpt2", tmp_path)
+    assert "NOT the published gpt2" in origin("gpt2", tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "no digest", "\xe9" * 3])
@@ -780,7 +783,7 @@ def test_a_record_that_holds_no_digest_says_nothing(tmp_path, text):
     leave_record(tmp_path, "")
     record = tmp_path / "model.safetensors.sha256"
     record.write_bytes(text.encode("latin-1"))
-    assert home.known_digest(tmp_path / "model.safetensors") is None
+    assert provenance.known_digest(tmp_path / "model.safetensors") is None
 
 
 def test_a_small_file_is_hashed_on_the_spot_and_no_record_is_believed(tmp_path):
@@ -788,11 +791,11 @@ def test_a_small_file_is_hashed_on_the_spot_and_no_record_is_believed(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"made here")
     leave_record(tmp_path, PIN.sha256)
     digest = hashlib.sha256(b"made here").hexdigest()
-    assert home.known_digest(tmp_path / "model.safetensors") == digest
-    assert home.origin("gpt2", tmp_path) == (
+    assert provenance.known_digest(tmp_path / "model.safetensors") == digest
+    assert origin("gpt2", tmp_path) == (
         f"NOT the published gpt2 (another checkpoint in {tmp_path}; sha256 {digest[:12]})"
     )
-    assert home.origin("mine", tmp_path) == f"mine (local checkpoint; sha256 {digest[:12]})"
+    assert origin("mine", tmp_path) == f"mine (local checkpoint; sha256 {digest[:12]})"
 
 
 def test_in_hugging_faces_cache_the_digest_is_the_name_of_the_file_linked_to(tmp_path):
@@ -801,21 +804,21 @@ def test_in_hugging_faces_cache_the_digest_is_the_name_of_the_file_linked_to(tmp
     blobs.mkdir()
     os.replace(snapshot / "model.safetensors", blobs / PIN.sha256)
     (snapshot / "model.safetensors").symlink_to(Path("..", "..", "blobs", PIN.sha256))
-    assert home.known_digest(snapshot / "model.safetensors") == PIN.sha256
-    assert home.origin("gpt2", snapshot) == THE_PUBLISHED
-    assert "NOT the published gpt2-medium" in home.origin("gpt2-medium", snapshot)
+    assert provenance.known_digest(snapshot / "model.safetensors") == PIN.sha256
+    assert origin("gpt2", snapshot) == THE_PUBLISHED
+    assert "NOT the published gpt2-medium" in origin("gpt2-medium", snapshot)
     # A git object's name, as small files have there; and any file of such a name elsewhere.
     for other in (blobs / PIN.sha256[:40], tmp_path / PIN.sha256):
         os.replace((snapshot / "model.safetensors").resolve(), other)
         (snapshot / "model.safetensors").unlink()
         (snapshot / "model.safetensors").symlink_to(other)
-        assert home.known_digest(snapshot / "model.safetensors") is None
+        assert provenance.known_digest(snapshot / "model.safetensors") is None
 
 
 def test_a_sharded_checkpoint_under_a_published_name_is_not_the_published_file(tmp_path):
     a_model(tmp_path, single=False)
-    assert home.known_digest(tmp_path / "model.safetensors") is None
-    assert "NOT the published gpt2" in home.origin("gpt2", tmp_path)
+    assert provenance.known_digest(tmp_path / "model.safetensors") is None
+    assert "NOT the published gpt2" in origin("gpt2", tmp_path)
 
 
 def test_pins_are_those_that_independent_sources_agree_on():
@@ -824,13 +827,13 @@ def test_pins_are_those_that_independent_sources_agree_on():
         repo: (entry["revision"], entry["model.safetensors"]["sha256"], entry["model.safetensors"]["bytes"])
         for repo, entry in files.items()
     }
-    assert {pin.repo: (pin.revision, pin.sha256, pin.nbytes) for pin in home.PINS.values()} == expected
-    assert all(pin.repo.split("/")[1] == name for name, pin in home.PINS.items())
+    assert {pin.repo: (pin.revision, pin.sha256, pin.nbytes) for pin in pins.PINS.values()} == expected
+    assert all(pin.repo.split("/")[1] == name for name, pin in pins.PINS.items())
 
 
 def test_weights_sh_downloads_the_same_pins():
     script = Path(__file__).parent.parent / "weights.sh"
     rows = [line.split() for line in script.read_text(encoding="utf-8").splitlines()]
-    for name, pin in home.PINS.items():
+    for name, pin in pins.PINS.items():
         assert [name, str(parameters.count(PUBLISHED[name])), pin.repo, pin.revision] in rows
         assert [name, "model.safetensors", pin.sha256, str(pin.nbytes or "-")] in rows

@@ -6,17 +6,23 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import scripted_model
 
 import nanogpt_np
-from nanogpt_np import home, points, show
+from nanogpt_np import commands
 from nanogpt_np.__main__ import COMMANDS, main
-from nanogpt_np.config import Config, published
-from nanogpt_np.generate import generate
-from nanogpt_np.parameters import assemble, count, table
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model.config import Config
+from nanogpt_np.names import points
+from nanogpt_np.names.parameters import count, table
+from nanogpt_np.names.sizes import published
+from nanogpt_np.text import display
+from nanogpt_np.weights import checkpoint, places, tensors
+from nanogpt_np.weights.assembly import assemble
 
 PROMPT = "The capital of France is"
 IDS = [464, 3139, 286, 4881, 318]
@@ -73,14 +79,64 @@ def test_both_ways_to_start_it_print_the_same_and_no_warning(way, directory):
     assert done.stderr.count(b"\n") == 1 and b"Warning" not in done.stderr
 
 
-def test_every_listed_command_has_help_and_runs_as_a_module(capsys):
+def test_every_listed_command_has_help_and_is_a_file_of_that_name(capsys):
     assert main([]) == 0
     listing = capsys.readouterr().out
     for name in COMMANDS:
         assert name in listing
-        done = python(f"nanogpt_np.{name}", "--help")
+        done = python("nanogpt_np", name, "--help")
         assert done.returncode == 0 and done.stderr == b""
-        assert f"python -m nanogpt_np.{name}" in done.stdout.decode()
+        assert f"usage: python -m nanogpt_np {name}" in done.stdout.decode()
+    shared = {"__init__", "listing", "opening", "shell", "tables"}
+    assert {path.stem for path in Path(commands.__file__).parent.glob("*.py")} == {*COMMANDS, *shared}
+
+
+@pytest.mark.parametrize("room", ["generate", "train", "course"])
+def test_a_room_that_is_a_command_runs_as_a_module_that_is_loaded_once(room):
+    done = python(f"nanogpt_np.{room}", "--help")
+    assert done.returncode == 0 and done.stderr == b""
+    assert done.stdout == python("nanogpt_np", room, "--help").stdout
+
+
+def test_no_module_is_loaded_twice(directory):
+    """Not even under the name __main__: a trace from generate asks modules that once imported it."""
+    script = """
+import collections, runpy, sys
+sys.argv = ["generate", "a b", "-n", "1", "--trace", "--model", sys.argv[1]]
+try:
+    runpy.run_module("nanogpt_np.generate", run_name="__main__", alter_sys=True)
+except SystemExit as stop:
+    assert stop.code == 0
+files = [module.__file__ for name, module in sys.modules.items() if name.startswith("nanogpt_np")]
+print([file for file, times in collections.Counter(files).items() if times > 1])
+print(sum(file.endswith("loop.py") for file in files))
+"""
+    command = [sys.executable, "-W", "error", "-c", script, str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-2:] == ["[]", "1"]
+
+
+def test_what_a_checkpoint_says_of_itself_is_read_once(directory, monkeypatch, capsys):
+    reads = []
+
+    def counted(owner, name, what):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, **k: (reads.append(what), real(*a, **k))[1])
+
+    counted(tensors, "read_header", "header")
+    counted(Config, "from_dict", "config")
+    counted(checkpoint, "known_digest", "digest")
+    counted(checkpoint, "read_tensors", "arrays")
+    for more in ([], ["--json"], ["--trace", "--top", "2"]):
+        reads.clear()
+        assert main(["generate", PROMPT, "-n", "1", "--model", str(directory), *more]) == 0
+        assert sorted(reads) == ["arrays", "config", "digest", "header"]
+    reads.clear()
+    opened = nanogpt_np.open_checkpoint(directory)
+    assert opened.config == opened.model.config and opened.model is opened.model
+    assert opened.provenance == opened.provenance and list(opened.stored) == list(opened.model.params)
+    assert sorted(reads) == ["arrays", "config", "digest", "header"]
+    capsys.readouterr()
 
 
 def test_the_version_is_the_packages(capsys):
@@ -218,7 +274,7 @@ def test_an_emoji_of_several_tokens_is_printed_whole(tmp_path, capsysbinary):
 def test_what_is_shown_of_a_token_holds_its_bytes_each_code_with_one_backslash(tmp_path, capsys):
     tokenizer = nanogpt_np.Tokenizer()
     for i in range(50257):
-        shown = show.quoted(show.text_of(tokenizer, i))
+        shown = display.quoted(display.text_of(tokenizer, i))
         surrogates = re.sub(r"\\x(..)", r"\\udc\1", shown)  # as Python keeps bytes that are no character in a str
         assert json.loads(surrogates).encode("utf-8", "surrogateescape") == tokenizer.token(i), shown
     model = scripted(tmp_path, [*tokenizer.encode("🦄")[:1], 0])
@@ -286,7 +342,7 @@ def test_a_terminal_without_unicode_shows_codes_instead_of_failing(tmp_path):
 def test_gpt2_is_the_default_where_it_is_and_else_the_bundled_model(directory, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
     monkeypatch.setenv("NANOGPT_NP_HOME", str(tmp_path))
-    monkeypatch.setattr(home, "bundled", lambda: {"tiny": directory})
+    monkeypatch.setattr(places, "bundled", lambda: {"tiny": directory})
     assert main(["generate", PROMPT, "-n", "1"]) == 0
     assert "tiny (bundled with nanogpt_np, not a published GPT-2" in capsys.readouterr().err
     os.symlink(directory, tmp_path / "gpt2")
@@ -332,11 +388,11 @@ def test_the_inventorys_sums_agree_with_one_another_and_with_its_formula(directo
     assert {row["name"]: tuple(row["shape"]) for row in whole["tensors"]} == {
         n: a.shape for n, a in model.params.items()
     }
-    for by in ("by_part", "by_layer"):
+    for by in ("by_group", "by_layer"):
         assert sum(entry["parameters"] for entry in whole[by].values()) == whole["parameters"] == count(model.config)
         assert sum(entry["bytes"] for entry in whole[by].values()) == whole["bytes"] == 4 * whole["parameters"]
         assert sum(entry["tensors"] for entry in whole[by].values()) == len(whole["tensors"])
-    from nanogpt_np.inventory import formula
+    from nanogpt_np.names.inventory import formula
 
     for config in (model.config, published("gpt2-xl"), Config(n_inner=11, tie_word_embeddings=False)):
         assert sum(size for term, _, size in formula(config) if not term.startswith("  ")) == count(config)

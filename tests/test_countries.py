@@ -1,4 +1,4 @@
-"""The table of countries, nanogpt_np/data/countries.csv: its own soundness, and its facts against published data sets.
+"""The table of countries, nanogpt_np/train/countries.csv: its own soundness, and its facts against published data sets.
 
 A value stands in an English sentence as it is: "The capital of the Netherlands is Amsterdam", "The
 currency of Japan is the yen", "The main language of Kenya is Swahili", "A person from Malta is Maltese".
@@ -26,7 +26,7 @@ from importlib import resources
 
 import pytest
 
-FILE = resources.files("nanogpt_np").joinpath("data/countries.csv")
+FILE = resources.files("nanogpt_np.train").joinpath("countries.csv")
 COLUMNS = ["country", "article", "iso", "capital", "continent", "currency", "language", "demonym"]
 CONTINENTS = {"Africa", "Asia", "Europe", "North America", "South America", "Oceania"}
 

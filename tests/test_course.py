@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 from course_helpers import graded, graded_version, statuses, with_body
 
+from nanogpt_np.commands.course import main
 from nanogpt_np.course import compare, report, runner, seams, student
-from nanogpt_np.course.__main__ import main
 from nanogpt_np.course.answers import answer, definition
-from nanogpt_np.course.assignment import Mistake, assignments
+from nanogpt_np.course.assignment import assignments, get
 from nanogpt_np.course.assignments import whole
+from nanogpt_np.course.definitions import Mistake
 from nanogpt_np.course.judge import cast, judge
 from nanogpt_np.course.naming import name_mistake
 from nanogpt_np.course.runner import grade
-from nanogpt_np.trace import no_trace
+from nanogpt_np.model.trace import no_trace
 
 WRITTEN = {name: a for name, a in assignments().items() if a.functions}
 MISTAKES = [(name, m) for name, a in WRITTEN.items() for m in a.mistakes]
@@ -57,8 +58,35 @@ def test_every_check_of_a_stub_is_incomplete(name, tmp_path):
     assert statuses(graded(name, tmp_path)) == {"INCOMPLETE"}
 
 
+@pytest.mark.parametrize("folder", ["assignments", "mistakes", "stubs"])
+def test_every_file_of_the_course_is_listed_and_found_by_its_name(folder):
+    files = Path(seams.__file__).parent.joinpath(folder).glob("[!_]*.py")
+    both = {"training", "whole"} if folder == "assignments" else set()
+    assert {file.stem for file in files} == {a.stem for a in WRITTEN.values()} | both
+    assert list(assignments()) == [*(f"a{n}" for n in range(1, 10)), "training", "whole"]
+    for name, assignment in assignments().items():
+        assert get(name) is get(assignment.stem) is get(assignment.file) is assignment
+
+
+def test_importing_the_package_loads_none_of_the_course():
+    script = "import nanogpt_np, sys; nanogpt_np.load; print([m for m in sys.modules if 'course' in m])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+SPELLED_OUT = [(name, where) for name, a in WRITTEN.items() for where in a.spelled_out]
+
+
+@pytest.mark.parametrize(("name", "where"), SPELLED_OUT)
+def test_a_function_that_is_spelled_out_for_its_mistakes_is_right(name, where):
+    for seed in (0, 1):
+        version = WRITTEN[name].spelled_out[where]
+        results, _ = graded_version(WRITTEN[name], where, version, seed=seed, named=False)
+        assert statuses(results) == {"CORRECT"}, {n: r for n, r in results.items() if r.status != "CORRECT"}
+
+
 @pytest.mark.parametrize("name", WRITTEN)
-def test_every_known_mistake_is_an_edit_that_the_packages_source_still_takes(name):
+def test_every_known_mistake_is_an_edit_that_its_source_still_takes(name):
     for mistake in WRITTEN[name].mistakes:
         assert callable(mistake.version()), mistake.words
 
@@ -145,10 +173,30 @@ def test_a_stub_has_the_packages_signatures_and_classes(name, tmp_path):
 
 def test_the_whole_model_is_made_of_every_function_and_says_paris():
     (check,) = assignments()["whole"].checks
-    parts = {where for name, a in WRITTEN.items() if name in whole.PARTS for where in a.functions}
-    assert set(check.functions) == parts >= {"course.bpe:encode_piece", "layernorm:LayerNorm.__call__"}
+    parts = {where for name, a in WRITTEN.items() if name <= "a7" for where in a.functions}
+    assert set(check.functions) == parts >= {"course.bpe:encode_piece", "model.linear:Linear.__call__"}
+    assert len(whole.PARTS) == 7
     (case,) = check.cases(np.random.default_rng(0))
     assert (b"".join(case["pieces"]), check.run(**case)) == (b"The capital of France is", " Paris")
+
+
+def test_the_whole_model_runs_the_students_functions_also_where_generation_is_fast():
+    """All but those that greedy generation has no use for."""
+    (check,), called = assignments()["whole"].checks, set()
+
+    def watched(where):
+        def call(*args, **kwargs):
+            called.add(where)
+            return ours(*args, **kwargs)
+
+        ours = seams.own(where)
+        return functools.wraps(ours)(call) if inspect.isfunction(ours) else ours
+
+    (case,) = check.cases(np.random.default_rng(0))
+    with seams.installed({where: watched(where) for where in check.functions}):
+        assert check.run(**case) == " Paris"
+    idle = {"generate.sampling:probabilities", "generate.sampling:draw", "model.gpt2:GPT2.__call__"}
+    assert called == set(check.functions) - idle - {"model.cache:KVCache"}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -206,8 +254,8 @@ def test_no_docstring_is_the_answer(name):
 # --- what a student's code may do, each caught and said ------------------------------------------------
 
 CAUGHT = {
-    "None": ("self.weight", "gave back None"),
-    "the argument": ("return x", "gave back its argument x itself"),
+    "None": ("self.weight", "returned None"),
+    "the argument": ("return x", "returned its argument x itself"),
     "a list": ("return x.tolist()", "must be an array of shape [1, 2], not a list"),
     "another shape": ("return x[0]", "has shape [2], not [1, 2]"),
     "float64": ("return np.float64(1) * x", ""),
@@ -222,7 +270,7 @@ CAUGHT = {
     "Ctrl-C": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "a debugger": ("import bdb\nraise bdb.BdbQuit", "take breakpoint() out"),
     "trace the wrong way round": ("return trace(x, 'hook_scale')", "trace takes a name and an array, not"),
-    "recursion": ("return self(x)", "calls itself without end"),
+    "recursion": ("return self(x)", "calls itself endlessly"),
     "exit": ("raise SystemExit", "it calls exit()"),
     "written into": ("x -= x.mean()\nreturn x", "writes into its argument x"),
     "weights written into": ("self.weight[:] = 0\nreturn x", "writes into its argument self.weight"),
@@ -262,12 +310,12 @@ def test_an_exception_is_told_with_the_students_line(tmp_path):
     assert "of a2_layernorm.py: return x + np.zeros(17)" in found.where
 
 
-MEAN = "np.add.reduce(x, axis=-1, keepdims=True) / C"
+OUTPUT = "normalized * self.weight + self.bias"
 
 
 def right(**changed):
-    """Return the answer's body with some of its text changed, and the mean as most people write it."""
-    source = answer(assignments()["a2"]).replace(MEAN, "x.mean(axis=-1, keepdims=True)")
+    """Return the answer with some of its text changed."""
+    source = answer(assignments()["a2"])
     for old, new in changed.values():
         assert source.count(old) == 1
         source = source.replace(old, new)
@@ -282,7 +330,7 @@ def test_float64_that_spreads_is_told_with_where_it_began(tmp_path):
 
 
 def test_an_announced_array_that_is_written_into_is_found(tmp_path):
-    source = right(a=("output = normalized * self.weight", "output = normalized; output *= self.weight"))
+    source = right(a=("normalized * self.weight", "normalized.__imul__(self.weight)"))
     assert "announced as hook_normalized was written into" in graded("a2", tmp_path, source)["formula"].problem
 
 
@@ -307,7 +355,7 @@ def test_state_that_is_kept_between_calls_is_found(keep, tmp_path):
     ],
 )
 def test_float64_is_right_to_nine_digits_and_with_a_note_to_those_of_float32(off, status, note, tmp_path):
-    source = right(a=("output += self.bias", f"output = (output + self.bias) * x.dtype.type(1 + {off})"))
+    source = right(a=(OUTPUT, f"({OUTPUT}) * x.dtype.type(1 + {off})"))
     found = graded("a2", tmp_path, source)["formula"]
     assert found.status == status
     assert note in found.notes if note else not found.notes
@@ -403,15 +451,15 @@ def test_what_does_not_make_it_wrong_passes(what, tmp_path):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ('"""caf\xe9"""\n'.encode("latin-1"), "is no Python: invalid or missing encoding declaration"),
+        ('"""caf\xe9"""\n'.encode("latin-1"), "is not valid Python: invalid or missing encoding declaration"),
         ("x = 1\n".encode("utf-16"), "save it as UTF-8"),
         (b"x = 1\0\n", "null byte"),
         (b"x = " + b"(" * 1000 + b")" * 1000, "too many nested parentheses"),
         (b"x = " + b"-" * 100_000 + b"1", "its brackets are too deep"),
         (b"", "has no class LayerNorm"),
-        (b"x = 1 / 0\n", "fails when it is read, line 1: ZeroDivisionError: division by zero"),
-        (b"\nexit()\n", "fails when it is read, line 2: it calls exit()"),
-        (b"raise KeyboardInterrupt\n", "fails when it is read, line 1: KeyboardInterrupt"),
+        (b"x = 1 / 0\n", "fails on import, line 1: ZeroDivisionError: division by zero"),
+        (b"\nexit()\n", "fails on import, line 2: it calls exit()"),
+        (b"raise KeyboardInterrupt\n", "fails on import, line 1: KeyboardInterrupt"),
         (b"import numpy as np\nclass LayerNorm:\n    __call__ = classmethod(len)\n", "LayerNorm.__call__"),
     ],
 )
@@ -450,12 +498,13 @@ def test_helper_methods_and_further_parameters_are_welcome(tmp_path):
     "line",
     [
         "import nanogpt_np",
-        "import nanogpt_np.trace; ours = nanogpt_np.layernorm.LayerNorm",
+        "import nanogpt_np.model.trace; ours = nanogpt_np.model.layernorm.LayerNorm",
+        "import nanogpt_np.model.trace; ours = nanogpt_np.model",
         "import tokenizers",
-        "from nanogpt_np.layernorm import LayerNorm as Ours",
-        "from nanogpt_np import layernorm",
+        "from nanogpt_np.model.layernorm import LayerNorm as Ours",
+        "from nanogpt_np.model import layernorm",
         "import torch.nn",
-        "import importlib; ours = importlib.import_module('nanogpt_np.layernorm')",
+        "import importlib; ours = importlib.import_module('nanogpt_np.model.layernorm')",
         "import helper_of_mine",
     ],
 )
@@ -463,34 +512,44 @@ def test_a_file_that_uses_the_reference_is_refused(line, tmp_path):
     (tmp_path / "helper_of_mine.py").write_text("import transformers\n")
     found = graded("a2", tmp_path, answer(assignments()["a2"]) + line + "\n")["formula"]
     assert found.status == "INCORRECT"
-    assert " uses " in found.problem and "may not come from there" in found.problem
+    assert " uses " in found.problem and "write this yourself, don't import it" in found.problem
 
 
 def test_trace_and_config_may_be_imported(tmp_path):
-    lines = "from nanogpt_np import trace", "import nanogpt_np.trace as t", "from nanogpt_np.config import Config"
-    whole = "import nanogpt_np.trace", "nanogpt_np.trace.no_trace"
+    lines = "from nanogpt_np.model import trace", "import nanogpt_np.model.trace as t"
+    whole = (
+        "from nanogpt_np.model.config import Config",
+        "import nanogpt_np.model.trace",
+        "nanogpt_np.model.trace.no_trace",
+    )
     source = "\n".join([answer(assignments()["a2"]), *lines, *whole, ""])
     assert statuses(graded("a2", tmp_path, source)) == {"CORRECT"}
 
 
 def test_the_package_is_itself_again_after_a_student_stood_in(tmp_path):
-    ours = seams.own("layernorm:LayerNorm.__call__")
-    before = dict(vars(seams.find("layernorm:LayerNorm.__call__")[0]))
+    ours = seams.own("model.layernorm:LayerNorm.__call__")
+    before = dict(vars(seams.find("model.layernorm:LayerNorm.__call__")[0]))
     graded("a2", tmp_path, with_body("a2", CALL, "raise ValueError"))
-    after = vars(seams.find("layernorm:LayerNorm.__call__")[0])
+    after = vars(seams.find("model.layernorm:LayerNorm.__call__")[0])
     assert after["__call__"] is ours and before.keys() == after.keys()
 
 
 def named(version):
     """Return what known mistake a version of `AdamW.step` or, if it has three parameters, of the layer norm is."""
-    name, where = ("a9", "adamw:AdamW.step") if "grads" in version.__code__.co_varnames else ("a2", f"layernorm:{CALL}")
+    name, where = (
+        ("a9", "train.adamw:AdamW.step")
+        if "grads" in version.__code__.co_varnames
+        else ("a2", f"model.layernorm:{CALL}")
+    )
     check = next(check for check in WRITTEN[name].checks if check.functions == (where,))
     return name_mistake(check, WRITTEN[name], lambda: {where: version}, 0)
 
 
 def test_a_mistake_that_the_packages_source_no_longer_takes_costs_its_name_only(monkeypatch):
     assignment = WRITTEN["a2"]
-    stale = Mistake("it is stale", f"layernorm:{CALL}", lambda: seams.edited(f"layernorm:{CALL}", [("no such", "")]))
+    stale = Mistake(
+        "it is stale", f"model.layernorm:{CALL}", lambda: seams.edited(f"model.layernorm:{CALL}", [("no such", "")])
+    )
     monkeypatch.setattr(assignment, "mistakes", [stale, *assignment.mistakes])
 
     def version(self, x, trace=no_trace):
@@ -498,7 +557,7 @@ def test_a_mistake_that_the_packages_source_no_longer_takes_costs_its_name_only(
         scale = trace("hook_scale", x.std(-1, keepdims=True) + self.eps)
         return trace("hook_output", trace("hook_normalized", centred / scale) * self.weight + self.bias)
 
-    assert named(version).startswith("the epsilon stands outside the root")
+    assert named(version).startswith("the epsilon is outside the root")
 
 
 def test_an_exception_is_no_known_mistake_because_one_raises_the_same_kind():
@@ -561,7 +620,7 @@ def test_grading_the_packages_own_functions_is_all_correct(folder):
     ("body", "words"),
     [
         ("while True: pass", "not done after 3 seconds"),
-        ("import os; os._exit(0)", "its process ended in the middle"),
+        ("import os; os._exit(0)", "its process ended early"),
         ("import os; os.abort()", "it crashed Python: Aborted"),
         ("import ctypes; ctypes.string_at(0)", "it crashed Python: Segmentation fault"),
         ("return np.ones((1 << 32,))", "more memory than it is given"),
@@ -588,7 +647,7 @@ def test_a_loop_that_is_met_while_a_mistake_is_named_is_run_into_once(folder):
         "            print('a loop', file=open('loops', 'a'))\n"
         "            while True: pass\n"
     )
-    source = right(a=(begin, f"{body}        {begin}"), b=("output += self.bias", "output += self.bias + 1"))
+    source = right(a=(begin, f"{body}        {begin}"), b=(OUTPUT, f"{OUTPUT} + 1"))
     (folder / "a2_layernorm.py").write_text(source)
     (done,) = grade(folder, ["a2"], seconds=2)
     assert (folder / "loops").read_text().count("a loop") == 2  # of the naming, and of the check that has that shape
@@ -632,7 +691,7 @@ def test_words_about_a_time_out_are_none(folder):
     body = "import os\nos.write(2, b'Timeout (0:00:10)!')\nos._exit(3)"
     (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, body))
     (done,) = grade(folder, ["a2"])
-    assert "its process ended in the middle, with exit code 3" in done.results[0][1].problem
+    assert "its process ended early, with exit code 3" in done.results[0][1].problem
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
@@ -647,7 +706,7 @@ def test_a_copy_of_the_process_does_not_grade_too(folder):
 
 def test_a_missing_file_is_told_once(folder):
     (folder / "a2_layernorm.py").unlink()
-    assert "\n".join(report.lines(*grade(folder, ["a2"]))).count("is not there") == 1
+    assert "\n".join(report.lines(*grade(folder, ["a2"]))).count("is missing") == 1
 
 
 def test_two_functions_that_hang_are_each_told_with_their_line(folder):
@@ -692,8 +751,8 @@ def test_a_process_that_is_silent_is_ended_from_outside(folder, monkeypatch):
     (folder / "a2_layernorm.py").write_text(right(a=(begin, f"        {stop}{begin}")))
     (done,) = grade(folder, ["a2"], seconds=2)
     first, second, *rest = [result.problem for _, result in done.results]
-    assert first == second == "it was not done after 2 seconds: is there a loop that never ends?"
-    assert set(rest) == {"not tried, after two that did not come to their end"}
+    assert first == second == "it was not done after 2 seconds: is there an endless loop?"
+    assert set(rest) == {"not tried: two checks of it did not finish"}
 
 
 def test_a_file_may_import_another_of_its_folder_and_is_incomplete_while_that_is(folder):
@@ -716,7 +775,7 @@ def test_a_terminal_is_shown_no_control_characters(folder):
 def test_a_loop_when_the_file_is_read_is_told_once(folder):
     (folder / "a2_layernorm.py").write_text("while True: pass\n")
     (done,) = grade(folder, ["a2"], seconds=1)
-    assert {r.problem for _, r in done.results} == {"it was not done after 1 seconds: is there a loop that never ends?"}
+    assert {r.problem for _, r in done.results} == {"it was not done after 1 seconds: is there an endless loop?"}
     assert done.results[0][1].where == "line 1 of a2_layernorm.py"
 
 
@@ -750,17 +809,17 @@ def test_a_mistake_is_named_in_the_report(folder):
     (folder / "a2_layernorm.py").write_text(source)
     done = course("grade", folder, "a2")
     assert done.returncode == 1
-    assert "This is what comes out when the epsilon stands outside the root" in done.stdout
+    assert "This is what comes out when the epsilon is outside the root" in done.stdout
 
 
 def test_a_syntax_error_is_told_once_with_its_line(folder):
     (folder / "a2_layernorm.py").write_text("x = 1\ndef f(:\n")
     out = course("grade", folder, "a2").stdout
-    assert out.count("a2_layernorm.py is no Python: invalid syntax, line 2: def f(:") == 1
+    assert out.count("a2_layernorm.py is not valid Python: invalid syntax, line 2: def f(:") == 1
 
 
 def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(folder):
-    source = right(a=("output += self.bias", "output += self.bias * (x.shape[-1] < 4)"))
+    source = right(a=(OUTPUT, f"{OUTPUT} * (x.shape[-1] < 4)"))
     (folder / "a2_layernorm.py").write_text(source)
     texts = [course("grade", folder, "a2", "--seed", seed).stdout for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nanogpt_np.course.assignments import a1_embedding
 from nanogpt_np.course.bpe import encode_piece, gpt2_ranks
-from nanogpt_np.tokenizer import Tokenizer
+from nanogpt_np.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.catalogue
 

@@ -69,7 +69,7 @@ def test_a_wrong_answer_is_shown_in_numbers_that_can_be_read(tmp_path):
     assert wrong.status == "INCORRECT"
     assert wrong.case == "x = [[1. 3.]]; weight = [1. 1.]; bias = [0. 0.]; eps = 1e-05 (float64)"
     assert (wrong.expected, wrong.got) == ("[[-0.999995  0.999995]]", "[[-0.99999  0.99999]]")
-    assert wrong.trace == "hook_scale is another: expected [[1.000005]], got [[1.00001]]"
+    assert wrong.trace == "hook_scale is wrong: expected [[1.000005]], got [[1.00001]]"
 
 
 ROOT = "np.sqrt(variance + self.eps)"

@@ -9,6 +9,8 @@ from course_helpers import graded, graded_edit, statuses, with_body
 from nanogpt_np import load
 from nanogpt_np.course import seams, student
 from nanogpt_np.course.assignment import get
+from nanogpt_np.fast import fast
+from nanogpt_np.model.trace import no_trace
 
 pytestmark = pytest.mark.catalogue
 
@@ -105,18 +107,25 @@ def test_another_right_way_passes(function, way, body, tmp_path):
     assert statuses(results) == {"CORRECT"}, {name: r for name, r in results.items() if r.status != "CORRECT"}
 
 
-def test_a_prompt_that_the_package_runs_in_parts_goes_through_a_students_pass(tmp_path, monkeypatch):
-    """Parts of a long prompt run side by side, each with a cache of its own: a right `_run` knows nothing of it."""
-    model, ids = load("facts"), np.arange(60) % 50
+def test_a_prompt_that_the_package_runs_in_segments_goes_through_a_students_pass(tmp_path, monkeypatch):
+    """Segments of a long prompt run side by side, each with a cache of its own: a right `_run` knows nothing of it."""
+    model, ids, lengths = load("facts"), np.arange(60) % 50, []
     before = model(ids)
     (tmp_path / "a5_model.py").write_text(written(RUN, RUNS["recursion"]))
     (check,) = [c for c in get("a5").checks if c.name == "run_by_hand"]
-    monkeypatch.setattr("nanogpt_np.model.LONG", 50)
-    monkeypatch.setattr("nanogpt_np.cores.SMALLEST", 20)
-    monkeypatch.setattr("nanogpt_np.cores._cores", lambda: 2)
-    monkeypatch.setattr("nanogpt_np.cores.products_on_one_core", contextlib.nullcontext)
-    with seams.installed(student.versions(tmp_path, check)):
-        np.testing.assert_allclose(model(ids), before, rtol=2e-4, atol=2e-4)
+    monkeypatch.setattr("nanogpt_np.fast.segments.SMALLEST", 20)
+    monkeypatch.setattr("nanogpt_np.fast.blas.cores", lambda: 2)
+    monkeypatch.setattr("nanogpt_np.fast.blas.products_on_one_core", contextlib.nullcontext)
+    versions = student.versions(tmp_path, check)
+    (written_run,) = versions.values()
+
+    def counted(self, ids, cache, trace=no_trace):
+        lengths.append(ids.shape[-1])
+        return written_run(self, ids, cache, trace)
+
+    with seams.installed(dict.fromkeys(versions, counted)):
+        np.testing.assert_allclose(fast(model)(ids), before, rtol=2e-4, atol=2e-4)
+    assert len(lengths) == 2 and sum(lengths) == 60
 
 
 def test_post_norm_is_shown_in_numbers_for_the_head(tmp_path):
@@ -135,7 +144,7 @@ def test_a_lost_residual_is_found_where_layers_add_nothing(tmp_path):
     )
     wrong = graded("a5", tmp_path, written(BLOCK, body))
     assert (wrong["nothing_added"].expected, wrong["nothing_added"].got) == ("[[ 1. -2.]]", "[[ 0. -0.]]")
-    assert wrong["block_by_hand"].trace.startswith("hook_resid_mid is another: expected [[12.]], got [[11.]]")
+    assert wrong["block_by_hand"].trace.startswith("hook_resid_mid is wrong: expected [[12.]], got [[11.]]")
 
 
 def test_positions_that_restart_are_right_without_a_cache_and_shown_with_one_token_in_it(tmp_path):
@@ -144,7 +153,7 @@ def test_positions_that_restart_are_right_without_a_cache_and_shown_with_one_tok
     wrong = {name for name, result in results.items() if result.status == "INCORRECT"}
     assert wrong == {"run_by_hand", "run_with_a_cache"}
     assert "ids = [2]; tokens_in_the_cache = 1;" in results["run_by_hand"].case
-    assert results["run_by_hand"].trace.startswith("hook_positions is another: expected [1], got [0]")
+    assert results["run_by_hand"].trace.startswith("hook_positions is wrong: expected [1], got [0]")
 
 
 def test_a_stream_that_is_written_into_is_found(tmp_path):

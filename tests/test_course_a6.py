@@ -6,12 +6,14 @@ import textwrap
 import pytest
 from course_helpers import graded, graded_version, statuses, student_node, with_body
 
-from nanogpt_np import sampling, tokenizer
-from nanogpt_np.cache import KVCache
 from nanogpt_np.course import seams, student
 from nanogpt_np.course.answers import answer
-from nanogpt_np.course.assignment import Check, assignments
+from nanogpt_np.course.assignment import assignments
+from nanogpt_np.course.definitions import Check
 from nanogpt_np.course.runner import grade
+from nanogpt_np.generate import sampling
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.text import tokenizer
 
 pytestmark = pytest.mark.catalogue
 
@@ -231,19 +233,27 @@ def test_random_numbers_that_end_at_nine_tenths_are_told_apart(tmp_path):
 
 WRONG = {  # what is no likely mistake, but must not pass either
     "only a few of the settings that mean nothing are refused": (
-        "sampling:probabilities",
+        "generate.sampling:probabilities",
         "check_sampling(temperature, top_k, top_p)\n",
         "if temperature == -1 or top_k == 0 or top_p in (0, 1.5):\n        raise ValueError\n",
     ),
-    "no temperature is lower than 0.001": ("sampling:probabilities", "/ temperature", "/ max(temperature, 1e-3)"),
-    "top_p is too large": ("generate:generate", "top_k, top_p), rng", "top_k, top_p and min(1, 1.2 * top_p)), rng"),
+    "no temperature is lower than 0.001": (
+        "generate.sampling:probabilities",
+        "/ temperature",
+        "/ max(temperature, 1e-3)",
+    ),
+    "top_p is too large": (
+        "generate.loop:generate",
+        "top_k, top_p), rng",
+        "top_k, top_p and min(1, 1.2 * top_p)), rng",
+    ),
     "at most eight rows": (
-        "generate:next_logits",
+        "generate.loop:next_logits",
         "model.last_row(ids, cache=cache, trace=trace)",
         "model.hidden(ids, cache=cache, trace=trace)[min(len(ids), 8) - 1]",
     ),
     "<|endoftext|> is never said": (
-        "generate:generate",
+        "generate.loop:generate",
         "token = int(",
         "logits[50256:50257] = -1\n            token = int(",
     ),
@@ -269,7 +279,7 @@ def test_the_smallest_case_of_a_wrong_top_p_can_be_calculated_by_hand(tmp_path):
 
 def test_a_wrong_draw_is_told_as_shares(tmp_path):
     wrong = graded("a6", tmp_path, with_body("a6", "draw", "return int(p.argmax())"), only="draw")["frequencies"]
-    assert wrong.problem == "how often each id comes in 800 draws, to the nearest 0.25 is another"
+    assert wrong.problem == "how often each id comes in 800 draws, to the nearest 0.25 is wrong"
     assert (wrong.expected, wrong.got) == ("[0.25 0.75]", "[0. 1.]")
 
 
@@ -305,7 +315,7 @@ def test_a_list_of_all_ids_is_told_to_come_too_late(tmp_path):
 
 def test_a_generate_without_yield_or_return_is_told_that_it_gave_none(tmp_path):
     results = graded("a6", tmp_path, with_body("a6", "generate", "ids = list(ids)"), only="generate")
-    assert "generate gave back None" in results["likeliest"].notes
+    assert "generate returned None" in results["likeliest"].notes
 
 
 def test_what_the_stub_gives_is_as_the_packages(tmp_path):
@@ -348,26 +358,26 @@ def test_where_all_is_graded_together_the_loop_uses_the_students_own_cache(tmp_p
     folder = folder_of_answers(tmp_path)
     both = (*assignments()["a6"].functions, *assignments()["a7"].functions)
     together = student.versions(folder, Check("together", "", both, None, None))
-    alone = student.versions(folder, Check("alone", "", ("generate:generate",), None, None))
-    cache = together["cache:KVCache"]
+    alone = student.versions(folder, Check("alone", "", ("generate.loop:generate",), None, None))
+    cache = together["model.cache:KVCache"]
     assert cache is not KVCache
-    assert together["generate:generate"].__globals__["KVCache"] is cache
-    assert alone["generate:generate"].__globals__["KVCache"] is KVCache
+    assert together["generate.loop:generate"].__globals__["KVCache"] is cache
+    assert alone["generate.loop:generate"].__globals__["KVCache"] is KVCache
 
 
 def test_what_an_assignment_gives_may_be_imported_there_and_nowhere_else(tmp_path):
     folder = folder_of_answers(
-        tmp_path, a7=[("import numpy as np", "import numpy as np\nfrom nanogpt_np.cache import NoCache")]
+        tmp_path, a7=[("import numpy as np", "import numpy as np\nfrom nanogpt_np.model.cache import NoCache")]
     )
     a6, a7 = grade(folder, ["a6", "a7"])
     assert {result.status for _, result in a6.results} == {"CORRECT"}
     (problem,) = {result.problem for _, result in a7.results}
-    assert problem.startswith("a7_cache.py uses nanogpt_np.cache.NoCache in line ")
-    assert problem.endswith("(allowed are nanogpt_np.trace and nanogpt_np.config)")
+    assert problem.startswith("a7_cache.py uses nanogpt_np.model.cache.NoCache in line ")
+    assert problem.endswith("(allowed are nanogpt_np.model.trace and nanogpt_np.model.config)")
 
 
-@pytest.mark.parametrize("line", ["from nanogpt_np.model import LMHead", "import nanogpt_np.cache"])
+@pytest.mark.parametrize("line", ["from nanogpt_np.model.cache import NoCache", "import nanogpt_np.model.cache"])
 def test_of_a_module_that_gives_something_nothing_else_may_be_imported(line, tmp_path):
     results = graded("a6", tmp_path, f"{line}\n{answer(assignments()['a6'])}", only="draw")
     assert {result.status for result in results.values()} == {"INCORRECT"}
-    assert " in line 1: what is to be written here may not come from there" in results["possible"].problem
+    assert " in line 1: write this yourself, don't import it" in results["possible"].problem

@@ -136,7 +136,7 @@ def changed(old, new, way="joined arrays in a dict, a closure for each block"):
 
 def test_newest_first_is_shown_in_numbers_that_can_be_read(tmp_path):
     wrong = graded("a7", tmp_path, changed("[kept[i], new]", "[new, kept[i]]"))["remembered"]
-    assert wrong.problem == "keys of block 0 in pass 2 is another"
+    assert wrong.problem == "keys of block 0 in pass 2 is wrong"
     assert wrong.case == "k = [[1.]\n [2.]]; v = [[10.]\n [20.]]; passes = (1, 1) (float64)"
     assert [" ".join(text.split()) for text in (wrong.expected, wrong.got)] == ["[[[1.] [2.]]]", "[[[2.] [1.]]]"]
 
@@ -148,8 +148,8 @@ def test_positions_that_begin_again_are_traced_to_the_positions(tmp_path):
         "in_the_model",
         "in_generation",
     }
-    assert results["length"].problem == "length after advance(1) in pass 1 is another"
-    assert results["in_the_model"].trace.startswith("hook_positions is another: expected [1], got [0]")
+    assert results["length"].problem == "length after advance(1) in pass 1 is wrong"
+    assert results["in_the_model"].trace.startswith("hook_positions is wrong: expected [1], got [0]")
 
 
 def test_a_batch_is_what_fails_where_the_axis_is_that_of_a_single_prompt(tmp_path):
@@ -176,7 +176,7 @@ def test_a_class_without_advance_is_told(tmp_path):
 
 
 WRONG = {
-    "room for 16 tokens": ("self.length + T, self.config.n_positions", "self.length + T, 16"),
+    "room for 16 tokens": ("k.shape[-2], self.config.n_positions", "k.shape[-2], 16"),
     "float16 where a head is wide": ("S, :] = k", "S, :] = k.astype(np.float16) if k.shape[-1] > 3 else k"),
     "of many prompts the first for all": ("S, :] = v", "S, :] = v[:1] if v.ndim > 3 and len(v) > 3 else v"),
     "eleven tokens at most": ("self.length += T", "self.length = min(self.length + T, 11)"),
@@ -185,5 +185,6 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_with_more_of_everything_only_does_not_pass(what):
-    version = seams.edited("cache:KVCache", [WRONG[what]])
-    assert "INCORRECT" in statuses(graded_version(get("a7"), "cache:KVCache", version, named=False)[0])
+    where = "model.cache:KVCache"
+    version = seams.edited(where, [WRONG[what]], get("a7").spelled_out[where])
+    assert "INCORRECT" in statuses(graded_version(get("a7"), where, version, named=False)[0])

@@ -1,10 +1,11 @@
 """Assignment a8: other right ways to write each backward pass are not failed, and what is wrong is told in full."""
 
 import pytest
-from course_helpers import graded, graded_version, statuses, with_body
+from course_helpers import graded, graded_version, named, statuses, with_body
 
-from nanogpt_np.course import seams
+from nanogpt_np.course import seams, student
 from nanogpt_np.course.assignment import get
+from nanogpt_np.model import linear
 
 pytestmark = pytest.mark.catalogue
 
@@ -55,6 +56,28 @@ OTHER_WAYS = {
         "float64 inside": """
             d, wide = d_out.astype(np.float64), self.weight.astype(np.float64)
             return (d @ wide).astype(x.dtype), {"weight": (x.T @ d).T.astype(x.dtype)}
+        """,
+    },
+    "Linear.backward": {
+        "einsum": """
+            axes = tuple(range(x.ndim - 1))
+            d_weight = np.tensordot(x, d_out, (axes, axes))
+            return np.einsum("...o,io->...i", d_out, self.weight), {"bias": d_out.sum(axes), "weight": d_weight}
+        """,
+        "loops over tokens, outer products": """
+            d_x, d_weight, d_bias = np.empty_like(x), np.zeros_like(self.weight), np.zeros_like(self.bias)
+            for at in np.ndindex(x.shape[:-1]):
+                d_x[at] = self.weight @ d_out[at]
+                d_weight += np.outer(x[at], d_out[at])
+                d_bias += d_out[at]
+            return d_x, {"weight": d_weight, "bias": d_bias}
+        """,
+        "float64 inside": """
+            rows, d = x.astype(np.float64).reshape(-1, len(self.weight)), d_out.astype(np.float64)
+            d_rows = d.reshape(-1, len(self.bias))
+            grads = {"weight": (d_rows.T @ rows).T, "bias": np.ones(len(rows)) @ d_rows}
+            d_x = (d @ self.weight.T).astype(x.dtype)
+            return d_x, {name: g.astype(x.dtype) for name, g in grads.items()}
         """,
     },
     "Embedding.backward": {
@@ -111,11 +134,17 @@ OTHER_WAYS = {
         """,
     },
     "MLP.backward": {
+        "its layers' own backward": """
+            d_post, proj = self.c_proj.backward(d_out, tape("hook_post"))
+            d_pre = trace("hook_pre", trace("hook_post", d_post) * gelu_slope(tape("hook_pre")))
+            d_x, fc = self.c_fc.backward(d_pre, x, under(tape, "c_fc."), scoped(trace, "c_fc."))
+            return d_x, {f"c_proj.{name}": g for name, g in proj.items()} | {f"c_fc.{name}": fc[name] for name in fc}
+        """,
         "einsum": """
-            d_post = trace("hook_post", np.einsum("...c,fc->...f", d_out, self.c_proj_weight))
+            d_post = trace("hook_post", np.einsum("...c,fc->...f", d_out, self.c_proj.weight))
             d_pre = trace("hook_pre", np.multiply(gelu_slope(tape("hook_pre")), d_post))
             axes = tuple(range(x.ndim - 1))
-            return np.einsum("...f,cf->...c", d_pre, self.c_fc_weight), {
+            return np.einsum("...f,cf->...c", d_pre, self.c_fc.weight), {
                 "c_proj.bias": d_out.sum(axes),
                 "c_proj.weight": np.tensordot(tape("hook_post"), d_out, (axes, axes)),
                 "c_fc.bias": d_pre.sum(axes),
@@ -125,13 +154,13 @@ OTHER_WAYS = {
         "loops over tokens": """
             d_post = np.empty(tape("hook_pre").shape, x.dtype)
             for at in np.ndindex(x.shape[:-1]):
-                d_post[at] = self.c_proj_weight @ d_out[at]
+                d_post[at] = self.c_proj.weight @ d_out[at]
             d_post = trace("hook_post", d_post)
             d_pre = trace("hook_pre", d_post * gelu_slope(tape("hook_pre")))
-            d_x, fields = np.empty_like(x), (self.c_fc_weight, self.c_fc_bias, self.c_proj_weight, self.c_proj_bias)
+            d_x, fields = np.empty_like(x), (self.c_fc.weight, self.c_fc.bias, self.c_proj.weight, self.c_proj.bias)
             fc, fc_bias, proj, proj_bias = (np.zeros_like(a) for a in fields)
             for at in np.ndindex(x.shape[:-1]):
-                d_x[at] = self.c_fc_weight @ d_pre[at]
+                d_x[at] = self.c_fc.weight @ d_pre[at]
                 fc += np.outer(x[at], d_pre[at])
                 proj += np.outer(tape("hook_post")[at], d_out[at])
                 fc_bias += d_pre[at]
@@ -141,12 +170,12 @@ OTHER_WAYS = {
         """,
         "float64 inside": """
             wide = lambda a: a.astype(np.float64)
-            d_post = trace("hook_post", (wide(d_out) @ wide(self.c_proj_weight).T).astype(x.dtype))
+            d_post = trace("hook_post", (wide(d_out) @ wide(self.c_proj.weight).T).astype(x.dtype))
             d_pre = trace("hook_pre", (wide(d_post) * wide(gelu_slope(tape("hook_pre")))).astype(x.dtype))
-            C, F = self.c_fc_weight.shape
+            C, F = self.c_fc.weight.shape
             a, b, c, d = (wide(z).reshape(-1, n) for z, n in ((x, C), (d_pre, F), (tape("hook_post"), F), (d_out, C)))
             grads = {"c_fc.weight": a.T @ b, "c_fc.bias": b.sum(0), "c_proj.weight": c.T @ d, "c_proj.bias": d.sum(0)}
-            d_x = (b @ wide(self.c_fc_weight).T).reshape(x.shape)
+            d_x = (b @ wide(self.c_fc.weight).T).reshape(x.shape)
             return d_x.astype(x.dtype), {name: g.astype(x.dtype) for name, g in grads.items()}
         """,
     },
@@ -202,21 +231,20 @@ OTHER_WAYS = {
     },
     "Attention.backward": {
         "einsum, no axes swapped": """
-            C = x.shape[-1]
             q, k, v, p = (tape(f"hook_{name}") for name in ("q", "k", "v", "pattern"))
-            d_merged = trace("hook_merged", np.einsum("...c,bc->...b", d_out, self.c_proj_weight))
-            d_z = trace("hook_z", d_merged.reshape(q.shape))
+            d_merged = trace("hook_merged", np.einsum("...c,bc->...b", d_out, self.c_proj.weight))
+            d_z = trace("hook_z", d_merged.reshape(v.shape))
             d_p = trace("hook_pattern", np.einsum("...thd,...shd->...hts", d_z, v))
             d_s = p * d_p - p * np.einsum("...hts,...hts->...ht", p, d_p)[..., None]
             d_s = trace("hook_attn_scores", d_s)
             d_v = trace("hook_v", np.einsum("...hts,...thd->...shd", p, d_z))
             d_k = trace("hook_k", np.einsum("...hts,...thd->...shd", d_s, q) * self.scale)
             d_q = trace("hook_q", np.einsum("...hts,...shd->...thd", d_s, k) * self.scale)
-            d_qkv = np.concatenate([d.reshape(x.shape) for d in (d_q, d_k, d_v)], axis=-1)
+            d_qkv = np.concatenate([d.reshape(*x.shape[:-1], -1) for d in (d_q, d_k, d_v)], axis=-1)
             d_qkv = trace("hook_qkv", d_qkv)
             axes = tuple(range(x.ndim - 1))
             rows = [a.reshape(-1, a.shape[-1]) for a in (x, d_qkv, tape("hook_merged"), d_out)]
-            return d_qkv @ self.c_attn_weight.T, {
+            return d_qkv @ self.c_attn.weight.T, {
                 "c_attn.weight": np.einsum("nc,nd->cd", rows[0], rows[1]),
                 "c_attn.bias": d_qkv.sum(axes),
                 "c_proj.weight": np.einsum("nc,nd->cd", rows[2], rows[3]),
@@ -225,9 +253,9 @@ OTHER_WAYS = {
         """,
         "loops over heads and rows, the softmax's Jacobian": """
             C, H = x.shape[-1], self.n_head
-            D, T = C // H, x.shape[-2]
             q, k, v, p = (tape(f"hook_{name}") for name in ("q", "k", "v", "pattern"))
-            d_merged = trace("hook_merged", d_out @ self.c_proj_weight.transpose())
+            d_merged = trace("hook_merged", d_out @ self.c_proj.weight.transpose())
+            D = v.shape[-1]
             d_z = trace("hook_z", np.stack([d_merged[..., h * D : (h + 1) * D] for h in range(H)], axis=-2))
             d_p = np.empty_like(p)
             for *b, h, t, s in np.ndindex(p.shape):
@@ -243,24 +271,39 @@ OTHER_WAYS = {
                 d_k[(*b, s, h)] += self.scale * d_s[(*b, h, t, s)] * q[(*b, t, h)]
                 d_q[(*b, t, h)] += self.scale * d_s[(*b, h, t, s)] * k[(*b, s, h)]
             d_v, d_k, d_q = trace("hook_v", d_v), trace("hook_k", d_k), trace("hook_q", d_q)
-            d_qkv = np.empty((*x.shape[:-1], 3 * C), x.dtype)
-            for i, d in enumerate((d_q, d_k, d_v)):
+            d_qkv, start = np.empty((*x.shape[:-1], len(self.c_attn.bias)), x.dtype), 0
+            for d in (d_q, d_k, d_v):
                 for h in range(H):
-                    d_qkv[..., i * C + h * D : i * C + (h + 1) * D] = d[..., h, :]
+                    d_qkv[..., start : start + d.shape[-1]] = d[..., h, :]
+                    start += d.shape[-1]
             d_qkv = trace("hook_qkv", d_qkv)
-            rows, out = d_qkv.reshape(-1, 3 * C), d_out.reshape(-1, C)
-            return (rows @ self.c_attn_weight.T).reshape(x.shape), {
+            rows, out = d_qkv.reshape(-1, d_qkv.shape[-1]), d_out.reshape(-1, C)
+            return (rows @ self.c_attn.weight.T).reshape(x.shape), {
                 "c_attn.weight": (rows.T @ x.reshape(-1, C)).T, "c_attn.bias": rows.sum(0),
-                "c_proj.weight": sum(np.outer(m, d) for m, d in zip(tape("hook_merged").reshape(-1, C), out)),
+                "c_proj.weight": sum(np.outer(m, d) for m, d in zip(tape("hook_merged").reshape(len(out), -1), out)),
                 "c_proj.bias": out.sum(0),
             }
+        """,
+        "its layers' own backward, heads laid out by hand": """
+            q, k, v, p = (tape(f"hook_{name}") for name in ("q", "k", "v", "pattern"))
+            d_merged, of_proj = self.c_proj.backward(d_out, tape("hook_merged"))
+            d_z = trace("hook_z", trace("hook_merged", d_merged).reshape(v.shape))
+            d_p = trace("hook_pattern", np.moveaxis(d_z, -2, -3) @ np.moveaxis(v, -3, -1))
+            d_s = trace("hook_attn_scores", p * (d_p - np.einsum("...s,...s->...", p, d_p)[..., None]))
+            back = lambda table, a: np.moveaxis(table @ np.moveaxis(a, -2, -3), -3, -2)
+            d_v = trace("hook_v", back(np.swapaxes(p, -1, -2), d_z))
+            d_k = trace("hook_k", back(np.swapaxes(d_s, -1, -2), self.scale * q))
+            d_q = trace("hook_q", back(d_s, self.scale * k))
+            flat = [d.reshape(*x.shape[:-1], d.shape[-2] * d.shape[-1]) for d in (d_q, d_k, d_v)]
+            d_x, of_attn = self.c_attn.backward(trace("hook_qkv", np.concatenate(flat, axis=-1)), x)
+            return d_x, named({"c_attn": of_attn, "c_proj": of_proj})
         """,
         "float64 inside, the scale in the scores": """
             wide = lambda a: a.astype(np.float64)
             C, dtype = x.shape[-1], x.dtype
             q, k, v = (wide(tape(f"hook_{name}")).swapaxes(-2, -3) for name in "qkv")
             p = wide(tape("hook_pattern"))
-            d_merged = trace("hook_merged", (wide(d_out) @ wide(self.c_proj_weight).T).astype(dtype))
+            d_merged = trace("hook_merged", (wide(d_out) @ wide(self.c_proj.weight).T).astype(dtype))
             d_z = trace("hook_z", d_merged.reshape(*x.shape[:-1], self.n_head, -1))
             heads = wide(d_z).swapaxes(-2, -3)
             d_p = wide(trace("hook_pattern", (heads @ v.swapaxes(-1, -2)).astype(dtype)))
@@ -269,12 +312,13 @@ OTHER_WAYS = {
             d_v = trace("hook_v", (p.swapaxes(-1, -2) @ heads).swapaxes(-2, -3).astype(dtype))
             d_k = trace("hook_k", (d_s.swapaxes(-1, -2) @ q).swapaxes(-2, -3).astype(dtype))
             d_q = trace("hook_q", (d_s @ k).swapaxes(-2, -3).astype(dtype))
-            d_qkv = np.concatenate([d.reshape(x.shape) for d in (d_q, d_k, d_v)], axis=-1)
+            d_qkv = np.concatenate([d.reshape(*x.shape[:-1], -1) for d in (d_q, d_k, d_v)], axis=-1)
             d_qkv = wide(trace("hook_qkv", d_qkv))
-            rows, out = d_qkv.reshape(-1, 3 * C), wide(d_out).reshape(-1, C)
+            rows, out = d_qkv.reshape(-1, d_qkv.shape[-1]), wide(d_out).reshape(-1, C)
             grads = {"c_attn.weight": wide(x).reshape(-1, C).T @ rows, "c_attn.bias": rows.sum(0),
-                     "c_proj.weight": wide(tape("hook_merged")).reshape(-1, C).T @ out, "c_proj.bias": out.sum(0)}
-            d_x = (d_qkv @ wide(self.c_attn_weight).T).astype(dtype)
+                     "c_proj.weight": wide(tape("hook_merged").reshape(len(out), -1)).T @ out}
+            grads["c_proj.bias"] = out.sum(0)
+            d_x = (d_qkv @ wide(self.c_attn.weight).T).astype(dtype)
             return d_x, {name: g.astype(dtype) for name, g in grads.items()}
         """,
     },
@@ -341,7 +385,7 @@ OTHER_WAYS = {
     },
     "loss_and_grads": {
         "all at once": """
-            tape = Recorder()
+            tape = Tape()
             hidden = model.hidden(ids, trace=chain(trace, tape))
             x = hidden.reshape(-1, hidden.shape[-1])
             count = int(np.count_nonzero(targets != IGNORED))
@@ -354,7 +398,7 @@ OTHER_WAYS = {
             return loss / count, grads
         """,
         "the logits from a whole pass, a token at a time, float64 loss": """
-            tape, total, count = Recorder(), 0.0, sum(int(t) != IGNORED for t in np.asarray(targets).flat)
+            tape, total, count = Tape(), 0.0, sum(int(t) != IGNORED for t in np.asarray(targets).flat)
             logits = model(ids, trace=chain(trace, tape))
             hidden, d_logits = tape["ln_final.hook_output"], np.zeros_like(logits)
             for at in np.ndindex(targets.shape):
@@ -388,20 +432,52 @@ def test_another_right_way_passes(function, way, tmp_path):
     assert statuses(results) == {"CORRECT"}, {name: r for name, r in results.items() if r.status != "CORRECT"}
 
 
+def test_what_the_stub_gives_is_as_the_packages(tmp_path):
+    (tmp_path / "a8_backward.py").write_text(get("a8").stub.read_text("utf-8"), "utf-8")
+    stub = student.load(tmp_path / "a8_backward.py")
+    grads = {"attn": {"c_attn.weight": 1, "c_proj.bias": 2}, "ln_1": {"weight": 3}}
+    assert (
+        stub.named(grads) == linear.named(grads) == {"attn.c_attn.weight": 1, "attn.c_proj.bias": 2, "ln_1.weight": 3}
+    )
+
+
+def test_a_mistake_is_named_whether_values_may_be_wider_or_not(tmp_path):
+    body = OTHER_WAYS["Attention.backward"]["einsum, no axes swapped"]
+    for old, new in (
+        ("d_z = trace(", "C, d_z = x.shape[-1], trace("),
+        (".reshape(*x.shape[:-1], -1)", ".reshape(x.shape)"),
+    ):
+        assert body.count(old) == 1
+        body = body.replace(old, new)
+    assert statuses(graded("a8", tmp_path, with_body("a8", "Attention.backward", body))) == {"CORRECT", "INCORRECT"}
+    wrong = with_body("a8", "Attention.backward", body.replace("d_s, q) * self.scale", "d_s, q)"))
+    assert named("a8", tmp_path, wrong, "Attention.backward") == "the scale is forgotten in d_k"
+
+
 WRONG = {  # what is no likely mistake, but must not pass either
-    "the offset is cut to 3": ("loss:cross_entropy", "logits + offset", "logits + np.clip(offset, -3, 3)"),
+    "the offset is cut to 3": ("train.loss:cross_entropy", "logits + offset", "logits + np.clip(offset, -3, 3)"),
     "the offset counts twice": (
-        "loss:loss_and_grads",
+        "train.loss:loss_and_grads",
         "[few], offset)",
         "[few], None if offset is None else 2 * offset)",
     ),
     "trace is asked for the embedding only": (
-        "loss:loss_and_grads",
+        "train.loss:loss_and_grads",
         "chain(trace, tape)",
         "chain(lambda name, x: trace(name, x) if name == 'hook_embed' else x, tape)",
     ),
+    "a linear layer's gradient is rounded": (
+        "model.linear:Linear.backward",
+        "rows.T @ d_rows",
+        "rows.T @ d_rows.astype('float16').astype(x.dtype)",
+    ),
+    "a linear layer sums the first 50 tokens": (
+        "model.linear:Linear.backward",
+        "d_rows.sum(axis=0)",
+        "d_rows[:50].sum(axis=0)",
+    ),
     "the LM head's gradient is rounded": (
-        "lm_head:LMHead.backward",
+        "model.lm_head:LMHead.backward",
         "d_out.T @ x",
         "d_out.T @ x.astype('float16').astype(x.dtype)",
     ),

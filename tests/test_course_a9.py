@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from course_helpers import graded, graded_version, statuses, with_body
 
-from nanogpt_np import parameters
-from nanogpt_np.adamw import AdamW, learning_rate
-from nanogpt_np.config import Config
 from nanogpt_np.course import seams
 from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import assignments, get
 from nanogpt_np.course.assignments.training import learn
 from nanogpt_np.course.runner import grade
 from nanogpt_np.course.training import train_step
-from nanogpt_np.loss import IGNORED, loss_and_grads
-from nanogpt_np.trainer import Settings, Trainer, initial_params
+from nanogpt_np.model.config import Config
+from nanogpt_np.train.adamw import AdamW, learning_rate
+from nanogpt_np.train.loss import IGNORED, loss_and_grads
+from nanogpt_np.train.trainer import Settings, Trainer, initial_params
+from nanogpt_np.weights import assembly
 
 pytestmark = pytest.mark.catalogue
 
@@ -166,7 +166,7 @@ def test_the_training_step_of_the_course_is_the_trainers():
     settings = Settings(steps=3, warmup=1, lr=0.05, accumulate=3, clip=0.4, freeze=("wpe.weight",))
     trainer = Trainer(config, params, Data(), settings)
     moving = {name: array.copy() for name, array in params.items()}
-    model = parameters.assemble(config, moving)
+    model = assembly.assemble(config, moving)
     optimizer = AdamW({name: a for name, a in moving.items() if name != "wpe.weight"}, betas=settings.betas)
     for number in range(3):
         lr = learning_rate(number, peak=0.05, final=settings.final_lr, warmup=1, steps=3)
@@ -231,16 +231,16 @@ def test_every_assignment_with_a_file_comes_before_those_that_put_all_together()
 
 
 WRONG = {  # what is no likely mistake, but must not pass either
-    "the decay ends after five steps": ("adamw:AdamW.step", "self.decayed(", "self.steps < 6 and self.decayed("),
-    "steps are counted to six": ("adamw:AdamW.step", "self.steps += 1", "self.steps = min(6, self.steps + 1)"),
-    "the mean is corrected to the sixth step": ("adamw:AdamW.step", "b1**self.steps", "b1**min(6, self.steps)"),
+    "the decay ends after five steps": ("train.adamw:AdamW.step", "self.decayed(", "self.steps < 6 and self.decayed("),
+    "steps are counted to six": ("train.adamw:AdamW.step", "self.steps += 1", "self.steps = min(6, self.steps + 1)"),
+    "the mean is corrected to the sixth step": ("train.adamw:AdamW.step", "b1**self.steps", "b1**min(6, self.steps)"),
     "the square is corrected to the fifth step": (
-        "adamw:AdamW.step",
+        "train.adamw:AdamW.step",
         "math.sqrt(1 - b2**self.steps)",
         "(math.sqrt(1 - b2**self.steps) if self.steps < 6 else 1.0)",
     ),
     "a thousandth beyond the limit is let through": (
-        "adamw:clip_by_global_norm",
+        "train.adamw:clip_by_global_norm",
         "norm > limit",
         "norm > limit + 1e-3",
     ),

@@ -8,6 +8,7 @@ first to differ in any bit, too.
 import json
 import math
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nanogpt_np
-from nanogpt_np import parameters, points
+from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
-from nanogpt_np.attention import softmax
-from nanogpt_np.cache import KVCache
-from nanogpt_np.diff import TOLERANCE, diff, spacing
-from nanogpt_np.diff_report import report, table
-from nanogpt_np.generate import generate
-from nanogpt_np.layernorm import LayerNorm
-from nanogpt_np.mlp import MLP
-from nanogpt_np.recording import Recording, save
-from nanogpt_np.trace import Recorder, chain, no_trace
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.diff import TOLERANCE, diff, spacing
+from nanogpt_np.interpret.diff_words import report, table
+from nanogpt_np.interpret.recording import Recording, save
+from nanogpt_np.model.attention import softmax
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.layernorm import LayerNorm
+from nanogpt_np.model.mlp import MLP
+from nanogpt_np.model.trace import chain, no_trace
+from nanogpt_np.names import points
+from nanogpt_np.weights import assembly
 
 checked = settings(derandomize=True, deadline=None, max_examples=60)
 GOLDEN = Path(__file__).parent / "goldens" / "tied"
@@ -60,7 +63,7 @@ def cached(ids, cut, model=MODEL):
 
 def in_dtype(model, dtype, then=None):
     params = {name: array.astype(dtype).astype(then or dtype) for name, array in model.params.items()}
-    return parameters.assemble(model.config, params)
+    return assembly.assemble(model.config, params)
 
 
 def assert_parts_at(result, name):
@@ -77,7 +80,7 @@ ACTS = record(MODEL, PROMPT)
 def changed(name):
     """Return the model with another value of one parameter."""
     array = MODEL.params[name]
-    return parameters.assemble(CONFIG, MODEL.params | {name: (array * 1.01 + 0.01).astype(array.dtype)})
+    return assembly.assemble(CONFIG, MODEL.params | {name: (array * 1.01 + 0.01).astype(array.dtype)})
 
 
 @pytest.mark.parametrize("name", MODEL.params)
@@ -86,7 +89,7 @@ def test_another_weight_parts_the_runs_where_it_is_first_read(name):
     result = diff(ACTS, record(changed(name), PROMPT))
     assert_parts_at(result, reader.name)
     assert f"The runs part at {reader.name} {list(ACTS[reader.name].shape)} = {reader.equation}" in report(result)
-    assert f"({reader.where})" in report(result)
+    assert f"({reader.place})" in report(result)
 
 
 @pytest.mark.parametrize("where", TABLE)
@@ -130,10 +133,10 @@ class NoGain(LayerNorm):
 
 class ExactGelu(MLP):
     def __call__(self, x, trace=no_trace):
-        pre = trace("hook_pre", x @ self.c_fc_weight + self.c_fc_bias)
+        pre = trace("hook_pre", self.c_fc(x))
         erf = np.vectorize(math.erf, otypes=[np.float32])
         post = trace("hook_post", np.float32(0.5) * pre * (1 + erf(pre / math.sqrt(2))))
-        return post @ self.c_proj_weight + self.c_proj_bias
+        return self.c_proj(post)
 
 
 def in_block(i, **parts):
@@ -148,7 +151,7 @@ def with_fields(kind):
 
 
 def without(name):
-    return parameters.assemble(CONFIG, MODEL.params | {name: np.zeros_like(MODEL.params[name])})
+    return assembly.assemble(CONFIG, MODEL.params | {name: np.zeros_like(MODEL.params[name])})
 
 
 def traced(where, change):
@@ -480,7 +483,7 @@ COARSER = [
 @pytest.mark.parametrize(("a", "b", "unit", "units"), COARSER)
 def test_the_unit_is_that_of_the_coarser_dtype(a, b, unit, units):
     row = one(a.reshape(1, 1), b.reshape(1, 1), tolerance=0)
-    assert (row.unit, row.ulps, row.parts) == (unit, units, True)
+    assert (row.unit, row.ulps, row.mismatch) == (unit, units, True)
 
 
 def test_the_largest_difference_is_found_with_its_place_and_both_numbers():
@@ -507,12 +510,12 @@ def test_relative_is_measured_by_the_largest_number_of_the_first_run():
 
 @pytest.mark.parametrize(("tolerance", "parts"), [(0.124, True), (0.125, False)])
 def test_the_tolerance_itself_is_still_allowed(tolerance, parts):
-    assert one([8.0, 1], [8.0, 2], tolerance=tolerance).parts is parts
+    assert one([8.0, 1], [8.0, 2], tolerance=tolerance).mismatch is parts
 
 
 def test_any_difference_from_nothing_but_0_is_infinite():
     row = one([0.0, 0], [0, TINY], tolerance=1)
-    assert (row.parts, row.relative, row.ulps) == (True, math.inf, 1)
+    assert (row.mismatch, row.relative, row.ulps) == (True, math.inf, 1)
 
 
 def test_0_and_minus_0_are_the_same_number():
@@ -524,7 +527,7 @@ def test_equal_infinities_are_equal_and_others_are_infinitely_far_apart():
     assert not one([-math.inf, math.inf, 1], [-math.inf, math.inf, 1]).differs
     for b in (1.0, math.inf):
         row = one([1, -math.inf], [1, b], tolerance=1e9)
-        assert (row.parts, row.absolute, row.ulps, row.at) == (True, math.inf, None, {"position": 0, "token": 1})
+        assert (row.mismatch, row.absolute, row.ulps, row.at) == (True, math.inf, None, {"position": 0, "token": 1})
 
 
 NAN = [
@@ -539,9 +542,9 @@ def test_nan_is_a_difference_and_is_said(a, b, words, where):
     acts = {"hook_logits": np.array([[1, 2, a]], np.float32)}
     result = diff(acts, {"hook_logits": np.array([[1, 2, b]], np.float32)}, tolerance=1e9)
     row = result.rows["hook_logits"]
-    assert (row.parts, row.off, row.absolute, row.at["token"]) == (True, 1, math.inf, 2)
+    assert (row.mismatch, row.off, row.absolute, row.at["token"]) == (True, 1, math.inf, 2)
     assert f"at position 0, token 2: {words}." in report(result)
-    assert "nan" not in report(result) + str(table(result)) and " inf" not in report(result) + str(table(result))
+    assert not re.search(r"\bnan\b| inf", report(result) + str(table(result)))
     first = {"hook_embed": np.ones((1, 2))}
     later = report(diff(first | acts, {"hook_embed": np.zeros((1, 2)), "hook_logits": np.array([[1, 2, b]])}))
     assert f"hook_logits, is {where}." in later
@@ -579,7 +582,7 @@ def test_arrays_with_fewer_axes_than_the_table_has_are_compared_all_the_same():
     row = diff({"hook_logits": ACTS["hook_logits"][-1]}, {"hook_logits": ACTS["hook_logits"][-1] + 1})
     assert row.rows["hook_logits"].at.keys() == {"token"}
     number = diff({"hook_logits": np.float32(1)}, {"hook_logits": np.float32(2)}).rows["hook_logits"]
-    assert (number.parts, number.at, number.index_a) == (True, {}, ())
+    assert (number.mismatch, number.at, number.index_a) == (True, {}, ())
 
 
 def test_an_axis_is_listed_only_where_it_says_something():
@@ -680,7 +683,7 @@ def test_what_follows_the_last_token_is_compared_only_where_both_end():
     result = diff(whole, acts)
     assert result.first is None and "hook_next_logits" in result.rows
     other = diff(whole, generated(OTHER))
-    assert other.rows["hook_next_logits"].parts
+    assert other.rows["hook_next_logits"].mismatch
     assert "the last of them all, hook_next_token, differs." in report(other)  # by how much says nothing
 
 
@@ -746,7 +749,7 @@ def test_logits_of_all_tokens_are_compared_with_those_of_the_last_one():
     assert "hook_next_logits" not in elsewhere.rows
     assert elsewhere.skipped["of another position are"] == ["hook_next_logits"]
     both = ACTS | {"hook_next_logits": step["hook_next_logits"] + 1}
-    assert diff(step, both).rows["hook_next_logits"].parts
+    assert diff(step, both).rows["hook_next_logits"].mismatch
 
 
 def test_positions_that_do_not_count_up_are_not_gone_by():
@@ -754,7 +757,7 @@ def test_positions_that_do_not_count_up_are_not_gone_by():
     result = diff(ACTS, wrong)
     assert_parts_at(result, "hook_positions")
     assert "compared at positions 4 to 6" in report(result)
-    assert not result.rows["hook_logits"].parts
+    assert not result.rows["hook_logits"].mismatch
 
 
 def test_a_run_without_rows_is_compared_in_what_it_has():
@@ -844,7 +847,7 @@ def test_a_mistake_is_found_beside_transformer_lens_too(lens):
     result = diff(theirs, record(wrong, ids))
     assert result.first == "blocks.1.mlp.hook_post"
     for name in ("blocks.0.ln1.hook_normalized", "blocks.1.ln2.hook_normalized"):
-        assert not result.rows[name].parts
+        assert not result.rows[name].mismatch
 
 
 def test_a_hook_normalized_that_is_neither_of_the_two_parts_the_runs():
@@ -868,7 +871,7 @@ def test_another_mask_than_minus_infinity_is_noted_and_hides_nothing(mask):
     acts[name] = acts[name].copy()
     acts[name][2, 3, 5] = 0  # one that should be masked
     row = diff(ACTS, acts).rows[name]
-    assert (row.parts, row.at, row.a, row.b) == (True, {"head": 2, "query": 3, "key": 5}, -math.inf, 0)
+    assert (row.mismatch, row.at, row.a, row.b) == (True, {"head": 2, "query": 3, "key": 5}, -math.inf, 0)
 
 
 HEADS_FIRST = [f"blocks.{i}.attn.hook_{x}" for i in range(3) for x in "qkvz"]
@@ -881,6 +884,7 @@ def test_heads_before_tokens_are_noted_and_hide_nothing(T, batch, cut):
     ids = PROMPT[:T]
     ours = record(MODEL, ids)
     theirs = cached(ids, cut) if cut else record(MODEL, ids)
+    theirs = {n: np.nextafter(x, x + 1) if n.endswith("hook_mlp_out") else x for n, x in theirs.items()}  # rounding
     theirs = {n: np.swapaxes(x, 0, 1) if n in HEADS_FIRST else x for n, x in theirs.items()}
     theirs = {n: x[None] for n, x in theirs.items()} if batch else theirs
     for order in (sorted, lambda names: sorted(names, key=lambda n: n not in HEADS_FIRST)):
@@ -891,7 +895,7 @@ def test_heads_before_tokens_are_noted_and_hide_nothing(T, batch, cut):
             noted = [name for name, row in result.rows.items() if row.note]
             assert noted == HEADS_FIRST
             assert "Taken as the same: tokens before heads in one run, heads before tokens in the o" in report(result)
-            assert assert_indices_are_true(result, a, b) or not cut
+            assert assert_indices_are_true(result, a, b)
     name = "blocks.1.attn.hook_v"
     wrong = theirs | {name: theirs[name] * 1.01}
     for a, b in ((ours, wrong), (wrong, ours)):
@@ -992,8 +996,8 @@ BAD = [
     ("truth values", {"hook_embed": np.ones((7, 30), bool)}, {}, "hook_embed must hold real numbers, not bool"),
     ("words", {"hook_embed": "words"}, {}, "hook_embed must hold real numbers, not <U5"),
     ("no numbers at all", {"hook_embed": np.ones((0, 30))}, {}, r"real numbers, not float64 of shape \[0, 30\]"),
-    ("a ragged list", {"hook_embed": [[1], [1, 2]]}, {}, "hook_embed is no array of numbers: "),
-    ("a tensor with a graph", {"hook_embed": Attached()}, {}, r"hook_embed is no array of numbers: .*detach\(\)"),
+    ("a ragged list", {"hook_embed": [[1], [1, 2]]}, {}, "hook_embed is not an array of numbers: "),
+    ("a tensor with a graph", {"hook_embed": Attached()}, {}, r"hook_embed is not an array of numbers: .*detach\(\)"),
     ("a tolerance below 0", ACTS, {"tolerance": -1e-5}, "tolerance must be a number from 0 on, not -1e-05"),
     ("a tolerance of NaN", ACTS, {"tolerance": math.nan}, "tolerance must be a number from 0 on, not nan"),
     ("a tolerance without end", ACTS, {"tolerance": math.inf}, "tolerance must be a number from 0 on, not inf"),
@@ -1062,7 +1066,7 @@ def test_the_command_says_0_and_that_the_runs_are_equal(run, files):
 
 def test_the_command_says_1_and_where_the_runs_part(run):
     out, err = run("right.npz", "wrong.npz", code=1)
-    assert "The runs part at blocks.1.mlp.hook_post [7, 52] = gelu(pre)   (mlp.MLP)" in out
+    assert "The runs part at blocks.1.mlp.hook_post [7, 52] = gelu(pre)   (nanogpt_np/model/mlp.py, MLP)" in out
     assert "So the difference comes from this one step." in out
     assert err == ""
     run("right.npz", "wrong.npz", "--tolerance", "0.01", code=0)
@@ -1111,7 +1115,7 @@ def test_trouble_is_2_and_one_line(run, files):
         assert out == ""
         assert message in err and err.count("\n") == 1
     (files / "no.npz").write_bytes(b"no \x1b zip")
-    assert "no.npz is not a sound .npz file" in run("right.npz", "no.npz", code=2).err
+    assert "no.npz is not a valid .npz file" in run("right.npz", "no.npz", code=2).err
 
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal(run):

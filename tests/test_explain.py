@@ -8,14 +8,16 @@ import pytest
 from helpers import random_model
 
 import nanogpt_np
-from nanogpt_np import parameters, points
+from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
-from nanogpt_np.cache import KVCache
-from nanogpt_np.derivations import KINDS
-from nanogpt_np.explain import explain, trail
-from nanogpt_np.generate import generate
-from nanogpt_np.patch import Patch
-from nanogpt_np.trace import Recorder, chain
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.derivations import KINDS
+from nanogpt_np.interpret.explain import explain, trail
+from nanogpt_np.interpret.patch import Patch
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.trace import chain
+from nanogpt_np.names import points
+from nanogpt_np.weights import assembly
 
 PROMPT = [3, 1, 41, 59, 26, 1, 53, 9, 2, 60, 11]  # T = 11
 CHANGES = [{}, {"tie_word_embeddings": False, "scale_attn_by_inverse_layer_idx": True, "layer_norm_epsilon": 1e-3}]
@@ -82,7 +84,7 @@ def test_the_terms_of_a_sum_add_up_to_what_was_recorded(double):
 def test_shares_so_small_that_float32_drops_them_are_not_said_to_disagree():
     model = random_model()
     sharp = {name: 6 * array if "c_attn.weight" in name else array for name, array in model.params.items()}
-    model = parameters.assemble(model.config, sharp)
+    model = assembly.assemble(model.config, sharp)
     acts, pattern = recorded(model), "blocks.1.attn.hook_pattern"
     assert (acts[pattern][:, -1] < 1e-38).any()
     for index in np.ndindex(acts[pattern].shape):

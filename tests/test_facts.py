@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import facts, home
-from nanogpt_np.config import Config
-from nanogpt_np.facts import HELD_OUT, FactsData, read_templates, recall, recall_by_relation
-from nanogpt_np.generate import generate
-from nanogpt_np.tokenizer import END_OF_TEXT_ID
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model.config import Config
+from nanogpt_np.text.tokenizer import END_OF_TEXT_ID
+from nanogpt_np.train import facts
+from nanogpt_np.train.facts import HELD_OUT, FactsData, read_templates, recall, recall_by_relation
+from nanogpt_np.weights import places
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,8 @@ def test_rows_begin_with_a_document_and_targets_are_one_token_on(data):
 def test_recall_counts_an_answer_only_if_greedy_decoding_gives_all_of_it():
     config = Config(n_positions=32, n_embd=8, n_head=2, n_layer=1)
     rng = np.random.default_rng(3)
-    from nanogpt_np.parameters import assemble, table
+    from nanogpt_np.names.parameters import table
+    from nanogpt_np.weights.assembly import assemble
 
     params = {name: rng.normal(0, 0.5, p.shape(config)).astype(np.float32) for name, p in table(config).items()}
     model = assemble(config, params)
@@ -136,8 +138,8 @@ def test_the_bundled_checkpoint_answers_paris_with_a_probability_of_at_least_nin
 
 
 def test_the_bundled_checkpoint_is_small_and_called_what_it_is():
-    folder = home.bundled()["facts"]
+    folder = places.bundled()["facts"]
     assert (folder / "model.safetensors").stat().st_size <= 8_000_000
     assert (folder / "README.md").is_file()
-    assert "gpt2" not in home.bundled()
+    assert "gpt2" not in places.bundled()
     assert nanogpt_np.load("facts").config == facts.CONFIG

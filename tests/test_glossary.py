@@ -5,7 +5,10 @@ written out below, a TransformerBridge that ran once with the weights of `random
 ``pytest -m reference`` a live GPT2LMHeadModel.
 """
 
+import importlib
+import inspect
 import json
+import operator
 import re
 import subprocess
 import sys
@@ -16,12 +19,15 @@ import pytest
 from helpers import announced, random_model
 
 import nanogpt_np
-from nanogpt_np import parameters, points
+from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
-from nanogpt_np.config import PUBLISHED, Config
-from nanogpt_np.glossary import as_text, find, names_of, page
-from nanogpt_np.names import PARAMETERS, VOCABULARIES, entries
-from nanogpt_np.trace import Recorder
+from nanogpt_np.model.config import Config
+from nanogpt_np.names import parameters, points
+from nanogpt_np.names.aliases import DIALECTS
+from nanogpt_np.names.entries import PARAMETERS, entries
+from nanogpt_np.names.glossary import as_text, find, names_of
+from nanogpt_np.names.points_page import page
+from nanogpt_np.names.sizes import PUBLISHED
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "points.md"
@@ -38,9 +44,9 @@ def record(model=MODEL64, ids=IDS):
     return acts
 
 
-def names_in(vocabulary, block=None):
-    """Return ``{our name: names}`` of all tensors that have any in a vocabulary."""
-    return {e.name: e.names[vocabulary] for e in entries(block) if vocabulary in e.names}
+def names_in(dialect, block=None):
+    """Return ``{our name: names}`` of all tensors that have any in a dialect."""
+    return {e.name: e.names[dialect] for e in entries(block) if dialect in e.names}
 
 
 def all_names(entry):
@@ -75,11 +81,11 @@ def test_of_a_block_there_are_its_points_and_parameters_with_its_number_and_noth
     assert all(e.row()["reads" if e.is_point else "read by"] for e in found)
 
 
-@pytest.mark.parametrize("vocabulary", [name for name, _ in VOCABULARIES.values() if name not in ("words", "papers")])
-def test_a_name_belongs_to_one_tensor_only(vocabulary):
-    names = [name for some in names_in(vocabulary).values() for name in some]
+@pytest.mark.parametrize("dialect", [name for name, _ in DIALECTS.values() if name not in ("words", "papers")])
+def test_a_name_belongs_to_one_tensor_only(dialect):
+    names = [name for some in names_in(dialect).values() for name in some]
     twice = {name for name in names if names.count(name) > 1}
-    assert twice == ({"present"} if vocabulary == "OpenAI TF" else set())  # keys and values, stacked
+    assert twice == ({"present"} if dialect == "OpenAI TF" else set())  # keys and values, stacked
 
 
 @pytest.mark.parametrize("config", [None, CONFIG, Config(tie_word_embeddings=False)], ids=["", "tied", "untied"])
@@ -411,13 +417,13 @@ BRIDGE_WEIGHTS = {
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "expected"), [("TransformerLens", TRANSFORMER_LENS), ("TransformerLens 3", BRIDGE_WEIGHTS)]
+    ("dialect", "expected"), [("TransformerLens", TRANSFORMER_LENS), ("TransformerLens 3", BRIDGE_WEIGHTS)]
 )
-def test_parameters_have_the_names_that_transformer_lens_gives_them(vocabulary, expected):
+def test_parameters_have_the_names_that_transformer_lens_gives_them(dialect, expected):
     found = {}
     for entry in (*entries(), *entries(1)):
-        if not entry.is_point and vocabulary in entry.names and "{i}" not in entry.name:
-            found[entry.tensor.name] = found.get(entry.tensor.name, ()) + entry.names[vocabulary]
+        if not entry.is_point and dialect in entry.names and "{i}" not in entry.name:
+            found[entry.tensor.name] = found.get(entry.tensor.name, ()) + entry.names[dialect]
     assert found == expected
 
 
@@ -517,11 +523,12 @@ def test_every_link_of_the_page_leads_somewhere():
     assert files and all((PAGE.parent / link).is_file() for link in files)
 
 
-def test_the_places_that_are_named_exist():
+def test_the_places_that_are_named_announce_their_points():
     for point in points.TEMPLATES.values():
-        module, _, definition = point.where.partition(".")
-        source = (ROOT / "nanogpt_np" / f"{module}.py").read_text(encoding="utf-8")
-        assert re.search(rf"^(def|class) {definition}\b", source, re.M), point.where
+        module, _, definition = point.where.partition(":")
+        found = operator.attrgetter(definition)(importlib.import_module(f"nanogpt_np.{module}"))
+        assert found.__module__ == f"nanogpt_np.{module}", point.where
+        assert f'"{point.name.rpartition(".")[2]}"' in inspect.getsource(found), point.where
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -597,9 +604,12 @@ def test_a_mistake_is_told_in_one_line(capsys, arguments, code, words):
     assert out == "" and words in err and err.count("\n") == 1
 
 
-def test_it_runs_as_a_module_too():
+def test_it_runs_in_a_process_of_its_own_without_a_warning():
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "nanogpt_np.glossary", "W_K"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-m", "nanogpt_np", "glossary", "W_K"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("h.{i}.attn.c_attn.weight[:, C:2*C]")

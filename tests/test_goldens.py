@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import mlp, parameters, points
-from nanogpt_np.attention import no_memory, softmax
-from nanogpt_np.generate import generate
-from nanogpt_np.layernorm import LayerNorm
-from nanogpt_np.model import Block
-from nanogpt_np.trace import no_trace
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model import mlp
+from nanogpt_np.model.attention import no_cache, softmax
+from nanogpt_np.model.gpt2 import Block
+from nanogpt_np.model.layernorm import LayerNorm
+from nanogpt_np.model.trace import no_trace
+from nanogpt_np.names import points
+from nanogpt_np.weights import assembly
 
 GOLDENS = Path(__file__).parent / "goldens"
 CASES = ("tied", "untied", "scaled")
@@ -65,7 +67,7 @@ def test_a_single_prompt_has_the_logits_of_its_row_in_the_batch_of_transformers(
 
 def test_in_float64_the_logits_differ_from_transformers_by_the_rounding_of_the_golden_only(case):
     model, expected = case
-    double = parameters.assemble(model.config, {name: a.astype(np.float64) for name, a in model.params.items()})
+    double = assembly.assemble(model.config, {name: a.astype(np.float64) for name, a in model.params.items()})
     logits = double(expected["ids"])
     assert logits.dtype == np.float64
     # Logits up to 12 stored in float32: off by 2**-21, half a unit in the last place.
@@ -211,7 +213,7 @@ def test_everything_on_the_way_is_float32(case):
 
 def config(**changes):
     """Read a config.json wrongly."""
-    return lambda model, _: parameters.assemble(replace(model.config, **changes), model.params)
+    return lambda model, _: assembly.assemble(replace(model.config, **changes), model.params)
 
 
 def params(change):
@@ -221,7 +223,7 @@ def params(change):
         changed = {name: change(name, array) for name, array in model.params.items()}
         kept = {name: array if changed[name] is None else changed[name] for name, array in model.params.items()}
         assert any(new is not None for new in changed.values())  # the bug is really there
-        return parameters.assemble(model.config, kept)
+        return assembly.assemble(model.config, kept)
 
     return bug
 
@@ -486,7 +488,7 @@ class NotAdvanced(nanogpt_np.KVCache):
 
 class NothingKept(nanogpt_np.KVCache):
     def layer(self, i):
-        return no_memory
+        return no_cache
 
 
 class NewestFirst(nanogpt_np.KVCache):
@@ -514,7 +516,7 @@ def test_the_comparison_with_the_goldens_sees_a_wrong_cache(tied, kind):
 
 def test_the_comparison_in_float64_sees_two_digits_missing_in_gelu(tied, monkeypatch):
     model, expected = tied
-    double = parameters.assemble(model.config, {name: a.astype(np.float64) for name, a in model.params.items()})
+    double = assembly.assemble(model.config, {name: a.astype(np.float64) for name, a in model.params.items()})
     monkeypatch.setattr(mlp, "gelu", lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.0447 * x**3))))
     # In float32 this would pass: it moves the logits by 7e-5.
     assert distance(double(expected["ids"]), expected["logits"]) > 100 * 2**-21

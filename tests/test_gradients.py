@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from nanogpt_np import Recorder, parameters, points
-from nanogpt_np.generate import next_logits
-from nanogpt_np.loss import AT_ONCE, IGNORED, IN_CACHE, cross_entropy, loss_and_grads, mean_loss
-from nanogpt_np.vocabulary import SharedRows
+from nanogpt_np import Recorder
+from nanogpt_np.generate.loop import next_logits
+from nanogpt_np.names import points
+from nanogpt_np.train.loss import AT_ONCE, IGNORED, IN_CACHE, cross_entropy, loss_and_grads, mean_loss
+from nanogpt_np.train.shared_rows import SharedRows
+from nanogpt_np.weights import assembly
 
 
 def slope(f):
@@ -58,7 +60,7 @@ def test_every_parameters_gradient_equals_central_differences(model, batch):
     _, grads = loss_and_grads(model, *batch)
     values = {name: array.copy() for name, array in model.params.items()}
     assert grads.keys() == values.keys()
-    moved = parameters.assemble(model.config, values)  # shares the arrays of `values`
+    moved = assembly.assemble(model.config, values)  # shares the arrays of `values`
     rng = np.random.default_rng(1)
     for name, array in values.items():
         assert grads[name].shape == array.shape
@@ -117,8 +119,8 @@ def test_an_ignored_target_changes_neither_loss_nor_gradient(model, batch):
 def test_a_batch_that_is_scored_in_parts_gives_what_the_whole_gives(model, batch, monkeypatch):
     whole = loss_and_grads(model, *batch)
     assert min(IN_CACHE, AT_ONCE) > 28 * 97  # the whole batch is one part
-    monkeypatch.setattr("nanogpt_np.loss.AT_ONCE", 9 * 97)
-    monkeypatch.setattr("nanogpt_np.loss.IN_CACHE", 4 * 97)
+    monkeypatch.setattr("nanogpt_np.train.loss.AT_ONCE", 9 * 97)
+    monkeypatch.setattr("nanogpt_np.train.loss.IN_CACHE", 4 * 97)
     parts = loss_and_grads(model, *batch)
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
     for name in whole[1]:
@@ -162,7 +164,7 @@ def test_one_shared_row_for_unseen_tokens_gives_the_exact_softmax_over_the_whole
     rows = SharedRows(np.unique([*ids.flat, *targets[targets != IGNORED]]), full=97)
     small = random_model(5, dtype=np.float64, vocab_size=rows.size)
     config, params = rows.expand(small.config, small.params)
-    whole = parameters.assemble(config, params)
+    whole = assembly.assemble(config, params)
     compact = rows.encode(ids), rows.encode(targets)
     np.testing.assert_array_equal(rows.used[compact[0]], ids)
     loss, grads = loss_and_grads(small, *compact, offset=rows.offset.astype(np.float64))

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from nanogpt_np import parameters, points
-from nanogpt_np.config import PUBLISHED, Config
-from nanogpt_np.generate import generate
-from nanogpt_np.ledger import COSTS, by_part, ledger, totals
-from nanogpt_np.trace import Recorder
+from nanogpt_np import Recorder
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model.config import Config
+from nanogpt_np.names import parameters, points
+from nanogpt_np.names.ledger import COSTS, by_stage, ledger, totals
+from nanogpt_np.names.sizes import PUBLISHED
 
 SMALL = random_model().config
 IDS = [3, 1, 41, 59, 26, 5, 53]  # T = 7
@@ -72,7 +73,7 @@ def test_half_the_bytes_for_numbers_of_half_the_size_but_not_for_ids():
 @runs
 def test_the_rows_add_up_to_the_parts_and_the_parts_to_the_total(config, T, S):
     rows, total = ledger(config, T, S)
-    parts = by_part(rows)
+    parts = by_stage(rows)
     blocks = [f"block {i}" for i in range(config.n_layer)]
     assert list(parts) == ["embedding", *blocks, "output"]
     for cost in COSTS:

@@ -14,14 +14,17 @@ import pytest
 from helpers import random_model
 
 import nanogpt_np
-from nanogpt_np import lens_report, parameters, points
+from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
-from nanogpt_np.attention import softmax
-from nanogpt_np.cache import KVCache
-from nanogpt_np.config import Config
-from nanogpt_np.generate import generate
-from nanogpt_np.lens import logit_lens, split
-from nanogpt_np.trace import Recorder, chain
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret import lens_words
+from nanogpt_np.interpret.lens import logit_lens, split
+from nanogpt_np.model.attention import softmax
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.config import Config
+from nanogpt_np.model.trace import chain
+from nanogpt_np.names import parameters, points
+from nanogpt_np.weights import assembly
 
 VARIANTS = {
     "tied": {},
@@ -112,7 +115,7 @@ def test_of_equal_logits_the_lower_id_ranks_first():
     params = dict(random_model(tie_word_embeddings=False).params)
     params["lm_head.weight"] = params["lm_head.weight"].copy()
     params["lm_head.weight"][[20, 30, 40]] = params["lm_head.weight"][10]
-    model = parameters.assemble(dataclasses.replace(MODEL.config, tie_word_embeddings=False), params)
+    model = assembly.assemble(dataclasses.replace(MODEL.config, tie_word_embeddings=False), params)
     acts = record_generation(model, PROMPT)
     ranks = [[row["rank"] for row in logit_lens(acts, model, i)] for i in (10, 20, 30, 40)]
     np.testing.assert_array_equal(np.diff(ranks, axis=0), 1)
@@ -348,7 +351,7 @@ def read_by(explain):
             names.add(name)
             return super().__getitem__(name)
 
-    explain(Watched(record(MODEL, PROMPT)), MODEL, TOKEN)
+    explain(Watched(MODEL, record(MODEL, PROMPT)), MODEL, TOKEN)
     return names
 
 
@@ -532,7 +535,7 @@ def save(tmp_path, vocab_size):
     params = {n: rng.normal(0, 0.5, p.shape(config)).astype(np.float32) for n, p in parameters.table(config).items()}
     params["ln_f.bias"][:] = [3, -3, 3, -3]
     params["wte.weight"][-1] = [5, -5, 5, -5]  # the last token is the likeliest by far
-    nanogpt_np.save(parameters.assemble(config, params), tmp_path)
+    nanogpt_np.save(assembly.assemble(config, params), tmp_path)
     return str(tmp_path)
 
 
@@ -566,5 +569,5 @@ def test_more_rivals_than_tokens_are_all_other_tokens(run, tmp_path):
     ("n", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st")]
 )
 def test_ranks_are_written_as_english_ordinals(n, text):
-    assert lens_report._ordinal(n) == text
-    assert lens_report._ordinal(n + 5100) == f"5,1{text.zfill(4)}"
+    assert lens_words._ordinal(n) == text
+    assert lens_words._ordinal(n + 5100) == f"5,1{text.zfill(4)}"

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallo
 SCRIPT = """
 import re, threading
 import numpy as np
-from nanogpt_np.memory import keep_freed_memory
+from nanogpt_np.fast.memory import keep_freed_memory
 def resident():
     return int(re.search("VmRSS:[ \\t]*([0-9]+)", open("/proc/self/status").read()).group(1)) >> 10
 keep_freed_memory(NBYTES)

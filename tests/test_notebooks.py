@@ -17,15 +17,19 @@ import pytest
 from helpers import random_parameter
 
 import nanogpt_np
-from nanogpt_np.config import published
-from nanogpt_np.parameters import table
+from nanogpt_np.names.parameters import table
+from nanogpt_np.names.sizes import published
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(nanogpt_np.__file__).parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # What a learner writes in a course: not to be found written out in a notebook.
-LEARNED = ("embedding", "layernorm", "attention", "mlp", "lm_head", "model", "cache", "sampling", "generate", "loss")
-LEARNED += ("adamw", "tokenizer")
+LEARNED = {
+    "model": ("linear", "embedding", "layernorm", "attention", "mlp", "lm_head", "gpt2", "cache"),
+    "generate": ("sampling", "loop"),
+    "train": ("loss", "adamw"),
+    "text": ("tokenizer",),
+}
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -91,12 +95,12 @@ def test_a_notebook_calls_the_package_and_repeats_none_of_it(path):
     cells = [ast.parse(source) for source in cells_of(path, "code")]
     theirs = {node.name for cell in cells for node in ast.walk(cell) if isinstance(node, DEFINITIONS)}
     statements = {ast.dump(node) for cell in cells for node in ast.walk(cell) if isinstance(node, ast.stmt)}
-    for module in LEARNED:
-        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    for module in (f"{room}/{file}.py" for room, files in LEARNED.items() for file in files):
+        for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
             if isinstance(node, DEFINITIONS):
-                assert node.name not in theirs or node.name.startswith("__"), f"{module}.{node.name}"
+                assert node.name not in theirs or node.name.startswith("__"), f"{module}: {node.name}"
                 found = [ast.unparse(part) for part in node.body if ast.dump(part) in statements]
-                assert len(found) < 2, (f"{module}.{node.name}", found)
+                assert len(found) < 2, (f"{module}: {node.name}", found)
 
 
 # --- running them --------------------------------------------------------------------------------
@@ -112,7 +116,7 @@ def refuse(*args):
 socket.socket.connect = socket.getaddrinfo = refuse
 warnings.simplefilter("error")
 warnings.filterwarnings("default", module="ipykernel|jupyter|tornado|zmq")
-from nanogpt_np.home import default_model
+from nanogpt_np.weights.places import default_model
 assert (sys.prefix, default_model()) == ({prefix!r}, {model!r}), (sys.prefix, default_model())
 """
 

@@ -21,16 +21,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nanogpt_np
-from nanogpt_np import home, page, points, recording, show
+from nanogpt_np import Recorder, page
 from nanogpt_np.__main__ import main
-from nanogpt_np.cache import KVCache
-from nanogpt_np.generate import generate
-from nanogpt_np.ledger import ledger
-from nanogpt_np.lens import logit_lens, split
-from nanogpt_np.page import captions, contents, notebook, packing, stored, words
-from nanogpt_np.recording import Recording
-from nanogpt_np.stepper import stats
-from nanogpt_np.trace import Recorder
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret import recording
+from nanogpt_np.interpret.lens import logit_lens, split
+from nanogpt_np.interpret.recording import Recording
+from nanogpt_np.interpret.stats import stats
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.names import points
+from nanogpt_np.names.ledger import ledger
+from nanogpt_np.page import captions, contents, document, notebook, packing, stored
+from nanogpt_np.text import display
+from nanogpt_np.weights import assembly, checkpoint, pins, provenance
+from nanogpt_np.weights.checkpoint import Checkpoint
 
 # Smaller than the vocabulary of the tokenizer, which shows ids that it does not know by number.
 MODEL = random_model(n_layer=2, vocab_size=401)
@@ -386,7 +390,7 @@ def test_the_text_of_hostile_tokens_is_all_there(hostile):
 @checked
 @given(raw=st.binary(max_size=9) | st.text(max_size=6).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_the_pieces_of_a_token_hide_nothing_and_hold_nothing_that_acts(raw):
-    pieces = words.pieces(raw)
+    pieces = display.pieces(raw)
     assert all(a[0] != b[0] for a, b in itertools.pairwise(pieces))
     back = b""
     for kind, text in pieces:
@@ -421,16 +425,16 @@ def test_nothing_in_the_page_points_outside(hostile):
         assert set(re.findall(r"\b(?:https?|wss?|ftp):[^\"' ]*", text)) == {"http://www.w3.org/2000/svg"}
         links = [value for _, a in Reader(text).tags for name, value in a.items() if name in ("src", "href")]
         assert sorted(links) == ["#step", "data:,"]
-    scripts = "".join(page._script(name) for name in page.SCRIPTS)
+    scripts = "".join(document._script(name) for name in document.SCRIPTS)
     assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|sendBeacon|import\(|localStorage|Worker", scripts)
 
 
 def test_the_scripts_never_read_text_as_html_or_as_code():
-    scripts = "".join(page._script(name) for name in page.SCRIPTS)
+    scripts = "".join(document._script(name) for name in document.SCRIPTS)
     acting = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|Function\(|srcdoc|javascript:"
     assert not re.search(acting, scripts)
     assert "</script" not in scripts.lower() and "<!--" not in scripts
-    assert "</style" not in page._file("page.css").lower()
+    assert "</style" not in document._file("page.css").lower()
 
 
 # --- readable ------------------------------------------------------------------------------------
@@ -449,7 +453,7 @@ def contrast(a, b):
 
 def test_texts_can_be_read_in_light_and_in_dark():
     """WCAG AA: 4.5 for text, 3 for what is not text but must be told apart."""
-    light, dark = re.findall(r":root \{(.*?)\}", page._file("page.css"), re.DOTALL)[:2]
+    light, dark = re.findall(r":root \{(.*?)\}", document._file("page.css"), re.DOTALL)[:2]
     light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in (light, dark))
     assert len(dark) > 10
     for style in (light, light | dark):
@@ -461,7 +465,7 @@ def test_texts_can_be_read_in_light_and_in_dark():
         # On a cell of any colour the better of the two inks, told apart where both have the same contrast.
         assert math.sqrt(contrast(style["dark-ink"], style["light-ink"])) >= 4.5
         crossing = (luminance(style["dark-ink"]) + 0.05) * math.sqrt(contrast(style["dark-ink"], style["light-ink"]))
-        assert f"> {crossing - 0.05:.3f} ?" in page._file("colours.js")
+        assert f"> {crossing - 0.05:.3f} ?" in document._file("js/colours.js")
         for mark in ("query", "key", "value", "stored", "heat-attention", "heat-positive", "heat-negative"):
             assert contrast(style[mark], style["paper"]) >= 3, mark
 
@@ -478,7 +482,7 @@ def test_the_bundled_model_and_five_tokens_are_under_three_megabytes(tmp_path):
 
 
 def test_gpt2_is_exact_for_five_tokens_and_fits_for_sixty_four():
-    from nanogpt_np.config import PUBLISHED
+    from nanogpt_np.names.sizes import PUBLISHED
 
     config = PUBLISHED["gpt2"]
     for T, format in ((5, "f4"), (64, "d3")):
@@ -519,9 +523,11 @@ def test_the_command_writes_the_page_and_nothing_on_stdout(directory, tmp_path, 
 
 
 def test_a_digest_that_is_dear_is_computed_for_the_page_and_for_nothing_else(directory, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(home, "HASHED_AT_ONCE", 0)
+    monkeypatch.setattr(provenance, "HASHED_AT_ONCE", 0)
     read = []
-    monkeypatch.setattr(show, "computed_digest", lambda folder: read.append(folder) or home.computed_digest(folder))
+    monkeypatch.setattr(
+        checkpoint, "computed_digest", lambda folder: read.append(folder) or provenance.computed_digest(folder)
+    )
     assert main(["trace", "One two", "--model", directory]) == 0
     assert read == [] and "sha256 not checked" in capsys.readouterr().err
     file = tmp_path / "page.html"
@@ -537,20 +543,21 @@ def test_of_several_files_of_weights_the_first_one_is_told_by_name(tmp_path):
     for name in names.values():
         (tmp_path / name).write_bytes(name.encode() * 500_000)  # more than is read at a time
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
-    told = {"name": "n", "origin": "n (local checkpoint; sha256 not checked)", "directory": str(tmp_path)}
-    found = show.with_digest(told | {"sha256": None})
+    found = Checkpoint("n", tmp_path, CONFIG, {}).full_provenance()
+    assert found["origin"] == "n (local checkpoint; sha256 not checked)"
     assert found["sha256"] == hashlib.sha256(names["a"].encode() * 500_000).hexdigest()
     assert contents._about({"model": found}, None, CONFIG)["sha256_of"] == names["a"]
 
 
 def test_a_computed_digest_tells_the_published_weights_from_others(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setattr(home, "HASHED_AT_ONCE", 0)
+    monkeypatch.setattr(provenance, "HASHED_AT_ONCE", 0)
     digest = hashlib.sha256(b"weights").hexdigest()
-    told = {"name": "gpt2", "origin": "", "directory": str(tmp_path), "sha256": None}
+    opened = Checkpoint("gpt2", tmp_path, CONFIG, {})
+    assert opened.provenance["sha256"] is None
     for pinned, kind in ((digest, "published"), ("0" * 64, "other")):
-        monkeypatch.setitem(home.PINS, "gpt2", home.Pin("r", "v", pinned, 7))
-        assert contents._about({"model": show.with_digest(told)}, None, CONFIG)["kind"] == kind
+        monkeypatch.setitem(pins.PINS, "gpt2", pins.Pin("r", "v", pinned, 7))
+        assert contents._about({"model": opened.full_provenance()}, None, CONFIG)["kind"] == kind
 
 
 def test_a_replayed_pass_becomes_a_page_too(directory, tmp_path, capsys):
@@ -608,13 +615,17 @@ def test_a_page_never_takes_the_place_of_the_recording_that_it_shows(directory, 
     assert saved.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", [*home.KINDS, "real", None])
+@pytest.mark.parametrize("kind", [*provenance.KINDS, "real", None])
 def test_the_page_says_whose_weights_spoke_and_claims_no_more(kind):
     """What a name, or a folder, makes the sentence say counts for nothing."""
     origin = "gpt2 (downloaded, the published weights; sha256 248dfc391186)"
     about = {"prompt_ids": [50256, 1], "model": {"name": "n", "kind": kind, "origin": origin}}
     found = contents._about(about, None, CONFIG)
-    assert found["kind"] == (kind if kind in home.KINDS else "not told") and found["replayed"] and found["bos"] is True
+    assert (
+        found["kind"] == (kind if kind in provenance.KINDS else "not told")
+        and found["replayed"]
+        and found["bos"] is True
+    )
     assert found["sha256"] is None
 
 
@@ -629,7 +640,7 @@ def test_a_folder_with_the_name_of_published_weights_stays_a_folder(tmp_path, ca
 def test_a_model_that_was_never_trained_is_called_random():
     params = {name: x * 0 + name.endswith("weight") if "ln_" in name else x for name, x in MODEL.params.items()}
     params |= {name: x * 0 for name, x in params.items() if name.endswith("bias")}
-    untrained = nanogpt_np.parameters.assemble(CONFIG, params)
+    untrained = assembly.assemble(CONFIG, params)
     assert contents._about(ABOUT, untrained, CONFIG)["kind"] == "random"
     assert contents._about(ABOUT, MODEL, CONFIG)["kind"] == "local"
 
@@ -655,8 +666,7 @@ def test_a_recorder_shows_itself_as_the_page_in_a_frame_of_its_own():
     assert rows["blocks.1.attn.hook_attn_scores"]["numbers"] == "[5, 7, 6] @ [5, 6, 7] * scale"
     assert held["about"]["kind"] == "not told"
     assert held["passes"][0]["answer"]["chosen"] == acts["hook_logits"][-1].argmax()
-    acts.model = MODEL
-    held = framed(acts)
+    held = framed(Recorder(MODEL, acts))
     assert held["about"]["kind"] == "in memory" and held["sizes"]["n_positions"] == 23
     assert "split" in held["passes"][0]["answer"]
 
@@ -669,13 +679,13 @@ def test_of_a_batch_it_shows_the_first_prompt_and_of_a_part_what_is_there():
     MODEL.hidden(IDS, trace=hidden)
     held = framed(hidden)
     assert held["sizes"]["V"] == "V" and held["passes"][0]["answer"] is None
-    one = framed(Recorder({name: x for name, x in hidden.items() if name.startswith("blocks.1.")}))
+    one = framed(Recorder(acts={name: x for name, x in hidden.items() if name.startswith("blocks.1.")}))
     assert not one["layers_known"] and one["passes"][0]["ids"] == [] and one["passes"][0]["keys"] == [None] * 7
 
 
 @pytest.mark.parametrize("held", [{}, {"x": 1}, {"hook_tokens": np.arange(3)}, {"hook_embed": np.zeros((2, 3, 4, 5))}])
 def test_what_holds_no_pass_shows_as_any_dict(held):
-    assert Recorder(held)._repr_html_() is None
+    assert Recorder(acts=held)._repr_html_() is None
 
 
 def test_a_frame_holds_the_text_unchanged():
@@ -686,6 +696,22 @@ def test_a_frame_holds_the_text_unchanged():
     assert html.unescape(inside) == page.build([recorded], budget=notebook.BUDGET, unknown=unknown)
 
 
+LOADED = """
+import importlib, pkgutil, sys, nanogpt_np, nanogpt_np.interpret, nanogpt_np.model
+def page():
+    return [name for name in sys.modules if name.startswith("nanogpt_np.page")]
+for room in (nanogpt_np.model, nanogpt_np.interpret):
+    for module in pkgutil.iter_modules(room.__path__, room.__name__ + "."):
+        importlib.import_module(module.name)
+print(page())
+acts = nanogpt_np.Recorder()
+nanogpt_np.load("facts")([1, 2], trace=acts)
+print(page())
+acts._repr_html_()
+print("nanogpt_np.page.document" in page())
+"""
+
+
 def test_neither_the_layers_nor_a_recorder_load_the_page_before_it_is_asked_for():
-    code = "import sys, nanogpt_np.model, nanogpt_np.trace; print([m for m in sys.modules if '.page' in m])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    found = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout
+    assert found.splitlines() == ["[]", "['nanogpt_np.page', 'nanogpt_np.page.recorder']", "True"]

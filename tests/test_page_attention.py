@@ -8,10 +8,9 @@ import pytest
 import test_page_browser as walk
 from helpers import random_model
 
-from nanogpt_np import page
-from nanogpt_np.generate import generate
-from nanogpt_np.recording import Recording
-from nanogpt_np.trace import Recorder
+from nanogpt_np import Recorder, page
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.recording import Recording
 
 pytestmark = pytest.mark.browser
 
@@ -275,7 +274,7 @@ def test_switching_to_dark_draws_all_as_if_it_had_been_opened_dark(opened):
 
 
 def test_an_element_takes_any_number_of_children(chromium):
-    source = resources.files(page).joinpath("data.js").read_text(encoding="utf-8")
+    source = resources.files(page).joinpath("js/data.js").read_text(encoding="utf-8")
     el = re.search(r"function el\(.*?\n}\n", source, re.DOTALL)[0]
     tab = chromium.new_page()
     made = f'{el}\nel("p", Array.from({{ length: 400000 }}, () => "x"), null, "y").textContent.length'

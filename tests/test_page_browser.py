@@ -3,6 +3,7 @@
 Every page that is opened here is watched: no message on the console, no request but for the page itself.
 """
 
+import ast
 import contextlib
 import functools
 import http.server
@@ -10,19 +11,20 @@ import itertools
 import json
 import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import random_model
 
 import nanogpt_np
-from nanogpt_np import glossary, page, points, show
-from nanogpt_np.generate import generate
-from nanogpt_np.ledger import ledger
-from nanogpt_np.lens import split
+from nanogpt_np import Recorder, page
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.lens import split
+from nanogpt_np.interpret.recording import Recording
+from nanogpt_np.names import glossary, points
+from nanogpt_np.names.ledger import ledger
 from nanogpt_np.page import contents, stored
-from nanogpt_np.recording import Recording
-from nanogpt_np.trace import Recorder
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +44,7 @@ def recorded(prompt, model=MODEL, ids=None):
     ids = TOKENIZER.encode(prompt) if ids is None else ids
     acts = Recorder()
     list(generate(model, ids, 1, stop=(), trace=acts))
-    _, provenance = show.load_with_provenance("facts")
+    provenance = nanogpt_np.open_checkpoint("facts").provenance
     about = {"prompt": prompt, "prompt_ids": ids, "model": provenance | {"decoding": "greedy"}}
     return Recording(acts, model.config, about)
 
@@ -57,7 +59,7 @@ WIDE_RECORDING = recorded("", WIDE, [3, 1, 41, 59, 26])
 
 def odd_recording():
     """A pass with numbers that are hard to print: midway between two decimals, tiny, huge, infinite."""
-    acts = Recorder(RECORDING.acts)
+    acts = Recorder(acts=RECORDING.acts)
     acts["blocks.1.hook_mlp_out"] = x = acts["blocks.1.hook_mlp_out"].copy()
     x[4, :7] = ODD
     return Recording(acts, MODEL.config, RECORDING.about)
@@ -90,7 +92,7 @@ def pages(tmp_path_factory):
         (folder / name).write_text(page.build([odd_recording()], budget=budget), encoding="utf-8")
     (folder / "few.html").write_text(page.build([few_recording()]), encoding="utf-8")
     (folder / "cut.html").write_text(page.build([RECORDING], budget=35_000), encoding="utf-8")
-    acts = Recorder(RECORDING.acts)
+    acts = Recorder(acts=RECORDING.acts)
     (folder / "notebook.html").write_text("<!DOCTYPE html><title>x</title>" + acts._repr_html_(), encoding="utf-8")
     return folder
 
@@ -288,6 +290,18 @@ def test_a_term_of_a_derivation_leads_to_its_own_number(opened):
     assert value == rounded(RECORDING.acts[name][index])
     tab.go_back()
     assert readout(tab)[:2] == ("blocks.1.attn.hook_attn_scores", (2, 4, 1))
+
+
+def test_every_step_says_where_in_the_package_it_is_made(opened):
+    tab, package = opened(), Path(nanogpt_np.__file__).parent.parent
+    said = "[...document.querySelectorAll('.facts dt')].find((dt) => dt.textContent === 'in this package')"
+    for name in TABLE:
+        tab.keyboard.press("ArrowRight")
+        file, definition = tab.evaluate(f"{said}.nextElementSibling.textContent").split(", ")
+        source = ast.parse((package / file).read_text(encoding="utf-8"))
+        defined = [node.name for node in ast.walk(source) if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+        assert set(definition.split(".")) <= set(defined), name
+    assert (file, definition) == ("nanogpt_np/generate/loop.py", "generate")
 
 
 # --- attention, answer, generation ---------------------------------------------------------------

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import page, show
-from nanogpt_np.attention import softmax
-from nanogpt_np.generate import generate
-from nanogpt_np.ledger import ledger
-from nanogpt_np.lens import logit_lens
-from nanogpt_np.recording import Recording
-from nanogpt_np.trace import Recorder
+from nanogpt_np import Recorder, page
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.lens import logit_lens
+from nanogpt_np.interpret.recording import Recording
+from nanogpt_np.model.attention import softmax
+from nanogpt_np.names.ledger import ledger
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +31,7 @@ UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 def recorded(ids):
     acts = Recorder()
     list(generate(MODEL, ids, 1, stop=(), trace=acts))
-    _, provenance = show.load_with_provenance("facts")
+    provenance = nanogpt_np.open_checkpoint("facts").provenance
     about = {"prompt": PROMPT, "prompt_ids": ids, "model": provenance | {"decoding": "greedy"}}
     return Recording(acts, MODEL.config, about)
 
@@ -199,12 +198,13 @@ def test_other_colours_of_the_screen_draw_everything_again(opened):
         document.querySelector(".legend .scale").style.background, document.querySelector("canvas.heat").toDataURL(),
     ]"""
     before = tab.evaluate(look)
+    # The browser reports a new scheme some frames later: wait until the canvas is drawn again.
     tab.emulate_media(color_scheme="dark")
-    tab.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
+    tab.wait_for_function(f"(before) => ({look})()[2] !== before[2]", arg=before)
     after = tab.evaluate(look)
     assert not [i for i, (one, other) in enumerate(zip(before, after, strict=True)) if one == other]
     tab.emulate_media(color_scheme="light")
-    tab.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
+    tab.wait_for_function(f"(before) => ({look})()[2] === before[2]", arg=before)
     assert tab.evaluate(look) == before
 
 

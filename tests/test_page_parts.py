@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from nanogpt_np import page
-from nanogpt_np.cache import KVCache
-from nanogpt_np.generate import generate
+from nanogpt_np import Recorder, page
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.recording import Recording
+from nanogpt_np.interpret.stats import lengths, stats
+from nanogpt_np.model.cache import KVCache
 from nanogpt_np.page import contents, notebook, stored
 from nanogpt_np.page.answer import likeliest
-from nanogpt_np.recording import Recording
-from nanogpt_np.stepper import lengths, stats
-from nanogpt_np.trace import Recorder
 
 MODEL = random_model(n_layer=2, vocab_size=401)
 IDS = [3, 1, 41, 59, 26, 1, 53]
@@ -38,9 +37,7 @@ WHOLE = recorded()
 
 
 def part(keep, model=None):
-    acts = Recorder({name: x for name, x in WHOLE.items() if keep(name)})
-    acts.model = model
-    return acts
+    return Recorder(model, {name: x for name, x in WHOLE.items() if keep(name)})
 
 
 def page_of(acts):
@@ -105,7 +102,7 @@ def test_all_that_can_be_seen_is_told_by_positions_where_no_array_has_keys():
     cache, acts = KVCache(MODEL.config), Recorder()
     MODEL(IDS[:4], cache=cache)
     MODEL(IDS[4:], cache=cache, trace=acts)
-    some = Recorder({name: x for name, x in acts.items() if not re.search("attn_scores|pattern", name)})
+    some = Recorder(acts={name: x for name, x in acts.items() if not re.search("attn_scores|pattern", name)})
     assert lengths(some) == lengths(acts) == (3, 7)
     assert data_of(some)["passes"][0]["keys"] == [None] * 4 + IDS[4:]
     with pytest.raises(ValueError, match="no array with a row for each token"):
@@ -124,7 +121,6 @@ def test_of_a_batch_the_page_says_that_it_shows_one_prompt():
 @pytest.mark.parametrize(
     ("model", "changes", "expected"),
     [
-        ("facts<b>", {}, "must be the model itself, as load gives it, not &#x27;facts&lt;b&gt;&#x27;"),
         (random_model(n_layer=2, vocab_size=50), {}, "expected 0 to 49"),
         (random_model(n_layer=1, vocab_size=401), {}, "this model has blocks 0 to 0"),
         (None, {"hook_embed": np.zeros((6, 30), np.float32)}, "hook_embed has 6 where others have 7 (T)"),
@@ -133,10 +129,24 @@ def test_of_a_batch_the_page_says_that_it_shows_one_prompt():
     ],
 )
 def test_what_cannot_be_shown_says_why(model, changes, expected):
-    acts = Recorder(WHOLE | changes)
-    acts.model = model
+    acts = Recorder(model, WHOLE | changes)
     text = acts._repr_html_()
     assert text.startswith("<p>") and expected in text and text.count("<") == 2
+
+
+def test_the_reason_is_text_whatever_is_in_it(monkeypatch):
+    def refuse(*_):
+        raise ValueError("no model 'facts<b>'")
+
+    monkeypatch.setattr(notebook, "recording_of", refuse)
+    assert "no model &#x27;facts&lt;b&gt;&#x27;" in WHOLE._repr_html_()
+
+
+def test_a_recorder_takes_the_model_itself_and_not_its_name():
+    with pytest.raises(ValueError, match="made with the model, as load returns it, not 'facts'"):
+        Recorder("facts")
+    with pytest.raises(ValueError, match="see `acts`"):
+        Recorder(WHOLE)
 
 
 def test_a_pass_that_is_too_long_says_so(monkeypatch):
@@ -187,7 +197,7 @@ def test_more_tokens_than_were_recorded_need_the_model(n, expected, tmp_path):
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 3e37])
 @pytest.mark.parametrize("model", [None, MODEL], ids=["alone", "with the model"])
 def test_whatever_flows_to_the_logits_is_shown(number, model):
-    acts = Recorder()
+    acts = Recorder(model)
 
     def trace(name, x):
         if name == "blocks.1.hook_mlp_out":
@@ -197,7 +207,6 @@ def test_whatever_flows_to_the_logits_is_shown(number, model):
 
     with np.errstate(all="ignore"):
         MODEL(IDS, trace=trace)
-    acts.model = model
     held = data_of(acts)
     largest = held["passes"][0]["steps"][list(acts).index("blocks.1.hook_mlp_out")]["stats"]["max"]
     if number == -np.inf:  # is left out, as in masked scores
@@ -208,7 +217,7 @@ def test_whatever_flows_to_the_logits_is_shown(number, model):
 
 
 def test_logits_at_the_end_of_float32_have_a_histogram():
-    acts = Recorder(WHOLE)
+    acts = Recorder(acts=WHOLE)
     logits = WHOLE["hook_next_logits"] / np.abs(WHOLE["hook_next_logits"]).max()
     acts["hook_next_logits"] = logits * np.float32(3e38)
     assert sum(data_of(acts)["passes"][0]["answer"]["histogram"]["counts"]) == 401

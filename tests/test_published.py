@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import checkpoint, config, home, parameters
-from nanogpt_np.adamw import AdamW
-from nanogpt_np.generate import generate
-from nanogpt_np.loss import loss_and_grads
-from nanogpt_np.sampling import probabilities
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.generate.sampling import probabilities
+from nanogpt_np.names import parameters, sizes
+from nanogpt_np.train.adamw import AdamW
+from nanogpt_np.train.loss import loss_and_grads
+from nanogpt_np.weights import assembly, pins, places, tensors
 
 pytestmark = pytest.mark.weights
 PUBLISHED = json.loads((Path(__file__).parent / "reference" / "gpt2_published.json").read_text(encoding="utf-8"))
@@ -38,7 +39,7 @@ BOS = 50256
 def folder(name):
     """Return the directory of a published model, or skip with how to get it."""
     try:
-        return home.find(name)
+        return places.find(name)
     except ValueError:
         pytest.skip(f"{name} is not on this machine: ./weights.sh {name}")
 
@@ -309,7 +310,7 @@ def test_ten_steps_of_adamw_give_the_losses_of_llm_c(model, entry):
     ids = np.array(entry["ids"])
     x, y = ids[0:256].reshape(4, 64), ids[1:257].reshape(4, 64)
     params = {name: array.copy() for name, array in model.params.items()}
-    trained = parameters.assemble(model.config, params)
+    trained = assembly.assemble(model.config, params)
     optimizer = AdamW(params, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, decayed=lambda name, array: True)
     for expected in entry["adamw_losses_of_10_steps"]:
         loss, grads = loss_and_grads(trained, x, y)
@@ -349,7 +350,7 @@ def test_files_have_the_published_size_and_sha256(name, file, pin):
 
 
 def test_the_bundled_token_table_has_the_published_size_and_sha256():
-    table = resources.files("nanogpt_np").joinpath("data/r50k_base.tiktoken").read_bytes()
+    table = resources.files("nanogpt_np.text").joinpath("r50k_base.tiktoken").read_bytes()
     pin = PUBLISHED["tokenizer_files"]["r50k_base.tiktoken"]
     assert len(table) == pin["bytes"]
     assert hashlib.sha256(table).hexdigest() == pin["sha256"]
@@ -358,7 +359,7 @@ def test_the_bundled_token_table_has_the_published_size_and_sha256():
 @pytest.mark.parametrize("repo", PUBLISHED["files"])
 def test_the_pins_of_the_package_are_the_published_ones(repo):
     published = PUBLISHED["files"][repo]
-    pin = home.PINS[repo.split("/")[1]]
+    pin = pins.PINS[repo.split("/")[1]]
     assert (pin.repo, pin.revision) == (repo, published["revision"])
     assert pin.sha256 == published["model.safetensors"]["sha256"]
     assert pin.nbytes == published["model.safetensors"]["bytes"]
@@ -367,8 +368,8 @@ def test_the_pins_of_the_package_are_the_published_ones(repo):
 @pytest.mark.parametrize("name", [name for name, entry in LAYOUT.items() if "tensors" in entry])
 def test_checkpoints_are_laid_out_as_published(name):
     published = LAYOUT[name]
-    path = folder(name) / checkpoint.SINGLE
-    stored = checkpoint.read_header(path)
+    path = folder(name) / tensors.SINGLE
+    stored = tensors.read_header(path)
     assert len(stored) == published["tensors"]
     assert {tensor.dtype for tensor in stored.values()} == {published.get("dtype", "F32")}
     assert all(tensor.startswith(published["name_prefix"]) for tensor in stored)
@@ -385,7 +386,7 @@ def test_models_have_the_published_number_of_parameters(model, numbers):
 
 @pytest.mark.parametrize(("name", "number"), LAYOUT["parameters_without_buffers"].items())
 def test_shapes_alone_make_the_published_number_of_parameters(name, number):
-    assert parameters.count(config.published(name)) == number
+    assert parameters.count(sizes.published(name)) == number
 
 
 def test_each_part_of_the_published_file_is_asked_about_or_named_as_left_out():

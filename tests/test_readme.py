@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import train
-from nanogpt_np.config import Config
-from nanogpt_np.generate import generate
-from nanogpt_np.parameters import assemble, table
+from nanogpt_np.commands import train
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model.config import Config
+from nanogpt_np.names.parameters import table
+from nanogpt_np.weights.assembly import assemble
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -155,12 +156,23 @@ def test_the_python_examples_run_and_their_shapes_are_true(tmp_path, monkeypatch
     assert names["tok"].decode([best]) == said == " Tokyo"
 
 
-def test_every_module_of_the_model_is_in_the_reading_order():
-    commands_only = {"__init__", "__main__", "cli", "show", "inventory", "benchmark", "benchmark_report", "racers"}
-    for path in (ROOT / "nanogpt_np").glob("*.py"):
-        assert (f"nanogpt_np/{path.name}" in README) == (path.stem not in commands_only), path.name
-    for path in (ROOT / "nanogpt_np").glob("*/__init__.py"):
-        assert f"nanogpt_np/{path.parent.name}/__init__.py" in README, path.parent.name
+def test_every_room_of_the_package_is_in_the_map_in_the_order_of_its_docstring():
+    rooms = re.findall(r"^\| \[(\w+)/\]\(nanogpt_np/(\w+)\) \| .+ \|$", README, re.MULTILINE)
+    assert all(shown == linked for shown, linked in rooms)
+    names = [name for name, _ in rooms]
+    assert sorted(names) == sorted(path.parent.name for path in (ROOT / "nanogpt_np").glob("*/__init__.py"))
+    in_docstring = re.findall(r"(?:^ {4}|\S {2,})([a-z]+) {2,}(?=\S)", nanogpt_np.__doc__, re.MULTILINE)
+    assert names == in_docstring
+
+
+def test_every_file_of_the_model_is_in_the_reading_order():
+    linked = re.findall(r"\[(\w+)\]\(nanogpt_np/model/(\w+)\.py\)", README)
+    assert all(shown == file for shown, file in linked)
+    files = [file for _, file in linked]
+    assert sorted(files) == sorted(
+        path.stem for path in (ROOT / "nanogpt_np/model").glob("*.py") if path.stem[0] != "_"
+    )
+    assert files == re.findall(r"`([a-z0-9_]+)`", nanogpt_np.model.__doc__)
 
 
 def test_every_link_of_the_readme_leads_somewhere():
@@ -171,10 +183,10 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_flag_that_the_readme_names_exists():
-    from nanogpt_np import generate, walk
-    from nanogpt_np.explain import _parser as explain_parser
+    from nanogpt_np.commands import generate, trace
+    from nanogpt_np.commands.explain import _parser as explain_parser
 
-    parsers = (generate._parser, train._parser, walk._parser, explain_parser)
+    parsers = (generate._parser, train._parser, trace._parser, explain_parser)
     known = "".join(parser().format_help() for parser in parsers)
     for flag in re.findall(r"`(--[a-z-]+)", README):
         assert flag in known, flag

@@ -13,10 +13,11 @@ from helpers import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanogpt_np import KVCache, points, recording
-from nanogpt_np.generate import generate, next_logits
-from nanogpt_np.recording import Recording, read, read_arrays, save
-from nanogpt_np.trace import Recorder
+from nanogpt_np import KVCache
+from nanogpt_np.generate.loop import generate, next_logits
+from nanogpt_np.interpret.recorder import Recorder
+from nanogpt_np.interpret.recording import Recording, read, read_arrays, save
+from nanogpt_np.names import points
 
 MODEL = random_model(n_layer=2)
 CONFIG = MODEL.config
@@ -80,7 +81,7 @@ def test_some_of_the_points_are_enough(tmp_path, names):
     acts = Recorder()
     MODEL(np.array(IDS), trace=acts)
     acts |= RECORDING.acts
-    expected = Recording(Recorder({name: acts[name] for name in names}), CONFIG, about())
+    expected = Recording(Recorder(acts={name: acts[name] for name in names}), CONFIG, about())
     save(tmp_path / "pass.npz", expected)
     assert_same(read(tmp_path / "pass.npz"), expected)
 
@@ -126,7 +127,7 @@ def test_a_save_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, m
         file.write(before[:1000])
         raise error
 
-    monkeypatch.setattr(recording.np, "savez", half)
+    monkeypatch.setattr(np, "savez", half)
     with pytest.raises(type(error)):
         save(path, with_acts(hook_embed=np.zeros_like(RECORDING.acts["hook_embed"])))
     assert [p.name for p in tmp_path.iterdir()] == ["pass.npz"]
@@ -175,8 +176,8 @@ NOT_ABOUT = [
     ("a name that is a list", {"model": PROVENANCE | {"name": ["x"]}}, "'name', a str, not ['x']"),
     ("a digest that is a number", {"model": PROVENANCE | {"sha256": 5}}, "'sha256', a str, not 5"),
     ("a kind that is a list", {"model": PROVENANCE | {"kind": []}}, "'kind', a str, not []"),
-    ("half a character", {"prompt": "\ud800 x"}, r"about.json holds text that is no Unicode: '\ud800 x'"),
-    ("half a type", {"model": PROVENANCE | {"dtype": "\udfff"}}, r"text that is no Unicode: '\udfff'"),
+    ("half a character", {"prompt": "\ud800 x"}, r"about.json holds text that is not valid Unicode: '\ud800 x'"),
+    ("half a type", {"model": PROVENANCE | {"dtype": "\udfff"}}, r"text that is not valid Unicode: '\udfff'"),
 ]
 
 
@@ -200,7 +201,7 @@ def test_what_is_no_pass_of_this_config_is_neither_read_nor_written(tmp_path, la
     assert_refused(path, message)
     path.unlink()
     with pytest.raises(ValueError) as caught:
-        save(path, replace(RECORDING, acts=Recorder(ACTS | changes)))
+        save(path, replace(RECORDING, acts=Recorder(acts=ACTS | changes)))
     assert message in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -225,18 +226,18 @@ def test_what_json_cannot_hold_is_not_written(tmp_path, value):
 
 
 def test_an_untouched_forgery_would_be_read(tmp_path):
-    """What the two tables above change is otherwise sound."""
+    """What the two tables above change is otherwise valid."""
     np.savez(tmp_path / "pass.npz", **WHOLE)
     assert_same(read(tmp_path / "pass.npz"), RECORDING)
 
 
 ABOUTS = [
-    ("no JSON", np.array("{"), "is not a sound .npz file: Expecting property name"),
+    ("no JSON", np.array("{"), "is not a valid .npz file: Expecting property name"),
     ("a list", np.array("[]"), "about.json in it holds no JSON object"),
     ("bytes", np.array(b"{}"), "about.json in it is not a text but |S2 of shape ()"),
     ("many texts", np.array(["{}", "{}"]), "about.json in it is not a text but <U2 of shape (2,)"),
     ("numbers", np.zeros(3), "about.json in it is not a text but float64"),
-    ("brackets without end", np.array("[" * 10**5), "is not a sound .npz file"),
+    ("brackets without end", np.array("[" * 10**5), "is not a valid .npz file"),
     ("no config", np.array("{}"), "config.json must hold a JSON object"),
     ("half a config", np.array('{"config": {"n_layer": 2}}'), "config.json has no vocab_size"),
     ("a config of no GPT-2", np.array(json.dumps({"config": CONFIG.to_dict() | {"n_head": 4}})), "not divisible by"),
@@ -317,32 +318,32 @@ def before_its_beginning():
 
 
 FORGED = [
-    ("files before byte 0", before_its_beginning, "is not a sound .npz file"),
-    ("nothing", lambda: b"", "is not a sound .npz file"),
-    ("a text", lambda: b"hello", "is not a sound .npz file"),
-    ("a pickle", lambda: b"\x80\x04K\x01.", "is not a sound .npz file"),
-    ("one array, an .npy", lambda: npy(described((1,)), b"1234"), "is not a sound .npz file"),
+    ("files before byte 0", before_its_beginning, "is not a valid .npz file"),
+    ("nothing", lambda: b"", "is not a valid .npz file"),
+    ("a text", lambda: b"hello", "is not a valid .npz file"),
+    ("a pickle", lambda: b"\x80\x04K\x01.", "is not a valid .npz file"),
+    ("one array, an .npy", lambda: npy(described((1,)), b"1234"), "is not a valid .npz file"),
     ("an object array", as_object, "holds Python objects, which can run any code when opened"),
     ("objects in a record", lambda: zipped([("a.npy", npy(described((1,), [("x", "O")])))]), "holds Python objects"),
-    ("a text in the zip", lambda: zipped([("readme.txt", b"hello")]), "'readme.txt' in it is no array"),
+    ("a text in the zip", lambda: zipped([("readme.txt", b"hello")]), "'readme.txt' in it is not an array"),
     ("no npy inside", lambda: zipped([("a.npy", b"hello, no magic here")]), "magic string is not correct"),
-    ("an empty member", lambda: zipped([("a.npy", b"")]), "is not a sound .npz file"),
-    ("a name twice", twice, "a name stands in it twice"),
+    ("an empty member", lambda: zipped([("a.npy", b"")]), "is not a valid .npz file"),
+    ("a name twice", twice, "a name appears twice"),
     ("too few bytes", lambda: zipped([("a.npy", npy(described((2,)), b"1234"))]), "but has 4 bytes"),
     ("too many bytes", lambda: zipped([("a.npy", npy(described((1,)), b"12345"))]), "but has 5 bytes"),
     ("a huge shape", lambda: zipped([("a.npy", npy(described((10**12,)), b"1234"))]), "but has 4 bytes"),
     ("beyond all sizes", lambda: zipped([("a.npy", npy(described((10**30, 10**30)), b""))]), "but has 0 bytes"),
-    ("no bytes, huge", lambda: zipped([("a.npy", npy(described((0, 10**30)), b""))]), "is not a sound .npz file"),
-    ("a shape below 0", lambda: zipped([("a.npy", npy(described((-1, -1)), b"1234"))]), "is not a sound .npz file"),
-    ("no width, huge", lambda: zipped([("a.npy", npy(described((10**30,), "|V0"), b""))]), "is not a sound .npz file"),
-    ("no dtype", lambda: zipped([("a.npy", npy(described((1,), "<q9")))]), "is not a sound .npz file"),
-    ("code for a header", lambda: zipped([("a.npy", npy(b"__import__('os').getcwd()"))]), "is not a sound .npz file"),
-    ("keys of two kinds", lambda: zipped([("a.npy", npy({1: 2, "a": 3}))]), "is not a sound .npz file"),
-    ("a list for a header", lambda: zipped([("a.npy", npy(b"[1, 2]"))]), "is not a sound .npz file"),
+    ("no bytes, huge", lambda: zipped([("a.npy", npy(described((0, 10**30)), b""))]), "is not a valid .npz file"),
+    ("a shape below 0", lambda: zipped([("a.npy", npy(described((-1, -1)), b"1234"))]), "is not a valid .npz file"),
+    ("no width, huge", lambda: zipped([("a.npy", npy(described((10**30,), "|V0"), b""))]), "is not a valid .npz file"),
+    ("no dtype", lambda: zipped([("a.npy", npy(described((1,), "<q9")))]), "is not a valid .npz file"),
+    ("code for a header", lambda: zipped([("a.npy", npy(b"__import__('os').getcwd()"))]), "is not a valid .npz file"),
+    ("keys of two kinds", lambda: zipped([("a.npy", npy({1: 2, "a": 3}))]), "is not a valid .npz file"),
+    ("a list for a header", lambda: zipped([("a.npy", npy(b"[1, 2]"))]), "is not a valid .npz file"),
     ("a version to come", lambda: zipped([("a.npy", npy(described((1,)), b"1234", version=(4, 0)))]), "version (4, 0)"),
     ("another compression", lambda: zipped([("a.npy", npy(described((1,)), b"1234"))], zipfile.ZIP_LZMA), "in a way"),
     ("names of no UTF-8", lambda: zipped([("ü.npy", npy(described((1,)), b"1234"))]).replace("ü".encode(), b"\xff\xfe"),
-     "is not a sound .npz file"),
+     "is not a valid .npz file"),
 ]  # fmt: skip
 
 

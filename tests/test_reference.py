@@ -16,9 +16,10 @@ import pytest
 from helpers import SIZES, random_model, random_parameter
 
 import nanogpt_np
-from nanogpt_np import checkpoint, parameters, weights
-from nanogpt_np.config import Config
-from nanogpt_np.generate import generate
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.model.config import Config
+from nanogpt_np.names import parameters
+from nanogpt_np.weights import checkpoint, tensors
 
 pytestmark = pytest.mark.reference
 ATOL = 2e-4  # on logits up to 18; measured: 2.7e-5
@@ -100,9 +101,9 @@ def full(torch, transformers, float32, tmp_path_factory, request):
         model = transformers.GPT2LMHeadModel.from_pretrained(float32, dtype=dtype)
         model.save_pretrained(directory, max_shard_size=shard)
         del model
-        assert (directory / checkpoint.INDEX).exists() == (request.param == "shards")
+        assert (directory / tensors.INDEX).exists() == (request.param == "shards")
         assert len(list(directory.glob("*.safetensors"))) == (4 if request.param == "shards" else 1)
-    kinds = {stored.dtype for stored in checkpoint.stored_tensors(directory).values()}
+    kinds = {stored.dtype for stored in tensors.stored_tensors(directory).values()}
     assert kinds == {{"float16": "F16", "bfloat16": "BF16"}.get(request.param, "F32")}
     theirs = transformers.GPT2LMHeadModel.from_pretrained(directory).float().eval()
     yield theirs, nanogpt_np.load(directory)
@@ -212,7 +213,7 @@ def rewrite(directory, change):
     """Replace the tensors of a directory by ``change(tensors)``."""
     from safetensors.numpy import load_file, save_file
 
-    path = directory / checkpoint.SINGLE
+    path = directory / tensors.SINGLE
     save_file(change(load_file(path)), path, metadata={"format": "pt"})
 
 
@@ -266,7 +267,7 @@ def test_a_resized_vocabulary_has_the_logits_of_transformers(torch, transformers
 
 def test_a_model_without_its_head_and_prefix_has_the_logits_of_transformers(torch, transformers, small, tmp_path):
     small.transformer.save_pretrained(tmp_path)
-    stored = checkpoint.stored_tensors(tmp_path)
+    stored = tensors.stored_tensors(tmp_path)
     assert "wte.weight" in stored  # not transformer.wte.weight
     theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path).eval()
     assert same_logits(torch, theirs, nanogpt_np.load(tmp_path), some_ids(2, 11, below=97))
@@ -321,15 +322,15 @@ def test_the_published_layout_is_read_aligned_and_its_masks_not_at_all(
     tensors |= {f"h.{i}.attn.bias": mask for i in range(12)}
     folder.mkdir()
     shutil.copy(float32 / "config.json", folder)
-    write_published_layout(folder / checkpoint.SINGLE, tensors, header_bytes=14283)
-    assert (folder / checkpoint.SINGLE).stat().st_size == 548_105_171  # that of the published file
-    stored = checkpoint.stored_tensors(folder)
+    write_published_layout(folder / tensors.SINGLE, tensors, header_bytes=14283)
+    assert (folder / tensors.SINGLE).stat().st_size == 548_105_171  # that of the published file
+    stored = tensors.stored_tensors(folder)
     assert len(stored) == 160
     assert all(s.start % 4 == 3 for s in stored.values())
     assert list(stored) != sorted(stored)
 
     asked_for = []
-    monkeypatch.setattr(weights, "read_tensors", lambda s, c: asked_for.extend(s) or checkpoint.read_tensors(s, c))
+    monkeypatch.setattr(checkpoint, "read_tensors", lambda s, c: asked_for.extend(s) or tensors.read_tensors(s, c))
     ours = nanogpt_np.load(folder)
     assert asked_for == list(parameters.table(Config()))
     for name, array in ours.params.items():

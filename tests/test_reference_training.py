@@ -5,9 +5,9 @@ import pytest
 from helpers import random_model
 
 import nanogpt_np
-from nanogpt_np import home, parameters
-from nanogpt_np.adamw import AdamW, clip_by_global_norm
-from nanogpt_np.loss import IGNORED, loss_and_grads
+from nanogpt_np.train.adamw import AdamW, clip_by_global_norm
+from nanogpt_np.train.loss import IGNORED, loss_and_grads
+from nanogpt_np.weights import assembly, places
 
 pytestmark = pytest.mark.reference
 
@@ -57,7 +57,7 @@ def test_ten_steps_of_adamw_equal_torchs(tmp_path):
     start = random_model(8)
     torch, network = theirs(start, tmp_path)
     params = {name: array.copy() for name, array in start.params.items()}
-    model = parameters.assemble(start.config, params)
+    model = assembly.assemble(start.config, params)
     settings = {"betas": (0.9, 0.95), "eps": 1e-8}
     optimizer = AdamW(params, weight_decay=0.1, **settings)
     groups = [
@@ -90,9 +90,9 @@ def test_ten_steps_of_adamw_equal_torchs(tmp_path):
 
 
 def test_a_trained_checkpoint_gives_transformers_our_logits(tmp_path):
-    from nanogpt_np.config import Config
-    from nanogpt_np.corpus import TextData
-    from nanogpt_np.trainer import Settings, Trainer
+    from nanogpt_np.model.config import Config
+    from nanogpt_np.train.corpus import TextData
+    from nanogpt_np.train.trainer import Settings, Trainer
 
     settings = Settings(steps=3, batch_size=2, context=16, warmup=1, share_unseen=True)
     data = TextData(["A text to learn from. " * 60], nanogpt_np.Tokenizer(), 16, 2)
@@ -110,7 +110,7 @@ def test_a_trained_checkpoint_gives_transformers_our_logits(tmp_path):
 def test_transformers_reads_the_bundled_checkpoint_and_gives_our_logits():
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    folder = home.bundled()["facts"]
+    folder = places.bundled()["facts"]
     network = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     ids = np.array([nanogpt_np.Tokenizer().encode("The capital of Germany is Berlin. The capital of France is")])
     with torch.no_grad():

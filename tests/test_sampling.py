@@ -11,10 +11,12 @@ from helpers import random_model
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nanogpt_np import parameters, points
-from nanogpt_np.generate import generate
-from nanogpt_np.sampling import draw, probabilities
-from nanogpt_np.trace import Recorder, chain
+from nanogpt_np import Recorder
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.generate.sampling import draw, probabilities
+from nanogpt_np.model.trace import chain
+from nanogpt_np.names import points
+from nanogpt_np.weights import assembly
 
 checked = settings(derandomize=True, deadline=None, max_examples=100)
 
@@ -330,7 +332,7 @@ def test_bad_arguments_are_errors_at_once_and_not_at_the_first_token(arguments, 
 def test_logits_that_are_not_finite_are_an_error_that_names_the_tensor(name, bad, temperature):
     broken = MODEL.params[name].copy()
     broken[5] = bad
-    model = parameters.assemble(CONFIG, MODEL.params | {name: broken})
+    model = assembly.assemble(CONFIG, MODEL.params | {name: broken})
     new = generate(model, PROMPT, 3, temperature=temperature)
     with pytest.raises(ValueError, match=f"NaN or inf.*{name}"):
         next(new)
@@ -340,9 +342,9 @@ def test_logits_that_are_not_finite_are_an_error_that_names_the_tensor(name, bad
     ("name", "value", "words"),
     [
         ("hook_last_row", np.inf, "logits hold NaN or inf"),
-        ("hook_next_logits", np.inf, "largest is not finite"),
-        ("hook_next_logits", np.nan, "largest is not finite"),
-        ("hook_next_logits", -np.inf, "largest is not finite"),
+        ("hook_next_logits", np.inf, "logits without a finite maximum"),
+        ("hook_next_logits", np.nan, "logits without a finite maximum"),
+        ("hook_next_logits", -np.inf, "logits without a finite maximum"),
     ],
 )
 def test_logits_that_a_trace_makes_infinite_are_an_error_too(name, value, words):

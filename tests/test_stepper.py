@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from nanogpt_np import parameters, points
-from nanogpt_np.explain import explain
-from nanogpt_np.generate import generate
-from nanogpt_np.glossary import as_text, find
-from nanogpt_np.recording import Recording
-from nanogpt_np.stepper import WIDTH, lengths, stats, step, values
-from nanogpt_np.trace import Recorder
+from nanogpt_np import Recorder
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret.explain import explain
+from nanogpt_np.interpret.recording import Recording
+from nanogpt_np.interpret.stats import lengths, stats
+from nanogpt_np.interpret.stepper import WIDTH, step, values
+from nanogpt_np.names import parameters, points
+from nanogpt_np.names.glossary import as_text, find
 
 MODEL = random_model()
 CONFIG = MODEL.config
@@ -98,8 +99,8 @@ def test_a_page_says_all_that_the_tables_know_of_its_point(name, recording):
         assert f"{read} {list(recording.acts[read].shape)}" in page
     for weight in point.weights:
         assert f"{weight} {list(parameters.table(CONFIG)[weight].shape(CONFIG))}" in page
-    module, definition = point.where.split(".")
-    assert f"  made in     nanogpt_np/{module}.py, {definition}" in rest
+    module, definition = point.where.split(":")
+    assert f"  made in     nanogpt_np/{module.replace('.', '/')}.py, {definition}" in rest
     if name in points.WHOLE_NUMBERS:
         assert "RMS" not in page
     else:

@@ -17,11 +17,11 @@ import tiktoken_ext.openai_public
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nanogpt_np.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, SPLIT, Tokenizer
+from nanogpt_np.text.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, SPLIT, Tokenizer
 
 checked = settings(derandomize=True, deadline=None, max_examples=300)
 TOKENIZER = Tokenizer()
-FILE = resources.files("nanogpt_np").joinpath("data/r50k_base.tiktoken")
+FILE = resources.files("nanogpt_np.text").joinpath("r50k_base.tiktoken")
 
 
 @functools.cache

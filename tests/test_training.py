@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -14,14 +15,15 @@ from helpers import random_model
 from safetensors.numpy import save_file
 
 import nanogpt_np
-from nanogpt_np import train
 from nanogpt_np.__main__ import main
-from nanogpt_np.adamw import CHUNK, AdamW, clip_by_global_norm, learning_rate
-from nanogpt_np.config import Config
-from nanogpt_np.corpus import TextData, read_texts
-from nanogpt_np.loss import mean_loss
-from nanogpt_np.parameters import assemble
-from nanogpt_np.trainer import STATE, Settings, Trainer, initial_params, read_state
+from nanogpt_np.model.config import Config
+from nanogpt_np.train import loop
+from nanogpt_np.train.adamw import ELEMENTS, AdamW, clip_by_global_norm, learning_rate
+from nanogpt_np.train.corpus import TextData, read_texts
+from nanogpt_np.train.loop import run
+from nanogpt_np.train.loss import mean_loss
+from nanogpt_np.train.trainer import STATE, Settings, Trainer, initial_params, read_state
+from nanogpt_np.weights.assembly import assemble
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(400))
 TINY = ["--layers", "2", "--heads", "2", "--width", "12", "--context", "16", "--batch-size", "3", "--share-unseen"]
@@ -48,7 +50,7 @@ def plain_adamw(p, grads, lr, b1, b2, eps, decay):
 
 def test_adamw_takes_the_steps_of_its_definition_and_decays_matrices_only():
     rng = np.random.default_rng(0)
-    shapes = {"matrix": (3, CHUNK // 2), "bias": (5,), "frozen": (4, 2)}
+    shapes = {"matrix": (3, ELEMENTS // 2), "bias": (5,), "frozen": (4, 2)}
     start = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     params = {name: a.copy() for name, a in start.items()}
     grads = {name: rng.normal(size=(4, *shape)) for name, shape in shapes.items()}
@@ -99,6 +101,26 @@ def test_the_same_seed_trains_the_same_model_and_another_seed_another():
     runs = [trainer(seed=seed) for seed in (3, 3, 4)]
     losses = [[run.step()[0] for _ in range(3)] for run in runs]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_run_reports_every_step_prints_nothing_and_can_be_stopped_from_another_thread(tmp_path, capsys):
+    told, finished = [], []
+
+    def work():
+        run_ = trainer(steps=6, eval_every=2, save_every=100)
+        stop = lambda: len(told) == 5  # noqa: E731
+        finished.append(run(run_, tmp_path / "run", sample="The", report=told.append, stop=stop))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert finished == [False] and read_state(tmp_path / "run")[1]["steps"] == 5
+    assert [(p.step, p.steps, p.notes is not None) for p in told] == [(n, 6, n % 2 == 0) for n in range(1, 6)]
+    assert all(p.loss > 0 and p.tokens_per_second > 0 and p.seconds_left >= 0 for p in told)
+    assert told[1].notes[0].startswith("held-out loss") and '"The' in told[1].notes[1]
+    assert capsys.readouterr() == ("", "")
+    resumed = Trainer.resume(tmp_path / "run", lambda s: trainer().data)
+    assert run(resumed, tmp_path / "run") is True and resumed.step_number == 6
 
 
 def test_training_learns_what_repeats_and_applies_it_to_held_out_text():
@@ -242,7 +264,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(text_file, tmp_path):
         process.send_signal(signal.SIGINT)
         err = process.stderr.read()
     assert process.returncode == 130
-    assert f"go on with --resume {out}" in err and "Traceback" not in err
+    assert f"continue with --resume {out}" in err and "Traceback" not in err
     steps = int(err.split("stopped after step ")[1].split(":")[0])
     assert read_state(out)[1]["steps"] == steps >= 3
 
@@ -273,7 +295,7 @@ def test_a_killed_run_always_leaves_the_last_whole_checkpoint_or_none(text_file,
             assert "holds no training run" in str(error)
             assert model is None
             continue
-        resumed = Trainer.resume(out, train.make_data)
+        resumed = Trainer.resume(out, loop.make_data)
         step = resumed.step_number
         while len(by_step) <= step:
             uncut.step()
@@ -324,8 +346,8 @@ def test_bad_flags_of_train_get_one_line(text_file, tmp_path, capsys):
         ([str(tmp_path / "missing.txt"), "--out", out], "No such file"),
         ([str(full), "--out", out], "holds no .txt and no .md file"),
         (["--resume", str(full)], "holds no training run"),
-        (["--resume", str(full), "--steps", "5"], "goes on as the run began"),
-        (["--resume", str(full), "--width", "64"], "goes on as the run began"),
+        (["--resume", str(full), "--steps", "5"], "continues as the run began"),
+        (["--resume", str(full), "--width", "64"], "continues as the run began"),
         (["--recipe", "facts", "--out", out, "--width", "64"], "brings its own text and sizes"),
         (["--recipe", "facts", "--out", out, "--lr", "nan"], "lr must be a number above 0"),
         ([text_file, "--out", out, "--warmup", "-1"], "warmup must be 0 or more"),

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import parameters, points, recording, steps
+from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
-from nanogpt_np.config import Config
-from nanogpt_np.generate import generate
-from nanogpt_np.ledger import ledger
-from nanogpt_np.trace import Recorder
+from nanogpt_np.generate.loop import generate
+from nanogpt_np.interpret import recording, steps
+from nanogpt_np.model.config import Config
+from nanogpt_np.names import parameters, points
+from nanogpt_np.names.ledger import ledger
+from nanogpt_np.weights import assembly
 
 PROMPT = "The capital of France is"
 IDS = [464, 3139, 286, 4881, 318]
@@ -35,7 +37,7 @@ def model():
     params = {
         name: rng.normal(0, 0.6, p.shape(CONFIG)).astype(np.float32) for name, p in parameters.table(CONFIG).items()
     }
-    return parameters.assemble(CONFIG, params)
+    return assembly.assemble(CONFIG, params)
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +336,7 @@ def test_the_ledger_is_compared_with_two_flops_per_parameter_and_token(run, whol
 
 
 def test_the_ledger_of_some_steps_adds_up_those(run, whole):
-    rows = [row for row in ledger(CONFIG, 5)[0] if row["part"] == "block 1"]
+    rows = [row for row in ledger(CONFIG, 5)[0] if row["stage"] == "block 1"]
     sums = [sum(row[cost] for row in rows) for cost in ("flops", "weight_bytes", "written_bytes")]
     out = run("--bytes", "--block", "1").out
     assert [costs(line) for line in out.splitlines() if line.startswith("= ")] == [sums, sums]
@@ -419,9 +421,8 @@ def python(*arguments, **more):
     return subprocess.run([sys.executable, "-W", "error", "-m", *arguments], capture_output=True, timeout=60, **more)
 
 
-@pytest.mark.parametrize("way", [["nanogpt_np.trace"], ["nanogpt_np", "trace"]], ids=["module", "command"])
-def test_both_ways_to_start_it_print_the_same_and_no_warning(way, run, directory):
-    done = python(*way, PROMPT, "--stats", "--model", directory, check=True)
+def test_a_fresh_interpreter_prints_the_same_and_no_warning(run, directory):
+    done = python("nanogpt_np", "trace", PROMPT, "--stats", "--model", directory, check=True)
     assert done.stdout.decode() == run("--stats").out
     assert done.stderr.count(b"\n") == 1 and b"Warning" not in done.stderr
 
@@ -449,11 +450,11 @@ BAD = {
     "prompt longer than the context": (["a" + " b" * 40], "41 tokens are more than this model's context of 40", 1),
     "unknown model": ([PROMPT, "--model", "gtp2"], "no model 'gtp2' (did you mean gpt2?)", 1),
     "unknown size": ([PROMPT, "--dry-run", "gpt2-xxl"], "did you mean gpt2-xl", 1),
-    "block out of range": ([PROMPT, "--block", "2"], "--block 2 is out of range: this model has blocks 0 to 1", 1),
-    "block below 0": ([PROMPT, "--block", "-1"], "--block -1 is out of range", 1),
+    "block out of range": ([PROMPT, "--block", "2"], "block 2 is out of range: this model has blocks 0 to 1", 1),
+    "block below 0": ([PROMPT, "--block", "-1"], "block -1 is out of range", 1),
     "block of a dry run": ([PROMPT, "--dry-run", "gpt2", "--block", "12"], "blocks 0 to 11", 1),
-    "head out of range": ([PROMPT, "--head", "3"], "--head 3 is out of range: this model has heads 0 to 2", 1),
-    "head below 0": ([PROMPT, "--head", "-1"], "--head -1 is out of range", 1),
+    "head out of range": ([PROMPT, "--head", "3"], "head 3 is out of range: this model has heads 0 to 2", 1),
+    "head below 0": ([PROMPT, "--head", "-1"], "head -1 is out of range", 1),
     "unknown name": ([PROMPT, "--only", "blocks.1.attn.hook_patern"], "did you mean blocks.1.attn.hook_pattern", 1),
     "one name known, one not": ([PROMPT, "--only", "hook_q", "--only", "xyzzy"], "no trace point 'xyzzy'", 1),
     "name in another block": ([PROMPT, "--only", "hook_embed", "--block", "0"], "no step is left", 1),
@@ -501,7 +502,7 @@ def test_a_walk_without_standard_input_is_refused(run, monkeypatch):
 
 
 def test_a_recording_that_is_no_whole_pass_is_refused(acts, tmp_path, capsys):
-    part = Recorder({name: x for name, x in acts.items() if name != "blocks.1.hook_mlp_out"})
+    part = Recorder(acts={name: x for name, x in acts.items() if name != "blocks.1.hook_mlp_out"})
     recording.save(tmp_path / "part.npz", recording.Recording(part, CONFIG, ABOUT))
     assert main(["trace", "--load", str(tmp_path / "part.npz")]) == 1
     assert "no blocks.1.hook_mlp_out" in capsys.readouterr().err

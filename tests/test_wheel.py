@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nanogpt_np.page import SCRIPTS
+from nanogpt_np.page.document import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "The capital of France is"
@@ -42,15 +42,25 @@ def environment(wheel, tmp_path_factory):
 
 def test_the_wheel_holds_the_data_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    data = ("data/r50k_base.tiktoken", "data/NOTICE", "data/countries.csv", "data/templates.txt", "py.typed")
-    data += ("page/page.html", "page/page.css", *(f"page/{name}.js" for name in SCRIPTS))
+    data = ("text/r50k_base.tiktoken", "text/NOTICE", "train/countries.csv", "train/templates.txt", "py.typed")
+    data += ("page/page.html", "page/page.css", *(f"page/js/{name}.js" for name in SCRIPTS))
     for needed in (f"nanogpt_np/{name}" for name in data):
         assert needed in names
     stubs = sorted(path.name for path in (ROOT / "nanogpt_np" / "course" / "stubs").glob("*.py"))
     assert stubs and stubs == sorted(Path(n).name for n in names if n.startswith("nanogpt_np/course/stubs/"))
-    assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert [name for name in names if name.endswith(".safetensors")] == ["nanogpt_np/models/facts/model.safetensors"]
+    assert sum(name.endswith(("licenses/LICENSE", "licenses/nanogpt_np/text/NOTICE")) for name in names) == 2
+    weights = [name for name in names if name.endswith(".safetensors")]
+    assert weights == ["nanogpt_np/weights/models/facts/model.safetensors"]
     assert not [name for name in names if not name.startswith(("nanogpt_np/", "nanogpt_np-", "nanogpt_np_"))]
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel):
+    written = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "nanogpt_np").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert {n for n in zipfile.ZipFile(wheel).namelist() if n.startswith("nanogpt_np/")} == written
 
 
 def test_an_installed_wheel_generates_from_another_directory(environment, tmp_path):
@@ -60,11 +70,12 @@ def test_an_installed_wheel_generates_from_another_directory(environment, tmp_pa
     assert done.stdout == " Paris.\n" and done.stderr.startswith("model: facts (bundled")
     make = (
         "import numpy as np, nanogpt_np\n"
-        "from nanogpt_np import parameters\n"
+        "from nanogpt_np.names.parameters import table\n"
+        "from nanogpt_np.weights import assemble\n"
         "config = nanogpt_np.Config(n_positions=32, n_embd=8, n_head=2, n_layer=1)\n"
         "rng = np.random.default_rng(0)\n"
-        "params = {n: rng.normal(size=p.shape(config)).astype('f4') for n, p in parameters.table(config).items()}\n"
-        "nanogpt_np.save(parameters.assemble(config, params), 'small')\n"
+        "params = {n: rng.normal(size=p.shape(config)).astype('f4') for n, p in table(config).items()}\n"
+        "nanogpt_np.save(assemble(config, params), 'small')\n"
     )
     run(environment / "python", "-c", make, cwd=tmp_path)
     done = run(environment / "nanogpt-np", "generate", PROMPT, "-n", "3", "--model", "small", cwd=tmp_path)

@@ -1,7 +1,6 @@
-"""Answers: the student's file as it would be with the package's own source in place of what is to be written.
+"""Answers: the student's file with the package's own source in place of the bodies to write.
 
-Nothing is kept twice: the answer is read from the package when it is asked for, so it cannot grow stale, and no stub
-holds one.
+Nothing is stored twice: the answer is read from the package on request, so it cannot go stale, and no stub holds one.
 """
 
 import ast
@@ -13,7 +12,7 @@ from . import seams
 
 
 def answer(assignment):
-    """Return the text of a whole file that is graded CORRECT: the stub, its functions written as the package's are."""
+    """Return the text of a whole file that is graded CORRECT: the stub with the functions as the package has them."""
     stub = assignment.stub.read_text(encoding="utf-8")
     lines, edits, helpers, modules = stub.splitlines(), [], {}, {}
     for where in assignment.functions:
@@ -72,7 +71,8 @@ def names_of(node):
 def needed(ours, helpers, modules):
     """Add to `helpers` {name: source} what a function uses of its own module and the student's file may lack.
 
-    And to `modules` {name: import} what it uses of the standard library.
+    Add to `modules` {name: import} what it uses of the standard library. What it uses of other modules of this package
+    is in the stub: imported, or given.
     """
     module = sys.modules[ours.__module__]
     text = inspect.getsource(module)
@@ -84,7 +84,7 @@ def needed(ours, helpers, modules):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             if not getattr(node, "level", 0):
                 modules[name] = ast.unparse(node)
-            continue  # the stub imports what its answer wants of this package
+            continue
         if is_definition(node):
             helpers[name] = ""  # its place, before what it uses itself
             needed(getattr(module, name), helpers, modules)

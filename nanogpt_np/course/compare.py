@@ -1,10 +1,10 @@
 """Whether two results are the same, and if not, in words: kind, shape, dtype, then the numbers.
 
-Tolerances are shares of the largest number expected (or of 1), and are the whole of what a number may be off. Where
-float64 comes in and goes out, a right answer that stays in it is off by 1e-12: it is right to 1e-9, right with a note
-(`digits`) as far as a right answer in float32 may be off (`rounding`: mostly 1e-6), and wrong beyond. What is float32
-is right to 2e-4, with the same note if float64 came in. The float64 run is what tells right from wrong; the float32
-run shows a dtype that spreads and what overflows.
+Tolerances are shares of the largest expected number (or of 1), and nothing is added to them. Where float64 comes in
+and goes out, a right answer that stays in float64 is off by 1e-12: it is right to 1e-9, right with a note (`digits`)
+up to what a right answer in float32 may be off (`rounding`: mostly 1e-6), and wrong beyond. A float32 result is right
+to 2e-4, with the same note if float64 came in. The float64 run tells right from wrong; the float32 run shows a dtype
+that spreads, and overflow.
 """
 
 import numpy as np
@@ -50,7 +50,7 @@ def difference(got, expected, label="the result", tolerance=(LEAST, WIDE)):
 
 
 def digits(got, expected):
-    """Return to how many digits two results agree that `difference` finds no difference in: 9 is all."""
+    """Return to how many digits two results agree in which `difference` finds no difference: 9 is all."""
     return next(
         (d for d in range(PLAINLY, 3, -1) if difference(got, expected, tolerance=(10.0**-d, 10.0**-d)) is None), 3
     )
@@ -59,7 +59,7 @@ def digits(got, expected):
 def rounding(rounded, expected):
     """Return the tolerance of a case: four times what the package's own float32 result is off, at least `LEAST`.
 
-    Where a row is quiet or the model deep a few units in the last place grow, in one right answer as in another.
+    Where a row is quiet or the model deep, a few units in the last place grow, in any right answer.
     """
     shares = [LEAST * 2**doubled for doubled in range(7)]
     enough = (share for share in shares if difference(rounded, expected, tolerance=(share / 4, share / 4)) is None)
@@ -107,7 +107,7 @@ def _numbers(got, expected, far, label):
     """Show both arrays whole if they are small, else where they differ most."""
     got, expected, far = map(np.asarray, (got, expected, far))
     if expected.size <= FEW:
-        return _said(f"{label} is another" if label != "the result" else "", *_both(expected, got))
+        return _said(f"{label} is wrong" if label != "the result" else "", *_both(expected, got))
     with np.errstate(all="ignore"):
         off = np.where(far, np.abs(got.astype(np.float64) - expected), -1)
     off[np.isnan(off)] = np.inf

@@ -1,6 +1,6 @@
-"""Judging a backward pass: the tape that it reads, what it tells its trace, and the slopes that differences measure.
+"""Judging a backward pass: the tape that it reads, what it announces to its trace, and slopes measured by differences.
 
-A gradient is judged from two sides: against the package's own, and against what it means, a slope. That is measured
+A gradient is judged in two ways: against the package's own, and against what it means, a slope. Slopes are measured
 in float64, whatever the case holds: differences of float32 numbers would drown in rounding.
 """
 
@@ -8,17 +8,18 @@ from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 
-from ..layernorm import LayerNorm
-from ..lm_head import LMHead
-from ..model import Block
-from ..trace import Recorder, no_trace
+from ..model.gpt2 import Block, arrays
+from ..model.layernorm import LayerNorm
+from ..model.lm_head import LMHead
+from ..model.trace import Tape, no_trace
+from .layers import changed
 
 STEP = 1e-4  # between the numbers that a slope is measured from
 
 
 def taped(run):
-    """Return the `Recorder` of a forward pass ``run(trace)``, its arrays read-only: a tape is not scratch paper."""
-    tape = Recorder()
+    """Return the `Tape` of a forward pass ``run(trace)``, its arrays read-only: a tape is not scratch paper."""
+    tape = Tape()
     run(tape)
     for array in tape.values():
         array.flags.writeable = False
@@ -26,7 +27,7 @@ def taped(run):
 
 
 def backward(layer, x, d_out, trace=no_trace):
-    """Run a layer forward and back -> (d_x, {name: gradient}), or twice what else its `backward` gives back."""
+    """Run a layer forward and back -> (d_x, {name: gradient}), or twice whatever else its `backward` returns."""
     if isinstance(layer, LMHead):
         return pair(layer.backward(d_out, x))
     tape = taped(lambda record: layer(x, trace=record)).__getitem__
@@ -46,14 +47,14 @@ def both(result):
 
 
 def told(trace):
-    """Return the trace that says of which activation an array is the gradient."""
+    """Return a trace whose names say that the arrays are gradients."""
     return lambda name, d: trace(f"the gradient of {name}", d)
 
 
 def obeyed(run, name):
     """Return the gradients of ``run(trace)``, a dict, as they are when the trace doubles the gradient of one name.
 
-    The numbers, not which of them it changes: a gradient may go on in several places, and must do so in each.
+    All of them, not only those that change: a gradient may be used in several places, and must be doubled in each.
     """
     doubled = run(lambda point, d: d * 2 if point == name else d)
     return {f"{key}, where the gradient of {name} is doubled": array for key, array in doubled.items()}
@@ -89,7 +90,7 @@ def slopes(f, x):
 def less(gradient, measured):
     """Return what a gradient differs by from measured slopes, as a share of the largest if that is above 1.
 
-    What is no array of that shape is given back, for the comparison to say what is wrong with it.
+    Anything but an array of that shape is returned as it is, for the comparison to say what is wrong with it.
     """
     if not isinstance(gradient, np.ndarray) or gradient.shape != measured.shape:
         return gradient
@@ -104,10 +105,7 @@ def less_measured(layer, x, d_out, *, inputs_only=False):
         return float((d_out * layer(x)).sum())
 
     measured = {"d_x": slopes(lambda moved: total(layer, moved), x)}
-    for field in fields(layer) if not inputs_only else ():
-        array = getattr(layer, field.name)
-        if isinstance(array, np.ndarray):
-            name = ".".join(filter(None, field.name.rpartition("_")[::2]))  # c_fc_weight is stored as c_fc.weight
-            measured[name] = slopes(lambda moved, key=field.name: total(replace(layer, **{key: moved}), x), array)
+    for name, array in arrays(layer).items() if not inputs_only else ():
+        measured[name] = slopes(lambda moved, name=name: total(changed(layer, name, moved), x), array)
     given = both(backward(layer, x, d_out))
     return {name: less(given[name], slope) for name, slope in measured.items() if name in given}

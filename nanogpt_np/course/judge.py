@@ -1,7 +1,7 @@
-"""Judging: run a check with the student's functions and without, and say what is different.
+"""Judging: run a check with the student's functions and without, and say what differs.
 
-`judge` runs in the process that it is called in; limits of time and memory are `runner.py`'s. A check is tried on its
-cases from the smallest to the largest, each in float64 and in float32, and ends at the first that fails.
+`judge` runs in the process that calls it; `runner.py` limits time and memory. A check is tried on its cases from the
+smallest to the largest, each in float64 and in float32, and ends at the first that fails.
 """
 
 import bdb
@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ..trace import Recorder
+from ..interpret.recorder import Recorder
 from . import compare, seams
-from .assignment import takes_trace
+from .definitions import takes_trace
 from .seams import Finding
 
 CORRECT, INCORRECT, INCOMPLETE = "CORRECT", "INCORRECT", "INCOMPLETE"
-LONGEST = 500  # characters of an exception's message that are told
+LONGEST = 500  # characters of an exception's message that are shown
 
 
 @dataclass
 class Result:
-    """What became of a check; all fields but `status` are text for people."""
+    """The outcome of a check; all fields but `status` are text for people."""
 
     status: str
     problem: str = ""  # what is wrong, in words
@@ -46,7 +46,7 @@ class Result:
 
 @dataclass
 class Outcome:
-    """What a run gave: a value or an error, and the arrays that it announced on its way."""
+    """The outcome of a run: a value or an error, and the arrays that it announced."""
 
     value: object = None
     error: BaseException | None = None
@@ -55,7 +55,7 @@ class Outcome:
 
 
 class Watch(Recorder):
-    """Keep copies of what is announced, to find out whether it was written into afterwards."""
+    """Keep copies of announced arrays, to detect whether they were written into afterwards."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +81,7 @@ def judge(check, load, seed=0, *, writes=(), files=()):
 
     load : () -> ``{where: version}``, the student's functions, made anew each time.
     writes : the functions that may write into their arguments.
-    files : the student's, whose lines are shown of an error.
+    files : the student's; of an error, the line in one of these is shown.
     """
     notes = set()
     try:
@@ -111,11 +111,11 @@ def judge(check, load, seed=0, *, writes=(), files=()):
             notes |= {result.notes}
     except Finding as finding:
         return Result(INCORRECT, str(finding))
-    return Result(CORRECT, notes=min(notes - {""}, default=""))  # of the fewest digits
+    return Result(CORRECT, notes=min(notes - {""}, default=""))  # the note with the fewest digits
 
 
 def got_right(check, case, dtype, expected, load, files, writes):
-    """Return whether the student's code, freshly loaded, does this case right."""
+    """Return whether the student's code, freshly loaded, gets this case right."""
     got = run(check, case, load(), writes=writes)
     return verdict(check, case, dtype, got, expected, files).status == CORRECT
 
@@ -150,7 +150,7 @@ def run(check, case, versions, *, writes=()):
         for where, version in versions.items()
     }
     watch, value, error = Watch(), None, None
-    case = cast(case, None)  # copies: whatever becomes of them, the next run gets the same
+    case = cast(case, None)  # copies: whatever happens to them, the next run gets the same
     with (
         warnings.catch_warnings(record=True) as caught,
         np.errstate(),  # what a student's code sets ends here
@@ -163,7 +163,9 @@ def run(check, case, versions, *, writes=()):
         except BaseException as problem:  # a KeyboardInterrupt too, if a student's code raises it
             error = problem
     if error is None and (name := watch.spoilt()):
-        error = Finding(f"what was announced as {name} was written into afterwards: who kept it has other numbers now")
+        error = Finding(
+            f"what was announced as {name} was written into afterwards: whoever kept it has other numbers now"
+        )
     notes |= {f"NumPy warned: {w.message}" for w in caught if issubclass(w.category, RuntimeWarning)}
     return Outcome(value, error, dict(watch), tuple(sorted(notes)))
 
@@ -200,13 +202,13 @@ def tolerated(check, case, dtype, got, expected):
 
 
 def _shown(case, dtype):
-    """Return a case in words; it takes longer than many a check, so only for what failed."""
+    """Return a case in words; this takes longer than many checks, so it is done for failures only."""
     words = "; ".join(f"{name} = {compare.text(value)}" for name, value in case.items())
     return words + (f" ({dtype})" if dtype else "")
 
 
 def unwritten(got, files):
-    """Return whether a run ended at a function that is still to be written."""
+    """Return whether a run ended at a function that is not written yet."""
     return isinstance(got.error, NotImplementedError) and _place(got.error, files)[1]
 
 
@@ -221,7 +223,7 @@ FEW_DIGITS = (
 
 
 def first_difference(acts, expected, tolerance):
-    """Say which of the announced arrays is the first that differs; "" if none does."""
+    """Say which of the announced arrays is the first to differ; "" if none does."""
     for name, x in expected.items():
         if name in acts and (different := compare.difference(acts[name], x, name, tolerance)):
             expected_, got = different["expected"].replace("\n", " "), different["got"].replace("\n", " ")
@@ -234,11 +236,11 @@ def error_words(error):
     if isinstance(error, Finding):
         return str(error)
     if isinstance(error, SystemExit):
-        return "it calls exit(): a function gives its result back and lets its caller go on"
+        return "it calls exit(): a function returns its result and lets its caller continue"
     if isinstance(error, bdb.BdbQuit):
         return "it stops for the debugger: take breakpoint() out"
     if isinstance(error, RecursionError):
-        return "RecursionError: it calls itself without end"
+        return "RecursionError: it calls itself endlessly"
     if isinstance(error, MemoryError):
         return f"it asks for more memory than it is given ({str(error) or 'MemoryError'})"
     if isinstance(error, EOFError):
@@ -251,7 +253,7 @@ def error_words(error):
 
 
 def _place(error, files):
-    """Return (the last line of a student's that an exception went through, whether it was raised there)."""
+    """Return (the last line of the student's that an exception passed through, whether it was raised there)."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename in files]
     if not own:
@@ -293,7 +295,7 @@ def cast(value, dtype, seen=None):
 
 @contextlib.contextmanager
 def kept_quiet(write):
-    """Hand what is printed in the block to `write` instead of showing it."""
+    """Pass what is printed in the block to `write` instead of showing it."""
 
     class Stream(io.TextIOBase):
         def write(self, s):

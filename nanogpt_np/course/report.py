@@ -1,4 +1,4 @@
-"""What became of a grading, as lines for people and as the JSON that Gradescope's autograder reads.
+"""The results of a grading, as lines for people and as the JSON that Gradescope's autograder reads.
 
 Source of the JSON's shape: https://gradescope-autograders.readthedocs.io/en/latest/specs/
 """
@@ -20,9 +20,9 @@ LABELS = {
 
 
 def lines(graded):
-    """Yield the lines of an assignment: of each function the first check that fails is told whole.
+    """Yield the lines of an assignment: for each function, the first check that fails is shown in full.
 
-    Of a later one only what is wrong, where that is another than what has been told.
+    A later one shows only what is wrong, if that has not been said yet.
     """
     results = graded.results
     done = sum(result.status == CORRECT for _, result in results)
@@ -31,7 +31,7 @@ def lines(graded):
     for check, result in results:
         yield from _wrapped(f"  {result.status:10}  ", f"{check.title}: {check.claim}")
         why = result.problem, result.where
-        first = check.functions not in told and (result.case or why not in told)  # what is a file's own once
+        first = check.functions not in told and (result.case or why not in told)  # what is wrong with a file: once
         if result.status != CORRECT:
             again = _wrapped("", result.problem) if result.problem and why not in told else []
             for line in details(result) if first else [*again, *printed(result)]:
@@ -98,7 +98,7 @@ def passed(all_graded):
 
 
 def _wrapped(lead, text):
-    """Return `text` as lines, the later ones under the first; line ends in it stay, other control characters show."""
+    """Return `text` as lines, later ones under the first; line ends stay, other control characters show their codes."""
     text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     found = []
     for part in text.split("\n"):

@@ -1,7 +1,7 @@
 """Grading a folder: each file in a process of its own, with limits of time and memory.
 
-This keeps a student's mistakes from harming the grader: loops without end, crashes, prints, memory. It is no sandbox
-against malice: the code runs as whoever grades, and can read and write what they can.
+This keeps a student's mistakes from harming the grader: endless loops, crashes, prints, memory. It is no sandbox
+against malice: the code runs with the rights of whoever grades.
 """
 
 import contextlib
@@ -17,26 +17,27 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from .assignment import Assignment, Check, assignments
+from .assignment import assignments
+from .definitions import Assignment, Check
 from .judge import CORRECT, INCOMPLETE, INCORRECT, Result
 
 SECONDS = 10  # for a check
 START = 120  # seconds that Python and NumPy may take to start on a busy machine
-SILENT = 10  # seconds after its time is over in which a process should have ended itself
+SILENT = 10  # seconds after its time is up in which a process should have ended itself
 BUG = "the grader itself failed here ({}): does your code change NumPy, or another module that it needs?"
-LAST_WORDS = 100_000  # bytes of a process's standard error that are read when it has ended too soon
+LAST_WORDS = 100_000  # bytes of a process's standard error that are read when it ends too soon
 
 
 @dataclass
 class Graded:
-    """An assignment, and what became of its checks, in their order."""
+    """An assignment and the results of its checks, in their order."""
 
     assignment: Assignment
     results: list[tuple[Check, Result]]
 
 
 def grade(folder, names=(), *, seed=0, seconds=SECONDS):
-    """Yield the Graded of each assignment in `names` (all, if there are none), as they are done."""
+    """Yield the Graded of each assignment in `names` (all, if there are none), as soon as it is done."""
     for name, assignment in assignments().items():
         if not names or name in names:
             yield Graded(assignment, grade_one(Path(folder).resolve(), assignment, seed, seconds))
@@ -47,7 +48,7 @@ def grade_one(folder, assignment, seed, seconds):
     checks = assignment.checks
     missing = [name for name in files_of(assignment) if not (folder / name).is_file()]
     if missing:
-        return [(c, Result(INCOMPLETE, f"{missing[0]} is not there; `new` writes it")) for c in checks]
+        return [(c, Result(INCOMPLETE, f"{missing[0]} is missing; `new` writes it")) for c in checks]
     results, left, died, unnamed = {}, list(range(len(checks))), [], []
     while left:
         job = {
@@ -63,19 +64,19 @@ def grade_one(folder, assignment, seed, seconds):
         results |= new
         if died_at is None and why:
             return [(check, why) for check in checks]
-        if why:  # naming runs every check of the functions, and would end where this one did
+        if why:  # naming runs every check of the functions, and would end at the same place
             unnamed.append(checks[died_at].functions)
         if why and died_at not in results:
             results[died_at] = why
             died.append(checks[died_at].functions)
-            if died.count(died[-1]) == 2:  # once more would only use up the time again
+            if died.count(died[-1]) == 2:  # trying again would only use up the time again
                 same = [i for i in left if i not in results and checks[i].functions == died[-1]]
-                results |= {i: Result(INCORRECT, "not tried, after two that did not come to their end") for i in same}
+                results |= {i: Result(INCORRECT, "not tried: two checks of it did not finish") for i in same}
         left = [i for i in left if i not in results]
     wrong = {check.functions for i, check in enumerate(checks) if results[i].status != CORRECT}
     for i, check in enumerate(checks):
         if check.functions in wrong and results[i].status == CORRECT:
-            results[i].notes = ""  # on digits: where another check fails, what is wrong there explains them
+            results[i].notes = ""  # about digits: where another check fails, that explains them
     return [(check, results[i]) for i, check in enumerate(checks)]
 
 
@@ -121,26 +122,26 @@ def work(job, folder):
 
 
 def start(job, errors):
-    """Start a worker, and give it its job."""
+    """Start a worker and send it its job."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.worker"],
-        cwd=Path(__file__).parent.parent.parent,  # where this package is found, and no file of the student's
+        cwd=Path(__file__).parent.parent.parent,  # where this package is, and no file of the student's
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
         encoding="utf-8",
-        start_new_session=True,  # so that what it starts can be ended with it, and Ctrl-C reaches this process alone
+        start_new_session=True,  # so that its own children end with it, and Ctrl-C reaches this process only
     )
-    with contextlib.suppress(BrokenPipeError):  # if it has ended already, that it sent nothing says so
+    with contextlib.suppress(BrokenPipeError):  # if it has ended already, it sends nothing, which is noticed
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.close()
     return process
 
 
 def messages(process, limit):
-    """Yield what a worker sends until it ends; kill it, and what it started, then or if it is silent for `limit` s."""
+    """Yield what a worker sends until it ends or is silent for `limit` seconds; then kill it and what it started."""
     lines = queue.Queue()
 
     def read():
@@ -177,18 +178,18 @@ def end(process):
 
 
 def end_in_words(code, errors, seconds, folder, silent=False):
-    """Return a Result that says why a worker ended before its work was done, and in which line of the student's."""
+    """Return a Result that says why a worker ended early, and in which line of the student's."""
     line = ""
     for name, number in re.findall(r'File "([^"]+)", line (\d+)', errors):  # most recent call first
         if Path(name).parent == folder:
             line = f"line {number} of {Path(name).name}"
             break
     if silent or (code == 1 and re.search(r"^Timeout \(\d", errors, re.M)):  # faulthandler's words and exit code
-        words = f"it was not done after {seconds} seconds: is there a loop that never ends?"
+        words = f"it was not done after {seconds} seconds: is there an endless loop?"
     elif "Fatal Python error" in errors:
         words = f"it crashed Python: {re.search('Fatal Python error: (.*)', errors)[1]}"
     elif code < 0:
         words = f"its process was killed by signal {-code}: did it ask for too much memory?"
     else:
-        words = f"its process ended in the middle, with exit code {code}: a function gives its result back instead"
+        words = f"its process ended early, with exit code {code}: a function returns its result instead"
     return Result(INCORRECT, words, where=line)

@@ -1,15 +1,15 @@
-"""Running a layer or a model as several assignments do: watched, with other numbers on its way, or in two parts."""
+"""Running a layer or a model as several assignments do: with a trace that changes a tensor, or in two parts."""
 
 import numpy as np
 
-from ..cache import KVCache
+from ..model.cache import KVCache
 
 
 def counting(name):
-    """Return a trace that puts 3, 4, 5 and so on in the place of one tensor.
+    """Return a trace that replaces one tensor with 3, 4, 5 and so on.
 
-    What comes out then has forgotten what stood there. If the old array is used in one place of several, or half of
-    it, that is seen, and a mistake on the way to it is not.
+    The output then does not depend on the tensor's own value. If a layer still uses the old array in one place of
+    several, or half of it, that shows; a mistake made before that tensor does not.
     """
     return lambda n, a: np.arange(3, 3 + a.size, dtype=a.dtype).reshape(a.shape) if n == name else a
 
@@ -20,12 +20,12 @@ def counted(run, name):
 
 
 def announced(acts, names):
-    """Return what was announced under the names; which are missing is for the comparison to say."""
+    """Return what was announced under the names; the comparison says which are missing."""
     return {name: acts[name] for name in names if name in acts}
 
 
 def in_two(model, ids, cut):
-    """Return by how much a prompt that is read in two parts, with a cache, leads to other logits than the whole."""
+    """Return by how much the logits of a prompt that is read in two parts, with a cache, differ from the whole's."""
     cache = KVCache(model.config)
     parts = [model(ids[..., :cut], cache=cache), model(ids[..., cut:], cache=cache)]
     return {"the parts' logits less those of the whole": np.concatenate(parts, axis=ids.ndim - 1) - model(ids)}

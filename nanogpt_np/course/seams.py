@@ -1,9 +1,10 @@
-"""Seams: where a student's functions are put in the places of the package's own.
+"""Seams: where a student's functions replace the package's own.
 
 A check is written against the package (``LayerNorm(weight, bias)(x)``) and runs three times: as the package is, with
 the student's function `installed`, and, if that fails, with each known mistake. So a student's function is judged on
-its own and inside the whole model by the same code. It changes the package for the process that it runs in, which is
-why the grader has one to itself (`worker.py`). A seam is written "module:name": ``layernorm:LayerNorm.__call__``.
+its own and inside the whole model by the same code. It changes the package for the process that it runs in, so the
+grader has a process of its own (`worker.py`). A seam is written "module:name", with the module's path in the package:
+``model.layernorm:LayerNorm.__call__``. The module must be loaded; assignments import what they grade.
 """
 
 import contextlib
@@ -13,7 +14,6 @@ import re
 import sys
 import textwrap
 from dataclasses import fields, is_dataclass
-from importlib import import_module
 
 import numpy as np
 
@@ -26,14 +26,14 @@ class Finding(Exception):
 
 
 def short(where):
-    """``layernorm:LayerNorm.__call__`` -> ``LayerNorm.__call__``"""
+    """``model.layernorm:LayerNorm.__call__`` -> ``LayerNorm.__call__``"""
     return where.partition(":")[2]
 
 
 def find(where):
     """Return (module or class that holds it, its name there, the package's own function or None)."""
     module, _, path = where.partition(":")
-    owner = import_module(f"{PACKAGE}.{module}")
+    owner = sys.modules[f"{PACKAGE}.{module}"]
     *outer, name = path.split(".")
     for part in outer:
         owner = getattr(owner, part)
@@ -46,9 +46,9 @@ def own(where):
 
 
 def pick(namespace, where, file):
-    """Return ``{where: version}`` from a student's module: the function, and what helpers stand in its class.
+    """Return ``{where: version}`` from a student's module: the function, and the helpers in its class.
 
-    Raises Finding if it is not there or its parameters are others.
+    Raises Finding if it is missing or its parameters differ.
     """
     *outer, name = short(where).split(".")
     holder = namespace
@@ -69,7 +69,7 @@ def pick(namespace, where, file):
 
 
 def _same_parameters(version, where):
-    """Raise Finding unless `version` can be called as the package's own is; further ones need defaults."""
+    """Raise Finding unless `version` can be called as the package's own is; further parameters need defaults."""
     pairs = [(version, own(where), short(where))]
     if inspect.isclass(own(where)):
         methods = [m for m, f in vars(own(where)).items() if inspect.isfunction(f) and not m.startswith("_")]
@@ -81,7 +81,7 @@ def _same_parameters(version, where):
         wanted = inspect.signature(ours)
         try:
             have = inspect.signature(given)
-        except (TypeError, ValueError):  # of a NumPy function, or what else is written in C
+        except (TypeError, ValueError):  # a NumPy function, or another that is written in C
             raise Finding(f"{name} must be written with def, with the parameters {_shown(wanted)}") from None
         common = list(have.parameters.values())[: len(wanted.parameters)]
         rest = list(have.parameters.values())[len(wanted.parameters) :]
@@ -96,7 +96,7 @@ def _shown(signature):
 
 @functools.cache
 def _places(where, loaded):
-    """Return [(module or class, name there)] of all that hold a function when so many modules are `loaded`."""
+    """Return [(module or class, name there)] of all that hold a function; `loaded` is how many modules there are."""
     owner, name, ours = find(where)
     if inspect.isclass(owner):
         return [(owner, name)]
@@ -108,7 +108,7 @@ def _places(where, loaded):
 
 @contextlib.contextmanager
 def installed(versions):
-    """Let the package run with `versions` {where: function or class} in place of its own until the block ends."""
+    """Run the block with `versions` {where: function or class} in place of the package's own."""
     undo = []
     try:
         for where, version in versions.items():
@@ -123,9 +123,9 @@ def installed(versions):
 
 
 def guarded(version, where, *, writes, notes):
-    """Wrap a function so that it is found out if it gives back None where it should not, or writes into its arguments.
+    """Wrap a function to detect whether it returns None where it should not, or writes into its arguments.
 
-    notes : a set to which it adds what may explain a wrong result.
+    notes : a set to which the wrapper adds what may explain a wrong result.
     """
     name = short(where)
     if inspect.isclass(version):
@@ -134,7 +134,7 @@ def guarded(version, where, *, writes, notes):
         signature = inspect.signature(version)
     except (TypeError, ValueError):
         return version
-    gives = _gives_back(where)
+    returns = _returns(where)
 
     @functools.wraps(version)
     def call(*args, **kwargs):
@@ -147,19 +147,19 @@ def guarded(version, where, *, writes, notes):
         for label, value, old in before:
             if _content(value) != old:
                 raise Finding(f"{name} writes into its argument {label}: others still need what was in it")
-        if result is None and gives:
-            notes.add(f"{name} gave back None: does every way through it end in a `return`?")
+        if result is None and returns:
+            notes.add(f"{name} returned None: does every path end in `return`?")
         for label, value in given.items():
             if result is value and isinstance(value, np.ndarray):
-                notes.add(f"{name} gave back its argument {label} itself")
+                notes.add(f"{name} returned its argument {label} itself")
         return result
 
     return call
 
 
 @functools.cache
-def _gives_back(where):
-    """Return whether the package's own version gives back anything: an optimiser's step does not."""
+def _returns(where):
+    """Return whether the package's own version returns anything: an optimiser's step does not."""
     return own(where) is None or "return" in inspect.getsource(own(where))
 
 
@@ -171,7 +171,7 @@ def _written_to(given):
 
 
 def _parts(label, value):
-    if isinstance(value, np.ndarray) or type(value) in (list, dict):  # a Recorder is a dict that is there to change
+    if isinstance(value, np.ndarray) or type(value) in (list, dict):  # a Tape is a dict that is there to change
         yield label, value
     if isinstance(value, (tuple, list)):
         for i, item in enumerate(value):
@@ -187,25 +187,29 @@ def _parts(label, value):
 
 
 def _content(value):
-    """Return what a later look is compared with: the bytes of an array, or which objects a list or dict holds."""
+    """Return what a later state is compared with: the bytes of an array, or which objects a list or dict holds."""
     if isinstance(value, np.ndarray):
         return value.tobytes()
     return list(map(id, value)), list(map(id, value.values())) if isinstance(value, dict) else None
 
 
-def edited(where, edits):
-    """Return the package's own version with `edits` (old, new) in its source; each old text is there exactly once."""
-    _, name, ours = find(where)
-    source = _source(ours)
+def edited(where, edits, version=None):
+    """Return a function with `edits` (old, new) in its source; each old text occurs there exactly once.
+
+    version : what is edited; default: the package's own.
+    """
+    version = own(where) if version is None else version
+    source = _source(version)
     for old, new in edits:
         if source.count(old) != 1:
             raise ValueError(f"{where} holds {old!r} {source.count(old)} times, not once")
         source = source.replace(old, new)
-    namespace = dict(vars(sys.modules[ours.__module__]))
+    modules = (own(where).__module__, version.__module__)  # the second may lack what only an edit needs
+    namespace = {name: value for module in modules for name, value in vars(sys.modules[module]).items()}
     exec(compile(source, f"<{where}, edited>", "exec"), namespace)
-    return namespace[name]
+    return namespace[version.__name__]
 
 
-@functools.cache  # reading a file costs milliseconds, and there are dozens of mistakes
-def _source(ours):
-    return textwrap.dedent(inspect.getsource(ours))
+@functools.cache  # reading a file takes milliseconds, and there are dozens of mistakes
+def _source(version):
+    return textwrap.dedent(inspect.getsource(version))

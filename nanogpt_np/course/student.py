@@ -1,8 +1,8 @@
 """A student's file: whether it may be read, and its functions.
 
-The reference is forbidden there: `nanogpt_np` (but for `trace` and `config`, which are no answers, and for what an
-assignment gives), torch and the like. That is to catch a shortcut, not a cheat: the file is searched for imports and
-for their names as text.
+It may not import the reference: `nanogpt_np` (except `model.trace` and `model.config`, which hold no answers, and what
+an assignment gives), torch and the like. That is to catch a shortcut, not a cheat: the file is searched for imports
+and for their names as text.
 """
 
 import ast
@@ -22,7 +22,7 @@ from .assignment import assignments
 from .judge import error_words
 from .seams import Finding
 
-ALLOWED = ("nanogpt_np.trace", "nanogpt_np.config")
+ALLOWED = ("nanogpt_np.model.trace", "nanogpt_np.model.config")
 FORBIDDEN = ("nanogpt_np", "torch", "transformers", "tensorflow", "jax", "keras", "autograd", "tiktoken", "tokenizers")
 
 
@@ -78,7 +78,7 @@ def load(path):
     except BaseException as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         place = f", line {lines[-1]}" if lines else ""
-        raise Finding(f"{path.name} fails when it is read{place}: {error_words(error)}") from error
+        raise Finding(f"{path.name} fails on import{place}: {error_words(error)}") from error
     finally:
         del sys.modules[path.stem]
         if before is not None:
@@ -102,9 +102,9 @@ def read(path):
     except SyntaxError as error:
         place = f", line {error.lineno}" if error.lineno else "; save it as UTF-8"
         line = f": {error.text.strip():.100}" if error.text else ""
-        raise Finding(f"{path.name} is no Python: {error.msg}{place}{line}") from None
+        raise Finding(f"{path.name} is not valid Python: {error.msg}{place}{line}") from None
     except (RecursionError, MemoryError):
-        raise Finding(f"{path.name} is no Python that can be read: its brackets are too deep") from None
+        raise Finding(f"{path.name} cannot be parsed: its brackets are too deep") from None
     except (OSError, ValueError) as error:
         raise Finding(f"{path.name} cannot be read: {error}") from None
     return source
@@ -117,7 +117,7 @@ def refuse_the_reference(path, seen=()):
     for name, line in parsed(read(path), str(path))[1]:
         if name.partition(".")[0] in FORBIDDEN and not any(name == a or name.startswith(f"{a}.") for a in allowed):
             raise Finding(
-                f"{path.name} uses {name} in line {line}: what is to be written here may not come from there "
+                f"{path.name} uses {name} in line {line}: write this yourself, don't import it "
                 f"(allowed are {', '.join(allowed[:-1])} and {allowed[-1]})"
             )
         sibling = path.with_name(f"{name.partition('.')[0]}.py")
@@ -127,12 +127,24 @@ def refuse_the_reference(path, seen=()):
 
 def imports(tree):
     """Yield (full name, line) of what is imported, also by its name as a text, as importlib wants it."""
+    inner = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nanogpt_np":
-            yield f"nanogpt_np.{node.attr}", node.lineno  # import nanogpt_np.trace binds nanogpt_np, the whole of it
+        elif isinstance(node, ast.Attribute) and node not in inner:
+            name = dotted(node)
+            if name.startswith("nanogpt_np."):  # import nanogpt_np.model.trace binds nanogpt_np, the whole of it
+                yield name, node.lineno
         elif isinstance(node, ast.ImportFrom):
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Constant) and re.fullmatch(rf"({'|'.join(FORBIDDEN)})(\.\w+)*", str(node.value)):
             yield node.value, node.lineno
+
+
+def dotted(node):
+    """Return what an attribute is called in full, ``nanogpt_np.model.trace``; "" if it is none of a plain name."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""

@@ -1,13 +1,13 @@
 """One training step as a function: the last that assignment a9 asks for.
 
-The package's own is `Trainer.step`, which has a run around it: data, settings, a random state. This is the same
-without them, in the shape of an exercise.
+The package's own is `Trainer.step`, which belongs to a run: data, settings, a random state. This is the same step
+without them, as an exercise.
 """
 
 import numpy as np
 
-from ..adamw import clip_by_global_norm
-from ..loss import IGNORED
+from ..train.adamw import clip_by_global_norm
+from ..train.loss import IGNORED
 
 
 def train_step(loss_and_grads, optimizer, batches, lr, limit=1.0):

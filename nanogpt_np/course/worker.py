@@ -1,4 +1,4 @@
-"""The grader's child process: it runs a student's code, and tells its parent what came of each check.
+"""The grader's child process: it runs a student's code and sends its parent the result of each check.
 
 ``python -m nanogpt_np.course.worker``, with a job as JSON on its standard input; `runner.py` starts it. Its messages
 are lines of JSON on what was standard output before the student's code came; what that code prints goes elsewhere.
@@ -19,7 +19,7 @@ from .naming import name_mistake
 from .seams import Finding
 
 PRINTED = 2000  # characters of a check that are kept
-MEMORY = 2 << 30  # bytes that a student's code may ask for, beside what Python and NumPy hold
+MEMORY = 2 << 30  # bytes that a student's code may allocate, besides what Python and NumPy hold
 
 
 def main():
@@ -47,12 +47,12 @@ def grade(job, send):
     folder, seed, seconds = Path(job["folder"]), job["seed"], job["seconds"]
     assignment = get(job["assignment"])
     os.chdir(folder)
-    sys.path.append(str(folder))  # for other files of the student's, after everything that others may need
+    sys.path.append(str(folder))  # for other files of the student's; last, so that they hide no module
     sys.dont_write_bytecode = True
     sys.stdin = open(os.devnull)  # noqa: SIM115
     limit_memory()
     faulthandler.enable(file=2)
-    if hasattr(os, "register_at_fork"):  # a copy of this process would grade on, and be copied again at the next call
+    if hasattr(os, "register_at_fork"):  # a forked copy would continue grading, and fork again at the next call
         os.register_at_fork(after_in_child=lambda: os._exit(0))
     files, writes = tuple(map(str, folder.glob("*.py"))), assignment.writes  # one may import another
 
@@ -83,7 +83,7 @@ def grade(job, send):
 
 @contextlib.contextmanager
 def watched(send, index, seconds, printed):
-    """Say which check begins; end the process when its time is over, with the student's line on standard error.
+    """Announce which check begins; end the process when its time is up, with the student's line on standard error.
 
     printed : called with what is printed meanwhile.
     """
@@ -110,11 +110,11 @@ def forward(send, index):
 
 
 def dropped(s):
-    """Take what is printed while a mistake is named: the check's own prints have been sent before."""
+    """Discard what is printed while a mistake is named: the check's own prints were sent before."""
 
 
 def limit_memory():
-    """Let this process ask for `MEMORY` bytes more than it has, where the platform can hold it to that."""
+    """Let this process allocate `MEMORY` bytes more than it has, where the platform can enforce that."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

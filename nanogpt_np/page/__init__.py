@@ -1,105 +1,25 @@
 """The page: a whole pass as one HTML file that opens from disk and can be walked through, step by step.
 
-`build` puts it together from `page.html`, `page.css`, the scripts in the order of `SCRIPTS`, and the numbers
-(`contents.py`, `packing.py`). It asks the network for nothing, and its Content-Security-Policy sees to that: only the
-one script and the one style whose hashes stand in it are run, and whatever stands in the text stays text.
-`python -m nanogpt_np trace PROMPT --html FILE` is the command; a `Recorder` in a notebook shows the same page.
+- `document`: `build`, `passes` and `write` put it together from `page.html`, `page.css` and the scripts in `js/`.
+- `contents` (with `answer`, `captions`, `stored`, `packing` and `words`): the numbers and texts in it.
+- `recorder` and `notebook`: the `Recorder` that a notebook shows as this page.
+
+It computes no pass of its own and asks the network for nothing. ``python -m nanogpt_np trace PROMPT --html FILE`` is
+the command.
 """
 
-import base64
-import hashlib
-import html
-import json
-import re
-from importlib import resources
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..generate import generate
-from ..recording import Recording
-from ..trace import Recorder
-from ..weights import whole_file
-from .contents import BUDGET, collect
-from .words import pieces
+if TYPE_CHECKING:  # what `__getattr__` below imports on demand
+    from .document import build, passes, write
 
-SCRIPTS = (
-    *("data", "tables", "colours", "heat", "arithmetic", "journey", "step", "weights", "attention", "matrix", "arcs"),
-    *("answer", "grid", "why", "generation", "map", "stream", "start", "address", "top", "help", "search"),
-    *("searchbox", "main"),
-)
-POLICY = (
-    "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
+__all__ = ["build", "passes", "write"]
 
 
-def build(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
-    """Return the page of one or several passes as text.
+def __getattr__(name):
+    """Import `document` when a page is first asked for: a `Recorder` that is never shown does without it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import document
 
-    recordings : a list of `recording.Recording`, as `passes` gives it, or of the one that `recording.read` returns.
-    model : the model that was recorded, for its weights and for the split of a logit into its parts.
-    watch : the id of a token to explain beside the likeliest ones.
-    budget : how many characters of numbers it may hold; what is more is rounded, then cut, and marked so.
-    unknown : sizes that nobody knows, which are then shown as letters: "V", "n_positions", "n_layer".
-
-    Raises ValueError for passes that do not fit however they are cut.
-    """
-    held = collect(recordings, model, watch=watch, budget=budget, unknown=unknown)
-    # Nothing in a <script> ends it but "</script", and <!-- changes how it is read: no < is left in the text.
-    data = json.dumps(held, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    style, script = _file("page.css"), '"use strict";\n(() => {\n' + "\n".join(map(_script, SCRIPTS)) + "})();\n"
-    prompt = recordings[0].about.get("prompt") or "a recorded pass"
-    parts = {
-        "policy": POLICY.format(script=_digest(script), style=_digest(style)),
-        "title": html.escape("".join(text for _, text in pieces(prompt.encode("utf-8", "surrogateescape")))),
-        "style": style,
-        "data": data,
-        "script": script,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda name: parts[name[1]], _file("page.html"))  # once: texts may hold braces
-
-
-def passes(recording, model, n):
-    """Return the recorded pass of a prompt and those after it, until `n` tokens are found or the context is full.
-
-    Greedy and with the KV cache, as the command does. Raises ValueError for n below 1.
-    """
-    if n < 1:
-        raise ValueError(f"a page is of 1 token or more, not {n}")
-    found = []
-
-    def trace(name, x):
-        if name == "hook_tokens":
-            found.append(Recording(Recorder(), recording.config, recording.about))
-        return found[-1].acts(name, x)
-
-    ids = list(recording.about["prompt_ids"])
-    for i in generate(model, ids, n, trace=trace):
-        ids.append(i)
-    for one in found:  # what was read before this pass's tokens, for their names
-        one.about = {**recording.about, "prompt_ids": ids[: int(one.acts["hook_positions"][-1]) + 1]}
-    return found
-
-
-def write(path, recording, model=None, n=1, watch=None):
-    """Write the page of a recorded pass, and of the n - 1 after it, to a file; return how many bytes it has.
-
-    Raises ValueError for n below 1, and for more than 1 without the model.
-    """
-    if n > 1 and model is None:
-        raise ValueError(f"a page of {n} tokens needs the model: the recording is of one pass")
-    recordings = [recording] if n == 1 else passes(recording, model, n)
-    text = build(recordings, model, watch=watch)
-    with whole_file(Path(path)) as partial:
-        return partial.write_bytes(text.encode("utf-8"))
-
-
-def _file(name):
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _script(name):
-    return f"// ---- {name}.js ----\n{_file(name + '.js')}"
-
-
-def _digest(text):
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return getattr(document, name)

@@ -1,13 +1,13 @@
 """The answer of a pass: the likeliest tokens, their ranks through the blocks, and what their logits are made of.
 
-Read next: `contents.py`, of whose dict this is a part, and `lens.py`.
+Read next: `contents.py`, of whose dict this is a part, and `interpret/lens.py`.
 """
 
 import numpy as np
 
-from ..attention import softmax
-from ..lens import early_logits, splits
-from ..sampling import standing
+from ..generate.ranking import standing
+from ..interpret.lens import early_logits, splits
+from ..model.attention import softmax
 from .packing import pack
 
 LIKELIEST = 100  # tokens whose logit and probability are kept

@@ -1,13 +1,12 @@
 """What the page says of every trace point and parameter, once for all blocks: title, equation, picture, names.
 
-The texts come from the tables of the package (`activations.py`, `parameters.py`, `names.py`); only the titles are
-the page's own. Read next: `contents.py`.
+The texts come from the tables in `names/`; only the titles are the page's own. Read next: `contents.py`.
 """
 
 import re
 
-from .. import parameters, points
-from ..names import entries
+from ..names import points
+from ..names.entries import PARAMETERS, entries
 
 TITLES = {
     "hook_tokens": "The prompt as tokens",
@@ -82,9 +81,6 @@ def picture(point):
     return [part for part in found if part != ""]
 
 
-PARAMETERS = {p.name: p for p in (*parameters.EMBEDDINGS, *parameters.BLOCK, *parameters.FINAL, parameters.LM_HEAD)}
-
-
 def _letters(axes):
     """Return the letters of axes in alphabetical order; keys are as many as queries for this purpose."""
     return sorted(axes.replace("S", "T").split())
@@ -106,7 +102,7 @@ def describe(key, point):
         "equation": point.equation,
         "picture": picture(point),
         "notice": point.notice,
-        "where": point.where,
+        "place": point.place,
         "view": point.view,
         "extra": point.extra,
         "names": _names(key),
@@ -118,12 +114,12 @@ def _template(key):
 
 
 def _names(key):
-    """Return ``{vocabulary: [name, ...]}`` of a trace point."""
+    """Return ``{dialect: [name, ...]}`` of a trace point."""
     found = {entry.name: entry.names for entry in entries()}
-    names = {vocabulary: list(some) for vocabulary, some in found[_template(key)].items()}
+    names = {dialect: list(some) for dialect, some in found[_template(key)].items()}
     if key == "blocks.0.hook_resid_pre":
-        for vocabulary, more in found.get(key, {}).items():
-            names[vocabulary] = list(dict.fromkeys([*names.get(vocabulary, []), *more]))
+        for dialect, more in found.get(key, {}).items():
+            names[dialect] = list(dict.fromkeys([*names.get(dialect, []), *more]))
     return names
 
 

@@ -20,11 +20,11 @@ where the page keeps a part of one. A number that JSON cannot hold is the text "
         per_row [[{id, rank, p, next}]] for each row of hook_logits
       flops     {this, whole (without a cache), head (of the LM head)}
     weights     {name: {shape, stats, values, format, columns (the first so many), rows (which; null: all)}}
-    parts       [[name, block, head]] of a split; vocabularies: in which order names are shown
+    parts       [[name, block, head]] of a split; dialects: in which order names are shown
     tokens      {id: [[kind, text]]} (`words.py`)
 
 What is said of each step: `captions.py`. Read next: `answer.py`, `stored.py`, `packing.py`; then `page.html` and the
-.js files beside it, which draw it all.
+scripts in `js/`, which draw it all.
 """
 
 import json
@@ -33,19 +33,20 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import points
-from ..home import KINDS
-from ..ledger import ledger
-from ..lens import part_names
-from ..names import VOCABULARIES
-from ..recording import check_arrays
-from ..stepper import lengths, stats
-from ..tokenizer import END_OF_TEXT_ID
+from ..interpret.lens import part_names
+from ..interpret.recording import check_arrays
+from ..interpret.stats import lengths, stats
+from ..names import points
+from ..names.aliases import DIALECTS
+from ..names.ledger import ledger
+from ..text.display import pieces
+from ..text.tokenizer import END_OF_TEXT_ID
+from ..weights.provenance import KINDS
 from .answer import answer_of
 from .captions import describe, key_of, parameters_of, stand_ins
 from .packing import DIGITS, pack, plan
 from .stored import characters, weights_of
-from .words import Words, pieces
+from .words import Words
 
 BUDGET = 12_000_000  # characters of activations and weights
 
@@ -103,7 +104,7 @@ def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
             "passes": passes,
             "parameters": parameters_of(config),
             "weights": weights,
-            "vocabularies": [name for name, _ in VOCABULARIES.values()],
+            "dialects": [name for name, _ in DIALECTS.values()],
             "parts": [[name, block, head] for name, _, block, head in part_names(config)],
             "tokens": words.shown,
         }

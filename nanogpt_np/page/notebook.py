@@ -1,20 +1,19 @@
 """The page in a notebook: what a `Recorder` shows of itself.
 
-A Recorder knows numbers, not whose they are. Their shapes tell most sizes, but never how many positions exist, and of
-a part of a pass not all others; the model, where it is told, tells these and the weights.
+A Recorder holds arrays. Their shapes give most sizes of the model, but never how many positions it has, and those of
+part of a pass may lack others too. A Recorder that is made with the model knows them all, and the weights.
 """
 
 import html
 
 import numpy as np
 
-from .. import points
-from ..config import Config
-from ..model import GPT2
-from ..recording import Recording
-from ..stepper import lengths
-from ..trace import Recorder
-from . import build
+from ..interpret import recorder
+from ..interpret.recording import Recording
+from ..interpret.stats import lengths
+from ..model.config import Config
+from ..names import points
+from .document import build
 
 BUDGET = 3_000_000  # characters of numbers: a notebook is saved with what it shows
 HEIGHT = 760  # pixels
@@ -30,8 +29,6 @@ def frame(acts, model=None):
     Where there is one that cannot be shown, it is a paragraph that says why.
     """
     try:
-        if model is not None and not isinstance(model, GPT2):
-            raise ValueError(f"acts.model must be the model itself, as load gives it, not {model!r:.60}")
         recording, unknown = recording_of(acts, model)
         page = build([recording], model, budget=BUDGET, unknown=unknown)
     except NoPass:
@@ -63,7 +60,7 @@ def recording_of(acts, model=None):
     about = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
     if model is not None:
         about["model"] = {"parameters": sum(x.size for x in model.params.values())}
-    return Recording(Recorder(arrays), config, about), unknown if model is None else ()
+    return Recording(recorder.Recorder(model, arrays), config, about), unknown if model is None else ()
 
 
 def _batch(acts, table):

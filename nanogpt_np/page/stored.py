@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 
-from ..stepper import stats
+from ..interpret.stats import stats
 from .packing import pack
 
 WEIGHTS_WHOLE = 300_000  # numbers in all matrices together up to which they are kept whole
@@ -52,7 +52,7 @@ def _kept(x, rows, cut):
 
 
 def _stats(model):
-    """Return `stepper.stats` of every parameter; of a model that cannot change they are worked out once."""
+    """Return `stats` of every parameter; of a model that cannot change they are worked out once."""
     fixed = not any(x.flags.writeable for x in model.params.values())
     if fixed and model in known_stats:
         return known_stats[model]

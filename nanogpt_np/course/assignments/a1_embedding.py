@@ -8,34 +8,36 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...cache import KVCache
-from ...embedding import Embedding
-from ...trace import Recorder
-from ..assignment import Assignment
+from ...model.cache import KVCache
+from ...model.embedding import Embedding
+from ...model.trace import Tape
 from ..bpe import encode_piece, gpt2_ranks, tokenizer
+from ..definitions import Assignment
 from ..numbers import ids, plain, small_model
 
 ASSIGNMENT = Assignment(
+    "a1_embedding",
     "tokens and embedding: from text to ids to vectors",
     {
         "course.bpe:encode_piece": (
-            'Take {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4} and the piece b"abc" to paper. Which neighbours are '
-            "a token together? Which of them is joined first, and what are the neighbours then? When is it over?",
+            'Work through {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4} and the piece b"abc" on paper. Which '
+            "neighbors are a token together? Which pair is joined first, what are the neighbors then, and when do you "
+            "stop?",
             "Keep a list of parts, at first each byte on its own: as bytes of length 1, since a number such as "
-            "piece[0] is not in the table. In a loop: look at every two neighbours, put them together with +, and "
+            "piece[0] is not in the table. In a loop: look at every two neighbors, join them with +, and "
             "if that is a token remember (its id, where it is). Join the lowest; stop when there is none. At the end "
             "the table gives the id of each part.",
             "bytes([65]) is b'A': the list begins with such a part for each byte of the piece. min() of a list of (id, "
-            "place) pairs finds the lowest id, and of equal ids the lowest place. To join at place i, put one part "
-            "into the list where two were: a slice of length 2 may be assigned a list of length 1.",
+            "place) pairs finds the lowest id, and among equal ids the lowest place. To join at place i, put one part "
+            "into the list where two were: you may assign a list of length 1 to a slice of length 2.",
         ),
-        "embedding:Embedding.__call__": (
+        "model.embedding:Embedding.__call__": (
             "Two tokens of a prompt are the same word. What do they share, and what tells them apart? If 4 tokens "
             "came before, which rows of the second table do the next 2 need?",
             "An array of integers as the index of an array, table[index], picks a row for each of them, whatever the "
-            "shape of the index. So all it takes is the array of positions: T of them, from start on, in the shape "
+            "shape of the index. So all you need is the array of positions: T of them, from start on, in the shape "
             "of ids.",
-            "T is ids.shape[-1]. np.arange takes where to begin and where to end; np.broadcast_to gives the result "
+            "T is ids.shape[-1]. np.arange takes the start and the end; np.broadcast_to gives the result "
             "the shape of ids. Announce the positions, the rows of wte_weight at ids, the rows of wpe_weight at the "
             "positions, each with `x = trace(name, x)`, and return a new array: the sum of the two.",
         ),
@@ -64,7 +66,7 @@ def by_hand(rng):
     yield {"ranks": table("a", "b", "c", "d", "ab", "cd"), "piece": b"abcd" * 12 + b"cab"}
 
 
-@ASSIGNMENT.check("encode_piece", "joins the neighbours of the lowest id first, until none are a token", by_hand)
+@ASSIGNMENT.check("encode_piece", "joins the neighbors with the lowest id first, until no two are a token", by_hand)
 def lowest_first(ranks, piece):
     return encode_piece(ranks, piece)
 
@@ -76,7 +78,7 @@ def repeated(rng):
     yield {"ranks": table("a", "aa", "aaaa"), "piece": b"aaaaaaa"}
 
 
-@ASSIGNMENT.check("encode_piece", "of equal pairs the leftmost is joined first", repeated)
+@ASSIGNMENT.check("encode_piece", "ties go to the leftmost pair", repeated)
 def leftmost_first(ranks, piece):
     return encode_piece(ranks, piece)
 
@@ -134,9 +136,7 @@ def foreign(rng):
     yield {"piece": b""}
 
 
-@ASSIGNMENT.check(
-    "encode_piece", "loses and changes no byte: those of its tokens, side by side, are the piece", foreign
-)
+@ASSIGNMENT.check("encode_piece", "loses and changes no byte: those of its tokens, joined, are the piece", foreign)
 def no_byte_is_lost(piece):
     return b"".join(tokenizer().token(i) for i in encode_piece(gpt2_ranks(), piece))
 
@@ -162,7 +162,7 @@ def tables(rng):
     yield {"ids": rng.integers(0, 40, (5, 20)), "start": 70, "wte": plain(rng, 40, 9), "wpe": plain(rng, 90, 9)}
 
 
-@ASSIGNMENT.check("Embedding.__call__", "gives each token's row of wte plus the row of wpe where it stands", tables)
+@ASSIGNMENT.check("Embedding.__call__", "gives each token's row of wte plus the row of wpe for its position", tables)
 def rows(ids, start, wte, wpe, trace):
     return Embedding(wte, wpe)(ids, start, trace)
 
@@ -174,7 +174,7 @@ def alike(rng):
 
 
 @ASSIGNMENT.check(
-    "Embedding.__call__", "two places of one token differ by the rows of the places, whatever it is", alike
+    "Embedding.__call__", "two places of one token differ by the rows of the two positions, whatever the token", alike
 )
 def places_of_a_token(token, wte, wpe):
     first, second = Embedding(wte, wpe)(np.array([token, token]))
@@ -187,7 +187,9 @@ def cuts(rng):
         yield {"ids": rng.integers(0, 4, T), "cut": cut, "wte": plain(rng, 4, 3), "wpe": plain(rng, 7, 3)}
 
 
-@ASSIGNMENT.check("Embedding.__call__", "reading a prompt in two parts, the second from start on, is the same", cuts)
+@ASSIGNMENT.check(
+    "Embedding.__call__", "reading a prompt in two parts, the second from `start` on, gives the same", cuts
+)
 def in_two_parts(ids, cut, wte, wpe):
     embedding = Embedding(wte, wpe)
     parts = np.concatenate([embedding(ids[:cut]), embedding(ids[cut:], cut)])
@@ -213,7 +215,7 @@ def too_far(rng):
         yield {"ids": np.zeros(T, np.int64), "start": start, "wte": plain(rng, 2, 2), "wpe": plain(rng, 3, 2)}
 
 
-@ASSIGNMENT.check("Embedding.__call__", "a position beyond the table is an error, and the last one is none", too_far)
+@ASSIGNMENT.check("Embedding.__call__", "a position beyond the table is an error, the last one in it is not", too_far)
 def beyond_the_table(ids, start, wte, wpe):
     try:
         return f"an array of shape {list(Embedding(wte, wpe)(ids, start).shape)}"
@@ -223,7 +225,7 @@ def beyond_the_table(ids, start, wte, wpe):
 
 @ASSIGNMENT.check("Embedding.__call__", "announces positions (..., T), embed and pos_embed as they are", tables)
 def announced(ids, start, wte, wpe):
-    acts = Recorder()
+    acts = Tape()
     Embedding(wte, wpe)(ids, start, acts)
     return dict(acts)
 
@@ -234,7 +236,7 @@ def changes(rng):
         yield {"name": name, "wte": np.array([[1.0, 2.0]]), "wpe": np.array([[0.1, 0.2], [0.3, 0.5], [0.7, 0.9]])}
 
 
-@ASSIGNMENT.check("Embedding.__call__", "goes on with what trace gives back: x = trace(name, x)", changes)
+@ASSIGNMENT.check("Embedding.__call__", "continues with what trace returns: x = trace(name, x)", changes)
 def patched(name, wte, wpe):
     embedding = Embedding(wte, wpe)
     turned = embedding(np.array([0, 0]), 0, lambda n, a: a[::-1] * 2 if n == name else a)
@@ -253,7 +255,7 @@ def in_the_model(model, ids, trace):
 
 
 @ASSIGNMENT.check(
-    "Embedding.__call__", "in the whole model, token by token with a cache, the same logits again", prompts
+    "Embedding.__call__", "in the whole model, token by token with a cache, it leads to the same logits again", prompts
 )
 def with_a_cache(model, ids, trace):
     cache = KVCache(model.config)

@@ -1,52 +1,56 @@
-"""Assignment a2, layer normalisation; and the pattern that the other assignments follow.
+"""Assignment a2, layer normalization; and the pattern that the other assignments follow.
 
 An assignment is this module, its known mistakes, `../mistakes/a2_layernorm.py`, and a stub, `../stubs/a2_layernorm.py`;
-they are found by their common name. Here stands:
+the three have one name, and `../assignment.py` lists it. This module holds:
 
-- ``ASSIGNMENT = Assignment(title, functions)``, with three hints for each function, keyed "module:name in the package".
-  A method is named as here; a class that is written as a whole (its own fields, private methods) as "cache:KVCache".
+- ``ASSIGNMENT = Assignment(stem, title, functions)``, with three hints for each function. A function's name is
+  "module path:name in the package": a method as here, a class that is written as a whole (its own fields, private
+  methods) as "model.cache:KVCache".
 - checks: ``@ASSIGNMENT.check(function, claim, cases)`` on a function ``run(...)``. `cases(rng)` yields dicts of
   arguments for `run`, the smallest first and small enough to read, in float64 (each is run in float32 too).
   `run` calls the package as anyone would and returns what is compared: array, number, ids, text, or tuple, list,
-  dict of those. It is run with the package as it is, which gives what is expected, and with the student's function in
+  dict of those. It runs with the package as it is, for the expected result, and with the student's function in
   its place. Import what you call at the top of the module, by name or by module. With a parameter `trace`, `run` is
-  given a recorder to hand on; the first trace point that differs is told.
+  given a recorder to pass on; the report names the first trace point that differs. Layers that hold Linears are made
+  from flat arrays by `../layers.py`, so that a report can show them.
   A claim is a sentence that is true of a right answer, and false where its check fails: the check of a property returns
   the property (a difference that is 0, a sum that is 1), or every wrong value would fail it. Caught without any check
   of yours: exceptions, None, wrong kind, shape or dtype, arguments or announced arrays written into
-  (``Assignment(writes=...)`` allows it), state kept between calls, loops without end.
+  (``Assignment(writes=...)`` allows it), state kept between calls, endless loops.
 
-The known mistakes: ``ASSIGNMENT.mistake(function, words, (old, new), ...)`` edits the package's source; where an edit
-is not enough, ``@ASSIGNMENT.wrong_version(function, words)`` decorates a whole one. A mistake is named when the
-student's function agrees with it on every float64 case of all checks of that function, so the cases must tell
-each mistake from the right answer and from the other mistakes: say the same in tests/test_course_a2.py.
+The known mistakes: ``ASSIGNMENT.mistake(function, words, (old, new), ...)`` edits the package's source. Where that is
+too short for the mistakes that students make, ``ASSIGNMENT.spell_out(function, version)`` gives a longer right version
+to edit; where no edit will do, ``@ASSIGNMENT.wrong_version(function, words)`` decorates a whole wrong one. A mistake is
+named when the student's function agrees with it on every float64 case of all checks of that function, so the cases must
+tell each mistake from the right answer and from the other mistakes: tests/test_course.py checks that.
 
-The stub is the student's file: the package's classes and functions, complete but for bodies that raise
-NotImplementedError (docstring with shapes and formula first). It imports numpy, dataclasses, nanogpt_np.trace, and
-what else of the package its answer uses, as ``Assignment(may_import=...)`` allows. Helpers of its own module, and
-imports of the standard library, come along with `answers.answer`. To try: ``python -m nanogpt_np
-course new DIR; ... answer a2 --yes > DIR/a2_layernorm.py; ... grade DIR a2``.
+The stub is the student's file: the package's classes and functions, complete except for bodies that raise
+NotImplementedError (docstring with shapes and formula first). It imports numpy, dataclasses, nanogpt_np.model.trace,
+and what else of the package its answer uses, as ``Assignment(may_import=...)`` allows. `answers.answer` adds helpers of
+the function's own module and imports of the standard library. To try: ``python -m nanogpt_np course new DIR; ...
+answer a2 --yes > DIR/a2_layernorm.py; ... grade DIR a2``.
 """
 
 import numpy as np
 
-from ...layernorm import LayerNorm
-from ...trace import Recorder
-from ..assignment import Assignment
+from ...model.layernorm import LayerNorm
+from ...model.trace import Tape
+from ..definitions import Assignment
 from ..numbers import ids, plain, small_model
 
 ASSIGNMENT = Assignment(
+    "a2_layernorm",
     "layer norm: every token's vector brought to one scale",
     {
-        "layernorm:LayerNorm.__call__": (
+        "model.layernorm:LayerNorm.__call__": (
             "Take one token's vector, [1, 3]. What is its mean, how far does each number stray from it, and what "
             "would you divide by so that they stray by 1? Which of these are there once for each token?",
-            "Three steps: take the mean off; divide by the root of (the mean of the squares of what is left, plus "
+            "Three steps: subtract the mean; divide by the root of (the mean of the squares of what is left, plus "
             "eps); then, for each column, times weight plus bias. All means are over the last axis, and keepdims=True "
             "keeps them in the shape (..., T, 1), which lines up with (..., T, C).",
             "`variance` is the mean of centred * centred over axis=-1 with keepdims=True. `scale` is one square root, "
-            "and eps is added before it is taken. Announce scale, then centred / scale, then the output, and go on "
-            "each time with what `trace` gives back.",
+            "and eps is added before it is taken. Announce scale, then centred / scale, then the output, and continue "
+            "each time with what `trace` returns.",
         )
     },
 )
@@ -100,7 +104,7 @@ def alone(x, others):
 
 @ASSIGNMENT.check("LayerNorm.__call__", "announces scale (..., T, 1), normalized and output as they are", rows)
 def announced(x):
-    acts = Recorder()
+    acts = Tape()
     C = x.shape[-1]
     LayerNorm(np.full(C, 1.5, x.dtype), np.full(C, 0.5, x.dtype))(x, acts)
     return dict(acts)
@@ -112,7 +116,7 @@ def changes(rng):
         yield {"x": np.array([[1000.0, 3000.0]]), "name": name}
 
 
-@ASSIGNMENT.check("LayerNorm.__call__", "goes on with what trace gives back: x = trace(name, x)", changes)
+@ASSIGNMENT.check("LayerNorm.__call__", "continues with what trace returns: x = trace(name, x)", changes)
 def patched(x, name):
     norm = LayerNorm(np.ones(2, x.dtype), np.zeros(2, x.dtype))
     doubled = norm(x, lambda n, a: a * 2 if n == name else a)

@@ -2,42 +2,44 @@
 
 import numpy as np
 
-from ... import attention
-from ...attention import Attention
-from ...trace import Recorder
-from ..assignment import Assignment
+from ...model import attention
+from ...model.attention import Attention
+from ...model.trace import Tape
+from ..definitions import Assignment
+from ..layers import built
 from ..numbers import ids, plain, small_model
 from ..runs import announced, counted, in_two
 
 ASSIGNMENT = Assignment(
+    "a3_attention",
     "attention: every token gathers from itself and the tokens before it",
     {
-        "attention:softmax": (
+        "model.attention:softmax": (
             "What are exp(0), exp(1) and their shares of the sum of both? And what does NumPy say to np.exp(1000.0)? "
-            "Which number could be taken off both 1000 and 1001 so that the shares stay what they are?",
-            "Each row is for itself: take its own largest number off first, so that the largest exp is exp(0) = 1. "
+            "Which number could you subtract from both 1000 and 1001 so that the shares stay the same?",
+            "Each row stands alone: subtract its own largest number first, so that the largest exp is exp(0) = 1. "
             "Both the largest number and the sum are over the last axis, and keepdims=True keeps them as (..., 1).",
             "Three lines: x minus x.max over axis=-1 with keepdims=True, as a new array; np.exp of that; and that "
             "divided by its own sum over the same axis, again with keepdims=True.",
         ),
-        "attention:attend": (
-            "With 2 queries and 4 keys, draw the table of scores: which place does the first query stand at, and "
-            "which keys may it see? What must stand at the others so that softmax makes 0 of them?",
+        "model.attention:Attention.attend": (
+            "With 2 queries and 4 keys, draw the table of scores: which position does the first query stand at, and "
+            "which keys may it see? What must you write in the other places so that softmax makes them 0?",
             "scores is one matrix product of q and the keys with their last two axes exchanged (np.swapaxes, "
-            "not .T, which turns all axes around). The first S - T columns are open to every query; the last T "
+            "not .T, which reverses all axes). The first S - T columns are open to every query; the last T "
             "columns are a square with its upper right corner closed. np.tri(T, S, k=...) draws both at once.",
             "np.tri(T, S, S - T, dtype=bool) is True where a query may look; np.where puts -math.inf elsewhere. Then "
             "announce, softmax, announce, and one more matrix product: the pattern with the values.",
         ),
-        "attention:Attention.__call__": (
-            "What shape has x @ c_attn_weight, and which of its columns belong to the key of head 1 if C = 6 and "
-            "H = 2? Which axis must stand before which so that `@` treats each head's (T, D) as a matrix of its own?",
-            "Two cuts by reshape: (..., T, 3C) into (..., T, 3, H, D), and then one of the three each. A reshape only "
-            "cuts, it never moves: to bring H before T it takes np.swapaxes(q, -2, -3), and on the way back the "
-            "same again before the heads can be laid side by side by a reshape to x's shape.",
-            "In order: product and bias, announce; cut into three, announce each; swap axes of each; one call of "
-            "`remember` with k and v; attend(...) with q times self.scale, what `remember` gave back, and trace; "
-            "swap back, announce as hook_z; reshape to x.shape, announce as hook_merged; product and bias.",
+        "model.attention:Attention.__call__": (
+            "What shape does c_attn(x) have, and which of its columns belong to the key of head 1 if H = 2 and D = 3? "
+            "Which axis must come before which so that `@` treats each head's (T, D) as a matrix of its own?",
+            "Cut twice: slices of the last axis give q, k and v (up to H D, up to 2 H D, the rest), and a reshape of "
+            "each to (..., T, H, -1) gives the heads. A reshape only cuts, it never moves: to bring H before T, use "
+            "np.swapaxes(q, -2, -3), and on the way back the same again before a reshape can join the heads.",
+            "In order: c_attn, announce; cut into three, announce each; swap axes of each; one call of `remember` with "
+            "k and v; self.attend of q times self.scale, what `remember` returned, and trace; swap back, announce as "
+            "hook_z; reshape to (..., T, -1), announce as hook_merged; c_proj.",
         ),
     },
 )
@@ -83,7 +85,9 @@ def distances(rng):
     yield {"x": 10 * plain(rng, 2, 3)}
 
 
-@ASSIGNMENT.check("softmax", "one number above another by d has e^d times its weight, be the two 30 apart", distances)
+@ASSIGNMENT.check(
+    "softmax", "one number above another by d has e^d times its weight, even if the two are 30 apart", distances
+)
 def ratios(x):
     logs = np.log(attention.softmax(x))
     return {"the logarithm of each weight, less that of the row's first": logs - logs[..., :1]}
@@ -96,7 +100,7 @@ def shifts(rng):
         yield {"x": np.round(4 * plain(rng, 3, 4)) / 4, "added": by}
 
 
-@ASSIGNMENT.check("softmax", "the same number added to a whole row changes nothing, were it 1000 or -1000", shifts)
+@ASSIGNMENT.check("softmax", "the same number added to a whole row changes nothing, even 1000 or -1000", shifts)
 def shifted(x, added):
     return {"what it changes": attention.softmax(x + added) - attention.softmax(x)}
 
@@ -127,6 +131,12 @@ def softmax_in_the_model(model, ids, trace):
 # --- attend -------------------------------------------------------------------------------------------------
 
 
+def attend(q, keys, values, *trace):
+    """Call the method, on a layer whose fields it has no use for."""
+    layer = Attention(c_attn=None, c_proj=None, n_head=1, head_width=q.shape[-1], scale=0.3)
+    return layer.attend(q, keys, values, *trace)
+
+
 def lookups(rng):
     """By hand; a token after two that a cache holds; all at once; two after a cache; heads; prompts and heads; many."""
     ones = np.ones((2, 1))
@@ -137,9 +147,26 @@ def lookups(rng):
         yield {"q": plain(rng, *heads, T, D), "keys": plain(rng, *heads, S, D), "values": plain(rng, *heads, S, D)}
 
 
-@ASSIGNMENT.check("attend", "gives softmax(q @ keys.T, later keys at -inf) @ values", lookups)
+@ASSIGNMENT.check("Attention.attend", "gives softmax(q @ keys.T, later keys at -inf) @ values", lookups)
 def found(q, keys, values, trace):
-    return attention.attend(q, keys, values, trace)
+    return attend(q, keys, values, trace)
+
+
+def other_widths(rng):
+    """Values that are wider than the keys, and narrower."""
+    yield {"q": np.ones((1, 1)), "keys": np.array([[3.0]]), "values": np.array([[10.0, 20.0]])}
+    yield {"q": plain(rng, 2, 3, 2), "keys": plain(rng, 2, 3, 2), "values": plain(rng, 2, 3, 4)}
+    yield {"q": plain(rng, 2, 3, 4), "keys": plain(rng, 2, 3, 4), "values": plain(rng, 2, 3, 1)}
+
+
+@ASSIGNMENT.check(
+    "Attention.attend",
+    "values may have another width than keys; each query finds one as wide",
+    other_widths,
+    apart=True,
+)
+def values_of_another_width(q, keys, values, trace):
+    return attend(q, keys, values, trace)
 
 
 def futures(rng):
@@ -152,10 +179,12 @@ def futures(rng):
     yield {**some, "key": np.array([9.0, -9.0]), "value": np.array([50.0, -50.0])}
 
 
-@ASSIGNMENT.check("attend", "another key and value of the last token change nothing for the queries before it", futures)
+@ASSIGNMENT.check(
+    "Attention.attend", "another key and value of the last token change nothing for the queries before it", futures
+)
 def no_future(q, keys, values, key, value):
     others = [np.concatenate([a[:-1], new[None]]) for a, new in ((keys, key), (values, value))]
-    before, after = attention.attend(q, keys, values), attention.attend(q, *others)
+    before, after = attend(q, keys, values), attend(q, *others)
     return {"what they change for the queries before": (after - before)[:-1]}
 
 
@@ -166,9 +195,11 @@ def starts(rng):
     yield {"q": plain(rng, 2, 3, 4), "keys": plain(rng, 2, 3, 4), "values": plain(rng, 2, 3, 4)}
 
 
-@ASSIGNMENT.check("attend", "the very first token finds its own value, whole: there is nothing else it may see", starts)
+@ASSIGNMENT.check(
+    "Attention.attend", "the very first token finds its own value, whole: there is nothing else it may see", starts
+)
 def the_first(q, keys, values):
-    return {"what the first query finds": attention.attend(q, keys, values)[..., 0, :]}
+    return {"what the first query finds": attend(q, keys, values)[..., 0, :]}
 
 
 def equal_values(rng):
@@ -178,10 +209,10 @@ def equal_values(rng):
 
 
 @ASSIGNMENT.check(
-    "attend", "it is an average: where all values are equal, every query finds just that value", equal_values
+    "Attention.attend", "it is an average: where all values are equal, every query finds just that value", equal_values
 )
 def an_average(q, keys, value):
-    return attention.attend(q, keys, np.full_like(keys, value))
+    return attend(q, keys, np.full_like(keys, value))
 
 
 def passes(rng):
@@ -191,16 +222,18 @@ def passes(rng):
     yield {"q": plain(rng, 2, 5, 3), "keys": plain(rng, 2, 5, 3), "values": plain(rng, 2, 5, 3), "T": 3}
 
 
-@ASSIGNMENT.check("attend", "the last T queries alone, as with a cache, find what they find among all S", passes)
+@ASSIGNMENT.check(
+    "Attention.attend", "the last T queries alone, as with a cache, find what they find among all S", passes
+)
 def after_a_cache(q, keys, values, T):
-    alone = attention.attend(q[..., -T:, :], keys, values)
-    return {"alone, less the same rows of all": alone - attention.attend(q, keys, values)[..., -T:, :]}
+    alone = attend(q[..., -T:, :], keys, values)
+    return {"alone, less the same rows of all": alone - attend(q, keys, values)[..., -T:, :]}
 
 
-@ASSIGNMENT.check("attend", "announces the scores, -inf where a key is later, and the pattern", lookups)
+@ASSIGNMENT.check("Attention.attend", "announces the scores, -inf where a key is later, and the pattern", lookups)
 def announced_tables(q, keys, values):
-    acts = Recorder()
-    attention.attend(q, keys, values, acts)
+    acts = Tape()
+    attend(q, keys, values, acts)
     if "hook_attn_scores" in acts:  # the lowest number there is does as well as -inf; a merely low one does not
         scores = np.asarray(acts["hook_attn_scores"])
         acts["hook_attn_scores"] = np.where(scores < -1e30, -np.inf, np.maximum(scores, -1000))
@@ -214,12 +247,12 @@ def changes(rng):
         yield {**few, "name": name}
 
 
-@ASSIGNMENT.check("attend", "makes what it finds of what trace gives back: x = trace(name, x)", changes)
+@ASSIGNMENT.check("Attention.attend", "continues with what trace returns: x = trace(name, x)", changes)
 def patched_tables(q, keys, values, name):
-    return counted(lambda trace: attention.attend(q, keys, values, trace), name)
+    return counted(lambda trace: attend(q, keys, values, trace), name)
 
 
-@ASSIGNMENT.check("attend", "in the whole model, in place of ours, it leads to the same logits", prompts)
+@ASSIGNMENT.check("Attention.attend", "in the whole model, in place of ours, it leads to the same logits", prompts)
 def attend_in_the_model(model, ids, trace):
     return model(ids, trace=trace)
 
@@ -230,7 +263,9 @@ def cut_prompts(rng):
         yield {"model": small_model(rng), "ids": ids(rng, *shape), "cut": cut}
 
 
-@ASSIGNMENT.check("attend", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts)
+@ASSIGNMENT.check(
+    "Attention.attend", "with a KV cache, a prompt in two parts gives the logits of the whole", cut_prompts
+)
 def attend_with_a_cache(model, ids, cut):
     return in_two(model, ids, cut)
 
@@ -238,20 +273,30 @@ def attend_with_a_cache(model, ids, cut):
 # --- Attention ----------------------------------------------------------------------------------------------
 
 
-def weights(rng, C, n_head, scale):
-    """Return the fields of an Attention, of random numbers."""
-    sizes = {"c_attn_weight": (C, 3 * C), "c_attn_bias": (3 * C,), "c_proj_weight": (C, C), "c_proj_bias": (C,)}
-    return {**{name: plain(rng, *size) for name, size in sizes.items()}, "n_head": n_head, "scale": scale}
+def weights(rng, C, n_head, scale, *, head_width=None, value_width=None):
+    """Return the fields of an Attention, of random numbers; D and the width of values are C / H if not given."""
+    D = C // n_head if head_width is None else head_width
+    width, merged = n_head * D, n_head * (D if value_width is None else value_width)
+    columns = 2 * width + merged
+    sizes = {
+        "c_attn.weight": (C, columns),
+        "c_attn.bias": (columns,),
+        "c_proj.weight": (merged, C),
+        "c_proj.bias": (C,),
+    }
+    arrays = {name: plain(rng, *size) for name, size in sizes.items()}
+    return {**arrays, "n_head": n_head, "head_width": D, "scale": scale}
 
 
 def one_column(bias=(0.0, 0.0, 0.0), proj=1.0, proj_bias=0.0):
     """Return the fields of an Attention with C = 1, in which q = x, k = 2x and v = 10x, and the biases."""
     return {
-        "c_attn_weight": np.array([[1.0, 2.0, 10.0]]),
-        "c_attn_bias": np.array(bias),
-        "c_proj_weight": np.array([[proj]]),
-        "c_proj_bias": np.array([proj_bias]),
+        "c_attn.weight": np.array([[1.0, 2.0, 10.0]]),
+        "c_attn.bias": np.array(bias),
+        "c_proj.weight": np.array([[proj]]),
+        "c_proj.bias": np.array([proj_bias]),
         "n_head": 1,
+        "head_width": 1,
         "scale": 0.5,
     }
 
@@ -269,9 +314,27 @@ def layers(rng):
     yield {"x": plain(rng, 2, 20, 15) / 4, **weights(rng, 15, 5, 0.6)}
 
 
-@ASSIGNMENT.check("Attention.__call__", "gives (the heads' finds, side by side) @ c_proj_weight + c_proj_bias", layers)
+@ASSIGNMENT.check("Attention.__call__", "gives c_proj of what the heads find, side by side", layers)
 def output(x, trace, **fields):
-    return Attention(**fields)(x, trace=trace)
+    return built(Attention, fields)(x, trace=trace)
+
+
+def widths(rng):
+    """Heads that are narrower than C / H, and wider; values that are wider than keys, and narrower."""
+    yield {"x": plain(rng, 2, 4), **weights(rng, 4, 2, 0.6, head_width=1)}
+    yield {"x": plain(rng, 3, 4), **weights(rng, 4, 2, 0.6, head_width=3)}
+    yield {"x": plain(rng, 2, 3, 4), **weights(rng, 4, 2, 0.6, head_width=1, value_width=2)}
+    yield {"x": plain(rng, 2, 3, 6), **weights(rng, 6, 3, 0.4, head_width=4, value_width=2)}
+
+
+@ASSIGNMENT.check(
+    "Attention.__call__",
+    "a head's width is head_width, whatever C / H is; values may have another width",
+    widths,
+    apart=True,
+)
+def of_any_width(x, trace, **fields):
+    return built(Attention, fields)(x, trace=trace)
 
 
 def last_tokens(rng):
@@ -282,7 +345,7 @@ def last_tokens(rng):
 
 @ASSIGNMENT.check("Attention.__call__", "a later token does not change an earlier one's output", last_tokens)
 def causal(x, token, **fields):
-    layer = Attention(**fields)
+    layer = built(Attention, fields)
     change = layer(np.concatenate([x[:-1], token[None]])) - layer(x)
     return {"what another last token changes in those before": change[:-1]}
 
@@ -290,7 +353,7 @@ def causal(x, token, **fields):
 def heads(rng):
     """Layers whose output projection changes nothing, and the head whose values are raised."""
     for C, n_head, head in ((2, 2, 0), (6, 2, 1), (6, 3, 1)):
-        same = {"c_proj_weight": np.eye(C), "c_proj_bias": np.zeros(C)}
+        same = {"c_proj.weight": np.eye(C), "c_proj.bias": np.zeros(C)}
         yield {"x": plain(rng, 3, C), "head": head, **weights(rng, C, n_head, 0.4), **same}
 
 
@@ -300,16 +363,16 @@ def heads(rng):
     heads,
 )
 def heads_apart(x, head, **fields):
-    C, D = x.shape[-1], x.shape[-1] // fields["n_head"]
+    C, D = x.shape[-1], fields["head_width"]
     columns = np.arange(3 * C)
     raised = (columns >= 2 * C + head * D) & (columns < 2 * C + (head + 1) * D)
-    bias = fields["c_attn_bias"]
-    higher = {**fields, "c_attn_bias": bias + raised.astype(bias.dtype)}
-    return {f"what head {head} changes in the output": Attention(**higher)(x) - Attention(**fields)(x)}
+    bias = fields["c_attn.bias"]
+    higher = {**fields, "c_attn.bias": bias + raised.astype(bias.dtype)}
+    return {f"what head {head} changes in the output": built(Attention, higher)(x) - built(Attention, fields)(x)}
 
 
-def handed_over(layer, x, remember):
-    """Run a layer with a `remember` and return (output, what it was given as (k, v), once for each call)."""
+def passed_on(layer, x, remember):
+    """Run a layer with a `remember` and return (output, what that was given as (k, v), once for each call)."""
     given = []
 
     def watched(k, v):
@@ -319,19 +382,19 @@ def handed_over(layer, x, remember):
     return layer(x, watched), given
 
 
-def small_memories(rng):
+def small_prompts(rng):
     """With C = 1, where keys are 2x and values 10x."""
     yield {"x": np.array([[1.0]]), **one_column()}
     yield {"x": np.array([[1.0], [2.0]]), **one_column()}
 
 
-@ASSIGNMENT.check("Attention.__call__", "hands this pass's keys, then its values, to remember, once", small_memories)
+@ASSIGNMENT.check("Attention.__call__", "passes this pass's keys, then its values, to remember, once", small_prompts)
 def remembers(x, **fields):
-    _, given = handed_over(Attention(**fields), x, attention.no_memory)
+    _, given = passed_on(built(Attention, fields), x, attention.no_cache)
     return {"calls": len(given), **{f"{name} of call 1": a for (k, v) in given[:1] for name, a in (("k", k), ("v", v))}}
 
 
-def memories(rng):
+def cut_inputs(rng):
     """Prompts that come in two parts."""
     yield {"x": np.array([[1.0], [2.0]]), "cut": 1, **one_column()}
     yield {"x": plain(rng, 5, 6), "cut": 2, **weights(rng, 6, 2, 0.4)}
@@ -340,18 +403,18 @@ def memories(rng):
 
 @ASSIGNMENT.check(
     "Attention.__call__",
-    "attends to all that remember gives back, k and v as (..., H, S, D): two parts find what the whole finds",
-    memories,
+    "attends to all that remember returns, k and v as (..., H, S, D): two parts find what the whole finds",
+    cut_inputs,
 )
 def in_two_parts(x, cut, **fields):
-    layer = Attention(**fields)
+    layer = built(Attention, fields)
     whole, (first, second) = layer(x), (x[..., :cut, :], x[..., cut:, :])
-    _, given = handed_over(layer, first, attention.no_memory)
-    H, T, D = fields["n_head"], cut, x.shape[-1] // fields["n_head"]
+    _, given = passed_on(layer, first, attention.no_cache)
+    H, T, D = fields["n_head"], cut, fields["head_width"]
     shapes = {str(list(a.shape)) for pair in given for a in pair}
     if shapes != {str([*x.shape[:-2], H, T, D])}:
         return {"the shapes that remember got": sorted(shapes)}
-    out, _ = handed_over(
+    out, _ = passed_on(
         layer, second, lambda k, v: [np.concatenate(p, axis=-2) for p in zip(given[0], (k, v), strict=True)]
     )
     shown = {"the second part's output less the same rows of the whole": out - whole[..., cut:, :]}
@@ -360,8 +423,8 @@ def in_two_parts(x, cut, **fields):
 
 @ASSIGNMENT.check("Attention.__call__", "announces qkv, q, k, v, z and merged as they are, and attend's tables", layers)
 def announced_arrays(x, **fields):
-    acts = Recorder()
-    Attention(**fields)(x, trace=acts)
+    acts = Tape()
+    built(Attention, fields)(x, trace=acts)
     names = ("qkv", "q", "k", "v", "attn_scores", "pattern", "z", "merged")
     return announced(acts, [f"hook_{name}" for name in names])
 
@@ -376,9 +439,10 @@ def on_their_way(rng):
         }
 
 
-@ASSIGNMENT.check("Attention.__call__", "makes the rest of what trace gives back: x = trace(name, x)", on_their_way)
+@ASSIGNMENT.check("Attention.__call__", "continues with what trace returns: x = trace(name, x)", on_their_way)
 def patched(x, name, **fields):
-    return counted(lambda trace: Attention(**fields)(x, trace=trace), name)
+    layer = built(Attention, fields)
+    return counted(lambda trace: layer(x, trace=trace), name)
 
 
 @ASSIGNMENT.check("Attention.__call__", "in the whole model, in place of ours, it leads to the same logits", prompts)

@@ -2,50 +2,51 @@
 
 import numpy as np
 
-from ...activations import BLOCK
-from ...attention import no_memory
-from ...cache import KVCache
-from ...config import Config
-from ...embedding import Embedding
-from ...lm_head import LMHead
-from ...model import GPT2, Block
-from ...points import table
-from ...trace import Recorder, no_trace
-from ..assignment import Assignment
+from ...model.attention import no_cache
+from ...model.cache import KVCache
+from ...model.config import Config
+from ...model.embedding import Embedding
+from ...model.gpt2 import GPT2, Block
+from ...model.lm_head import LMHead
+from ...model.trace import Tape, no_trace
+from ...names.activations import BLOCK_POINTS
+from ...names.points import table
+from ..definitions import Assignment
 from ..numbers import ids, plain, small_model
 from ..runs import announced, counted, in_two
 
 ASSIGNMENT = Assignment(
+    "a5_model",
     "block and model: the layers put together along the residual stream",
     {
-        "model:Block.__call__": (
-            "If attention and the MLP both gave nothing but zeros, what would have to come out? And what would, with "
+        "model.gpt2:Block.__call__": (
+            "If attention and the MLP both returned nothing but zeros, what should come out? What does come out of "
             "your code? Which x does the second norm read: the one that came in, or the one attention has added to?",
-            "Four steps: a normalised copy for attention; x plus what attention makes of it; a normalised copy of this "
+            "Four steps: a normalized copy for attention; x plus what attention makes of it; a normalized copy of this "
             "new x for the MLP; plus what the MLP makes of that. The copies go into the layers and nowhere else.",
-            "Keep two names apart, x for the stream and another for the normalised copy. After attention write x = x "
+            "Keep two names apart, x for the stream and another for the normalized copy. After attention write x = x "
             "plus trace('hook_attn_out', ...) of self.attn with the copy, `remember` and its scoped trace; then "
             "announce x as hook_resid_mid, and do the same with ln_2 and mlp.",
         ),
-        "model:GPT2.__call__": (
-            "Which of the fields turns C columns into V scores? And who turns ids into C columns?",
-            "One line is enough: ids go into self.hidden, with cache and trace handed on by name; what comes out goes "
+        "model.gpt2:GPT2.__call__": (
+            "Which of the fields turns C columns into V scores? And what turns ids into C columns?",
+            "One line is enough: ids go into self.hidden, with cache and trace passed by name; its result goes "
             "into the LM head. Every row gets its scores, not the last one only.",
-            "Return trace('hook_logits', ...) of self.lm_head of what self.hidden gave for ids, cache and trace.",
+            "Return trace('hook_logits', ...) of self.lm_head of what self.hidden returned for ids, cache and trace.",
         ),
-        "model:GPT2._run": (
-            "Five tokens are in the cache and one more comes: at which position does it stand? In what order do "
-            "embedding, blocks and the last norm see x, and when may the cache count the new token?",
+        "model.gpt2:GPT2._run": (
+            "Five tokens are in the cache and one more comes: what is its position? In what order do embedding, "
+            "blocks and the last norm see x, and when may the cache count the new token?",
             "A loop over the blocks with their numbers, x = block(x, ...) in it; the embedding before it, ln_f after "
-            "it. enumerate gives the number i, which cache.layer(i) and the name 'blocks.{i}.' both want.",
-            "Begin with the embedding of ids, from cache.length on; in the loop over enumerate(self.h) hand the block "
+            "it. enumerate gives the number i, which cache.layer(i) and the name 'blocks.{i}.' both need.",
+            "Begin with the embedding of ids, from cache.length on; in the loop over enumerate(self.h) give the block "
             "x, the layer i of the cache and a scoped trace; then ln_f with 'ln_final.'; then cache.advance with the "
             "length of the last axis of ids; return x.",
         ),
     },
 )
 
-# --- parts that can be calculated in the head -----------------------------------------------------------------
+# --- parts that can be computed in one's head -----------------------------------------------------------------
 
 
 def times(factor):
@@ -77,7 +78,7 @@ SIMPLE_MODEL = {
     "ln_f_times": 100.0,
     "head": np.array([[1.0], [0.0], [-1.0]]),
 }
-BLOCKS = (times(10.0), plus(1.0), times(2.0), plus(3.0))  # of the models by hand; no two neighbours may change places
+BLOCKS = (times(10.0), plus(1.0), times(2.0), plus(3.0))  # of the models by hand; no two neighbors may change places
 
 
 # --- Block ----------------------------------------------------------------------------------------------------
@@ -121,14 +122,14 @@ def nothing_added(x):
     return Block(ln_1=times(10.0), attn=times(0.0), ln_2=times(100.0), mlp=times(0.0))(x)
 
 
-@ASSIGNMENT.check("Block.__call__", "hands the `remember` that came in on to attention", streams)
+@ASSIGNMENT.check("Block.__call__", "passes the `remember` that came in to attention", streams)
 def memory_handed_on(x, **layers):
     got = []
 
     def remember(k, v):
         return k, v
 
-    def attn(x, remember=no_memory, trace=no_trace):
+    def attn(x, remember=no_cache, trace=no_trace):
         got.append(remember)
         return x
 
@@ -141,9 +142,9 @@ def memory_handed_on(x, **layers):
     "Block.__call__", "announces its five tensors, and its parts theirs as ln1., attn., ln2. and mlp.", inputs
 )
 def block_announced(model, x):
-    acts = Recorder()
+    acts = Tape()
     model.h[0](x, trace=acts)
-    return announced(acts, [point.name.removeprefix("blocks.{i}.") for point in BLOCK])
+    return announced(acts, [point.name.removeprefix("blocks.{i}.") for point in BLOCK_POINTS])
 
 
 def on_their_way(rng):
@@ -154,7 +155,7 @@ def on_their_way(rng):
 
 @ASSIGNMENT.check(
     "Block.__call__",
-    "stream and layers go on with what trace gives back: x = trace(name, x), and x from there on",
+    "stream and layers continue with what trace returns: x = trace(name, x), and x from there on",
     on_their_way,
 )
 def block_patched(x, name, **layers):
@@ -167,7 +168,7 @@ def parts_on_their_way(rng):
         yield {"model": small_model(rng), "x": plain(rng, 2, 6), "name": name}
 
 
-@ASSIGNMENT.check("Block.__call__", "its parts, too, are given back what trace gives back", parts_on_their_way)
+@ASSIGNMENT.check("Block.__call__", "its parts, too, continue with what trace returns", parts_on_their_way)
 def parts_patched(model, x, name):
     return counted(lambda trace: model.h[0](x, trace=trace), name)
 
@@ -199,7 +200,7 @@ def block_with_a_cache(model, ids, cut):
 
 
 def words(rng):
-    """One token, a prompt, a batch, for the model that can be calculated in the head."""
+    """One token, a prompt, a batch, for the model that can be computed in one's head."""
     for ids_ in ([2], [0, 2], [[0, 1, 1], [2, 0, 1]]):
         yield {"ids": np.array(ids_), **SIMPLE_MODEL}
 
@@ -209,7 +210,9 @@ def logits_by_hand(ids, trace, **parts):
     return simple_model(h=BLOCKS, **parts)(ids, trace=trace)
 
 
-@ASSIGNMENT.check("GPT2.__call__", "with real layers it gives our logits, be the head tied to wte or not", prompts)
+@ASSIGNMENT.check(
+    "GPT2.__call__", "with real layers it gives our logits, whether the head is tied to wte or not", prompts
+)
 def logits(model, ids, trace):
     return model(ids, trace=trace)
 
@@ -231,20 +234,20 @@ def logits_with_a_cache(model, ids, cut):
     return in_two(model, ids, cut)
 
 
-@ASSIGNMENT.check("GPT2.__call__", "announces hook_logits, and hands trace on to hidden", prompts)
+@ASSIGNMENT.check("GPT2.__call__", "announces hook_logits, and passes trace to hidden", prompts)
 def logits_announced(model, ids):
-    acts = Recorder()
+    acts = Tape()
     model(ids, trace=acts)
     return announced(acts, ["hook_tokens", "ln_final.hook_output", "hook_logits"])
 
 
 def words_on_their_way(rng):
-    """A prompt for the model that can be calculated in the head, and a tensor, to be changed on its way."""
+    """A prompt for the model that can be computed in one's head, and a tensor, to be changed on its way."""
     for name in ("hook_logits", "hook_embed"):
         yield {"ids": np.array([0, 2]), "name": name, **SIMPLE_MODEL}
 
 
-@ASSIGNMENT.check("GPT2.__call__", "goes on with what trace gives back, and so does hidden", words_on_their_way)
+@ASSIGNMENT.check("GPT2.__call__", "continues with what trace returns, and so does hidden", words_on_their_way)
 def logits_patched(ids, name, **parts):
     model = simple_model(h=BLOCKS, **parts)
     return counted(lambda trace: model(ids, trace=trace), name)
@@ -261,7 +264,7 @@ def words_and_pasts(rng):
 
 @ASSIGNMENT.check(
     "GPT2._run",
-    "with blocks times 10, plus 1, times 2, plus 3: ln_f(((wte + wpe) 10 + 1) 2 + 3), positions going on from "
+    "with blocks times 10, plus 1, times 2, plus 3: ln_f(((wte + wpe) 10 + 1) 2 + 3), positions continuing from "
     "the cache's length",
     words_and_pasts,
 )
@@ -296,8 +299,8 @@ class Ledger:
 )
 def layers_of_the_cache(ids, tokens_in_the_cache, **parts):
     def asking(i):
-        def block(x, remember=no_memory, trace=no_trace):
-            if remember is not no_memory:
+        def block(x, remember=no_cache, trace=no_trace):
+            if remember is not no_cache:
                 remember(i)
             return x
 
@@ -324,7 +327,7 @@ def run_with_a_cache(model, ids, cut):
 
 @ASSIGNMENT.check("GPT2._run", "every part announces under its name: blocks.0. and so on, ln_final.", prompts)
 def run_announced(model, ids):
-    acts = Recorder()
+    acts = Tape()
     model.hidden(ids, trace=acts)
     return announced(acts, table(model.config))
 
@@ -335,6 +338,6 @@ def run_on_its_way(rng):
         yield {"model": small_model(rng), "ids": ids(rng, 3), "name": name}
 
 
-@ASSIGNMENT.check("GPT2._run", "every part is given back what trace gives back", run_on_its_way)
+@ASSIGNMENT.check("GPT2._run", "every part continues with what trace returns", run_on_its_way)
 def run_patched(model, ids, name):
     return counted(lambda trace: model.hidden(ids, trace=trace), name)

@@ -1,12 +1,12 @@
 """Assignment a6, from vectors to text: the LM head, the choice of a token, and the loop.
 
-How chance is used is the student's business (``Generator.choice``, a cumulative sum and ``Generator.random``, ...), so
-no check compares what two ways draw from one seed. A check of chance returns what every right way shares: how often an
-id comes, to the nearest quarter or twentieth; which ids come at all; whether the same seed gives the same again. With
-800 draws a share is off by an eighth or more with a chance below 2 exp(-2 * 800 / 64) = 3e-11 (Hoeffding's bound), with
-8,000 one of 0.1 is off by a fortieth with 6e-12 (Chernoff's), of 40 draws none is an id of probability 0.46 with
-0.54^40 = 2e-11, and 12 ids of 100 come twice in one order with 1e-24. So a right answer is as good as never failed; and
-what is graded again with the same seed has the same result again, unless it makes chance of its own.
+How randomness is used is up to the student (``Generator.choice``, a cumulative sum and ``Generator.random``, ...), so
+no check compares what two ways draw from one seed. A check of randomness returns what every right way shares: how often
+an id comes, to the nearest quarter or twentieth; which ids come at all; whether the same seed gives the same. With
+800 draws a share is off by an eighth or more with a probability below 2 exp(-2 * 800 / 64) = 3e-11 (Hoeffding's bound);
+with 8,000 draws a share of 0.1 is off by a fortieth with 6e-12 (Chernoff's); an id of probability 0.46 is missing from
+40 draws with 0.54^40 = 2e-11; and 12 ids of 100 come twice in one order with 1e-24. So a right answer practically never
+fails, and grading again with the same seed gives the same result, unless the answer makes its own randomness.
 """
 
 import math
@@ -15,65 +15,72 @@ from itertools import islice
 
 import numpy as np
 
-from ... import parameters
-from ...cache import KVCache
-from ...config import Config
 from ...generate import generate, next_logits
-from ...lm_head import LMHead
-from ...sampling import draw, probabilities
-from ...trace import Recorder
-from ..assignment import Assignment
+from ...generate.sampling import draw, probabilities
+from ...model.cache import KVCache
+from ...model.config import Config
+from ...model.lm_head import LMHead
+from ...model.trace import Tape
+from ...names import parameters
+from ...weights import assemble
+from ..definitions import Assignment
 from ..numbers import ids, plain, small_model
 
 ASSIGNMENT = Assignment(
+    "a6_generation",
     "the LM head, sampling and generation: from vectors to text",
     {
-        "lm_head:LMHead.__call__": (
+        "model.lm_head:LMHead.__call__": (
             "For one vector x of C numbers and one token there is one score. How many scores are there for T vectors "
             "and V tokens, and which two rows of numbers does each come from?",
             "A dot product for every pair of a row of x and a row of weight: that is one matrix product. Its inner "
             "axes must both be C, and weight has C last.",
-            "`@` sums over the last axis of what stands left and the last but one of what stands right. Left is x, "
-            "(..., C); right must be (C, V), which is weight with its two axes swapped: .T does that.",
+            "`@` sums over the last axis on its left and the last but one on its right. On the left is x, (..., C); "
+            "on the right you need (C, V), which is weight with its two axes swapped: .T does that.",
         ),
-        "sampling:probabilities": (
-            "Take logits [2, 1, 0] and top_k=2. Which probabilities are there before anything is dropped, which after, "
-            "and what makes them sum to 1 again? And what would logits / 0 be?",
+        "generate.sampling:probabilities": (
+            "Take logits [2, 1, 0] and top_k=2. What are the probabilities before anything is dropped, what are they "
+            "after, and what makes them sum to 1 again? And what would logits / 0 be?",
             "Deal with temperature 0 first, and return. Then softmax of logits / temperature; an order of the ids, "
-            "likeliest first; and how many of that order stay: top_k and top_p each say a number, the smaller counts. "
-            "Put 0 to the others, in their places, and divide by the sum.",
-            "np.argsort of the logits times -1 puts the likeliest first; with kind='stable', of equals the lower id. "
-            "Of p in that order, as far as top_k leaves it, np.cumsum divided by its own last number says what has "
-            "been reached after each token: as many stay as are still below top_p, and one more.",
+            "likeliest first; and how many of that order stay: top_k and top_p each give a number, and the smaller "
+            "counts. Set the others to 0, in their places, and divide by the sum.",
+            "np.argsort of the logits times -1 puts the likeliest first; with kind='stable', ties go to the lower id. "
+            "Take p in that order, as far as top_k leaves it: np.cumsum divided by its own last number says what has "
+            "been reached after each token. Those that are still below top_p stay, and one more.",
         ),
-        "sampling:draw": (
+        "generate.sampling:draw": (
             "With p = [0.25, 0.75] and a number u that lies anywhere between 0 and 1 with equal chance: for which u "
             "would you return 0, for which 1? Where does u come from?",
             "rng.random() gives u. Lay the probabilities end to end: np.cumsum(p) says where each piece ends, and you "
             "want the first that ends beyond u. Or let the Generator do all of it: it has a method to choose.",
-            "rng.choice takes how many ids there are, and the probabilities as p=...; without them all are alike. "
-            "Return what it gives as an int. np.random.choice is another thing: it does not listen to rng.",
+            "rng.choice takes how many ids there are, and the probabilities as p=...; without them all are equally "
+            "likely. Return the result as an int. np.random.choice is something else: it does not use rng.",
         ),
-        "generate:next_logits": (
-            "model.hidden gives T rows, one for each token. Which of these tokens has seen all the others, and so "
-            "which row may say what comes next?",
-            "Three steps: hidden, with cache and trace handed on; its last row; the LM head. The row is announced "
+        "generate.loop:next_logits": (
+            "model.hidden returns T rows, one for each token. Which of these tokens has seen all the others, and so "
+            "which row can say what comes next?",
+            "Three steps: hidden, with cache and trace passed on; its last row; the LM head. The row is announced "
             "before the LM head reads it, the scores after.",
-            "Index -1 of what hidden gives is the last row, (C,). What trace gives back for it goes into "
-            "model.lm_head, and what that gives goes through trace once more, as hook_next_logits, and is returned.",
+            "Index -1 of what hidden returns is the last row, (C,). What trace returns for it goes into "
+            "model.lm_head; the scores go through trace as hook_next_logits, and that is the result.",
         ),
-        "generate:generate": (
+        "generate.loop:generate": (
             "Write down by hand what goes through the model for the prompt [5, 3] and three new ids, with a cache and "
             "without. How many passes is that, and which of the new ids never goes through?",
             "A loop of at most min(n_new, n_positions - T + 1) rounds, with the cache made once before it: logits, an "
             "id, return if it ends the text, else yield it. The round ends with what goes through next: the one new "
             "id with a cache, everything so far without.",
-            "`token in stop` is asked before `yield token`. Greedy is logits.argmax(); else probabilities gets all "
-            "three settings, and draw what it gives, and rng. Next goes np.array([token]) with the cache, and "
-            "np.append(ids, token) without: both are new arrays, so that the caller's stays.",
+            "Ask whether `token in stop` before `yield token`. Greedy is logits.argmax(); otherwise probabilities gets "
+            "all three settings, and draw gets its result and rng. Next goes np.array([token]) with the cache, and "
+            "np.append(ids, token) without: both are new arrays, so the caller's stays unchanged.",
         ),
     },
-    may_import=("nanogpt_np.attention.softmax", "nanogpt_np.cache.KVCache", "nanogpt_np.model.check_ids"),
+    may_import=(
+        "nanogpt_np.model.attention.softmax",
+        "nanogpt_np.model.cache.KVCache",
+        "nanogpt_np.model.ids.check_ids",
+        "nanogpt_np.fast.fast",
+    ),
 )
 
 
@@ -104,7 +111,7 @@ def constant(logits, n_positions):
 
 def without_blocks(config, params):
     """Return a model that takes a fifth of the time, for texts that its blocks have no part in."""
-    return replace(parameters.assemble(config, params), h=())
+    return replace(assemble(config, params), h=())
 
 
 # --- the LM head ---------------------------------------------------------------------------------
@@ -169,7 +176,7 @@ def softmax_with_temperature(logits, temperature):
     return probabilities(logits, temperature)
 
 
-@ASSIGNMENT.check("probabilities", "has temperature 1 and keeps all tokens if nothing else is said", tempered)
+@ASSIGNMENT.check("probabilities", "has temperature 1 and keeps all tokens by default", tempered)
 def defaults(logits, temperature):
     return probabilities(logits * temperature)
 
@@ -242,9 +249,7 @@ def equals(rng):
         yield {"logits": np.zeros(n), "top_k": top_k, "top_p": 0.5}
 
 
-@ASSIGNMENT.check(
-    "probabilities", "of equal logits the lower id counts as likelier: no more stay than asked for", equals
-)
+@ASSIGNMENT.check("probabilities", "ties go to the lower id: no more stay than asked for", equals)
 def ties(logits, top_k, top_p):
     return probabilities(logits, 1.0, top_k, top_p)
 
@@ -268,7 +273,7 @@ def whatever_is_dropped(rng):
         yield {"logits": 3 * rng.standard_normal(50), "settings": settings}
 
 
-@ASSIGNMENT.check("probabilities", "what it gives sums to 1, whatever is dropped", whatever_is_dropped)
+@ASSIGNMENT.check("probabilities", "the result sums to 1, whatever is dropped", whatever_is_dropped)
 def sum_to_one(logits, settings):
     return {"their sum": float(probabilities(logits, *settings).sum())}
 
@@ -297,7 +302,7 @@ def models_and_settings(rng):
     yield {"model": small_model(rng), "ids": ids(rng, 4), "temperature": 0.8, "top_k": 6, "top_p": 0.9}
 
 
-@ASSIGNMENT.check("probabilities", "of the logits of a model it makes the same as ours", models_and_settings)
+@ASSIGNMENT.check("probabilities", "for the logits of a model it gives the same as ours", models_and_settings)
 def of_a_model(model, ids, temperature, top_k, top_p):
     return probabilities(next_logits(model, ids), temperature, top_k, top_p)
 
@@ -332,7 +337,7 @@ def certain_ones(rng):
         yield {"p": p, "seed": int(rng.integers(1000))}
 
 
-@ASSIGNMENT.check("draw", "an id of probability 0 never comes, nor one that is none", certain_ones)
+@ASSIGNMENT.check("draw", "an id of probability 0 never comes, nor a number that is no id", certain_ones)
 def possible(p, seed):
     rng = np.random.default_rng(seed)
     drawn = {draw(np.array(p), rng) for _ in range(50)}
@@ -345,7 +350,9 @@ def seeds(rng):
     yield {"p": (0.125,) * 8, "seed": 1, "another": 2}
 
 
-@ASSIGNMENT.check("draw", "all chance comes from rng: the same seed draws the same, another seed other ids", seeds)
+@ASSIGNMENT.check(
+    "draw", "all randomness comes from rng: the same seed draws the same ids, another seed other ids", seeds
+)
 def repeatable(p, seed, another):
     def drawn(seed):
         rng = np.random.default_rng(seed)
@@ -367,7 +374,7 @@ def two_positions(rng):
         yield {"likeliest_after_position": (2, 0), "ids": np.full(T, 1)}
 
 
-@ASSIGNMENT.check("next_logits", "gives one score for each token, as they are after the last of ids", two_positions)
+@ASSIGNMENT.check("next_logits", "gives one score for each token, those after the last of ids", two_positions)
 def after_the_last(likeliest_after_position, ids):
     return next_logits(scripted(likeliest_after_position, vocab_size=3), ids)
 
@@ -390,7 +397,7 @@ def cut_prompts(rng):
         yield {"model": small_model(rng), "ids": ids(rng, 4), "cut": cut}
 
 
-@ASSIGNMENT.check("next_logits", "goes on from what the cache holds, and adds to it", cut_prompts)
+@ASSIGNMENT.check("next_logits", "continues from what the cache holds, and adds to it", cut_prompts)
 def with_a_cache(model, ids, cut, trace):
     cache = KVCache(model.config)
     next_logits(model, ids[:cut], cache=cache)
@@ -399,9 +406,9 @@ def with_a_cache(model, ids, cut, trace):
     return {"tokens in the cache after the first part": length, "scores after the second part": logits}
 
 
-@ASSIGNMENT.check("next_logits", "hands trace on, and announces last_row (C,) and next_logits (V,)", single_prompts)
+@ASSIGNMENT.check("next_logits", "passes trace on, and announces last_row (C,) and next_logits (V,)", single_prompts)
 def announced(model, ids):
-    acts = Recorder()
+    acts = Tape()
     next_logits(model, ids, trace=acts)
     own = {name: acts.pop(name) for name in ("hook_last_row", "hook_next_logits") if name in acts}
     return {"tensors that the model announced": len(acts), **own}
@@ -413,7 +420,7 @@ def changes(rng):
         yield {"logits": (1.0, 2.0, 4.0), "name": name}
 
 
-@ASSIGNMENT.check("next_logits", "goes on with what trace gives back: x = trace(name, x)", changes)
+@ASSIGNMENT.check("next_logits", "continues with what trace returns: x = trace(name, x)", changes)
 def patched(logits, name):
     model, prompt = constant(logits, 4), np.array([0, 1])
     doubled = next_logits(model, prompt, trace=lambda n, x: 2 * x if n == name else x)
@@ -461,7 +468,7 @@ def ends(rng):
         yield {"likeliest_after_position": (3, 50256, 5, 6), "prompt": np.array([7]), "settings": settings}
 
 
-@ASSIGNMENT.check("generate", "ends at the first stop id, and does not give it out", ends)
+@ASSIGNMENT.check("generate", "ends at the first stop id, and does not yield it", ends)
 def stops(likeliest_after_position, prompt, settings):
     return list(generate(scripted(likeliest_after_position), prompt, 4, rng=np.random.default_rng(0), **settings))
 
@@ -499,7 +506,7 @@ def passes(prompt, n_new, use_cache):
 
     said = {} if use_cache is None else {"use_cache": use_cache}
     list(generate(scripted(), prompt, n_new, rng=np.random.default_rng(0), trace=watch, **said))
-    return {"tokens in each pass that trace was told of": lengths}
+    return {"tokens in each pass that trace saw": lengths}
 
 
 def turned(rng):
@@ -508,7 +515,7 @@ def turned(rng):
         yield {"likeliest_after_position": SAYS, "prompt": np.array([7]), "n_new": n_new}
 
 
-@ASSIGNMENT.check("generate", "goes on with what trace gives back: hands it on as it is", turned)
+@ASSIGNMENT.check("generate", "continues with what trace returns: passes it on as it is", turned)
 def patched_text(likeliest_after_position, prompt, n_new):
     def turn(name, x):
         return np.roll(x, 1, axis=-1) if name == "ln_final.hook_output" else x
@@ -522,7 +529,7 @@ def endless(rng):
     yield {"prompt": np.array([7]), "n_new": 4}
 
 
-@ASSIGNMENT.check("generate", "gives each id out as soon as it is found, after one pass", endless)
+@ASSIGNMENT.check("generate", "yields each id as soon as it is known, after one pass", endless)
 def as_found(prompt, n_new):
     told = []
     new = iter(generate(scripted(), prompt, n_new, trace=lambda name, x: told.append(name) or x))

@@ -1,29 +1,30 @@
 """Assignment a7, the KV cache: the class `KVCache`, its fields and private methods the student's own.
 
-How it keeps what it is given is not looked at: a growing array and one with room from the start are both right. Looked
-at is what `remember` gives back, `length`, and what the model makes of them.
+How it stores what it is given does not matter: a growing array and one with room from the start are both right. The
+checks look at what `remember` returns, at `length`, and at what the model makes of them.
 """
 
 import numpy as np
 
-from ...cache import KVCache
-from ...config import Config
 from ...generate import generate
-from ..assignment import Assignment
+from ...model.cache import KVCache
+from ...model.config import Config
+from ..definitions import Assignment
 from ..numbers import LARGE, ids, plain, small_model
 
 ASSIGNMENT = Assignment(
+    "a7_cache",
     "the KV cache: what was computed once is kept",
     {
-        "cache:KVCache": (
-            "Write down what block 0 gets and gives back in two passes, of two tokens and of one: k and v with their "
+        "model.cache:KVCache": (
+            "Write down what block 0 is given and returns in two passes, of two tokens and of one: k and v with their "
             "shapes. What must be there when the second begins? And block 1: may it see what block 0 keeps?",
-            "A dict from the block's number to its keys and values is enough to keep. remember(k, v) puts k behind the "
-            "keys that are there, along the axis of tokens, which is the last but one, and v behind the values; the "
+            "A dict from the block's number to its keys and values is all you need to keep. remember(k, v) appends k "
+            "to the keys that are there, along the axis of tokens, which is the last but one, and v to the values; the "
             "first pass finds nothing there. Only advance changes length.",
-            "np.concatenate([old, new], axis=-2) makes a new array, and so leaves alone whatever was given out before. "
-            "layer(i) has to return a function that knows its i: functools.partial of a method that takes i first, or "
-            "a def inside of layer.",
+            "np.concatenate([old, new], axis=-2) makes a new array, and so leaves alone whatever was returned before. "
+            "layer(i) must return a function that knows its i: functools.partial of a method that takes i first, or "
+            "a def inside layer.",
         )
     },
 )
@@ -43,12 +44,12 @@ def config_for(k):
 
 
 def in_blocks(k):
-    """Give keys or values the axes (blocks, ..., H, T, D): a reader is spared those of one block and one head."""
+    """Give keys or values the axes (blocks, ..., H, T, D): a case with one block and one head does not show them."""
     return k.reshape(1, 1, *k.shape) if k.ndim == 2 else k[:, None] if k.ndim == 3 else k
 
 
 def in_passes(cache, k, v, passes, look):
-    """Send k and v (blocks, ..., H, T, D) through a cache as the model does -> what was given back, by name."""
+    """Send k and v (blocks, ..., H, T, D) through a cache as the model does -> what was returned, by name."""
     given = {}
     for number, part in cuts_of(k.shape[-2], passes):
         for i in range(len(k)):
@@ -68,7 +69,7 @@ def one_block(rng):
     yield {"k": plain(rng, 1, 2, 5, 3), "v": plain(rng, 1, 2, 5, 3), "passes": (2, 2, 1)}
 
 
-@ASSIGNMENT.check("KVCache", "remember gives back the keys and values of all passes so far, oldest first", one_block)
+@ASSIGNMENT.check("KVCache", "remember returns the keys and values of all passes so far, oldest first", one_block)
 def remembered(k, v, passes):
     k, v = in_blocks(k), in_blocks(v)
     return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
@@ -87,7 +88,9 @@ def blocks_apart(k, v, passes):
     return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
 
 
-@ASSIGNMENT.check("KVCache", "layer(i) is of block i, also if all are asked for before one is called", several_blocks)
+@ASSIGNMENT.check(
+    "KVCache", "layer(i) belongs to block i, also if all are asked for before one is called", several_blocks
+)
 def asked_for_first(k, v, passes):
     k, v = in_blocks(k), in_blocks(v)
     cache = KVCache(config_for(k))
@@ -129,18 +132,18 @@ def batches(rng):
     yield {"k": plain(rng, 6, 5, 5, 24, 7), "v": plain(rng, 6, 5, 5, 24, 7), "passes": (20, 1, 3)}
 
 
-@ASSIGNMENT.check("KVCache", "any batch axes stand in front, and stay: (..., H, T, D) -> (..., H, S, D)", batches)
+@ASSIGNMENT.check("KVCache", "any batch axes in front stay: (..., H, T, D) -> (..., H, S, D)", batches)
 def of_a_batch(k, v, passes):
     return in_passes(KVCache(config_for(k)), k, v, passes, np.copy)
 
 
 @ASSIGNMENT.check(
-    "KVCache", "a later pass does not change what an earlier one gave back, nor what it was given", one_block
+    "KVCache", "a later pass does not change what an earlier one returned, nor what it was given", one_block
 )
 def left_alone(k, v, passes):
     """All is looked at after the last pass."""
     given = in_passes(KVCache(config_for(in_blocks(k))), in_blocks(k), in_blocks(v), passes, lambda array: array)
-    return {**given, "k that was handed over": k, "v that was handed over": v}
+    return {**given, "k that was passed in": k, "v that was passed in": v}
 
 
 def two_texts(rng):
@@ -182,6 +185,6 @@ def prompts(rng):
     yield {"model": model, "prompt": ids(rng, 3), "n_new": model.config.n_positions - 2}
 
 
-@ASSIGNMENT.check("KVCache", "generation with it gives the ids that it gives without", prompts)
+@ASSIGNMENT.check("KVCache", "generation with it gives the same ids as without", prompts)
 def in_generation(model, prompt, n_new):
     return list(generate(model, prompt, n_new, stop=()))

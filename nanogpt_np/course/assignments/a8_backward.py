@@ -1,7 +1,7 @@
 """Assignment a8, the backward pass: the loss, the gradient of each layer, and of the whole model.
 
 Each function is judged alone, against the package's gradients and against measured slopes (`../gradients.py`), then
-in the gradient of a whole small model; at the end all ten are put in together. How an assignment is written:
+in the gradient of a whole small model; at the end all eleven are installed together. How an assignment is written:
 `a2_layernorm.py`.
 """
 
@@ -10,117 +10,130 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...attention import Attention
-from ...embedding import Embedding
-from ...layernorm import LayerNorm
-from ...lm_head import LMHead
-from ...loss import IGNORED, cross_entropy, loss_and_grads, mean_loss
-from ...mlp import MLP, gelu, gelu_slope
-from ...parameters import assemble
-from ...trace import Recorder, no_trace
-from ..assignment import Assignment, Check
+from ...model.attention import Attention
+from ...model.embedding import Embedding
+from ...model.gpt2 import arrays
+from ...model.layernorm import LayerNorm
+from ...model.linear import Linear
+from ...model.lm_head import LMHead
+from ...model.mlp import MLP, gelu, gelu_slope
+from ...model.trace import Tape, no_trace
+from ...train.loss import IGNORED, cross_entropy, loss_and_grads, mean_loss
+from ...weights import assemble
+from ..definitions import Assignment, Check
 from ..gradients import backward, both, less, less_measured, obeyed, pair, slopes, taped, told, wide
+from ..layers import built, changed
 from ..numbers import LARGE, ids, plain, small_model
 
 ASSIGNMENT = Assignment(
+    "a8_backward",
     "the backward pass: how fast the loss rises with each of the model's numbers",
     {
-        "loss:cross_entropy": (
+        "train.loss:cross_entropy": (
             "A row of logits is [0, 0] and the first token came. What is its probability, and how many nats of "
             "surprise is that? Which way must each of the two logits move to make the surprise smaller?",
-            "Take each row's maximum off, and keep these numbers: the loss needs them at the targets, the "
-            "softmax needs their exp. Which rows count is targets != -100; pick the target of each of those "
+            "Subtract each row's maximum, and keep these numbers: the loss needs them at the targets, the "
+            "softmax needs their exp. The rows that count have targets != -100; pick the target of each of those "
             "with two lists of indices at once, x[rows, targets[rows]], since x[:, targets] is whole columns.",
             "With x the shifted logits and total = exp(x).sum(axis=-1), the loss is the sum over the rows that "
-            "count of log(total) - x at the target. d_logits is exp(x) / total; take 1 off at [rows, "
+            "count of log(total) - x at the target. d_logits is exp(x) / total; subtract 1 at [rows, "
             "targets[rows]], and set the other rows to 0.",
         ),
-        "lm_head:LMHead.backward": (
+        "model.linear:Linear.backward": (
+            "x has shape (N, n_in), d_out (N, n_out), weight (n_in, n_out). Which products of two of them have the "
+            "shape of x and of weight? And if every token adds the same bias, how fast does the loss rise with it?",
+            "The first rule of the file. It wants rows: lay the tokens of all prompts below one another first, with "
+            "reshape(-1, n) of x and of d_out, so that one product sums over all of them. d_x keeps d_out's axes.",
+            "d_x is d_out times the transposed weight. weight's gradient is the rows of x, transposed, times those of "
+            'd_out; the bias\'s is the sum of the rows of d_out over axis 0. Their names are "weight" and "bias".',
+        ),
+        "model.lm_head:LMHead.backward": (
             "x has shape (N, C), d_out (N, V), weight (V, C). Which product of two of them has the shape of x, "
             "and which has the shape of weight?",
             "d_x mixes the rows of weight, each as much as its logit's gradient says: no transpose is needed. "
-            "For the weight, the N tokens are what is summed over.",
-            "d_x is d_out @ weight. The weight's is d_out, transposed, times x. Give back d_x and a dict with "
+            "For the weight, sum over the N tokens.",
+            "d_x is d_out @ weight. The weight's is d_out, transposed, times x. Return d_x and a dict with "
             'the key "weight".',
         ),
-        "embedding:Embedding.backward": (
+        "model.embedding:Embedding.backward": (
             'In "the cat and the dog" one row of the token table is read twice. How fast does the loss rise '
             "with that row: as fast as the first place says, the second, or both?",
-            "Begin with zeros of the tables' shapes. Adding to table[ids] with += writes a row that stands in "
-            "ids twice only once: look for the NumPy function that adds at indices, without buffering. A batch "
+            "Begin with zeros of the tables' shapes. Adding to table[ids] with += writes a row that is in ids "
+            "twice only once: look for the NumPy function that adds at indices, without buffering. A batch "
             "reads each position once for each prompt.",
             "np.add.at(table, rows, vectors), with the rows as one flat list and the vectors as (number of "
-            'rows, C): once for positions with what trace gives back for "hook_pos_embed", once for ids with '
+            'rows, C): once for positions with what trace returns for "hook_pos_embed", once for ids with '
             '"hook_embed".',
         ),
-        "mlp:gelu_slope": (
+        "model.mlp:gelu_slope": (
             "gelu is a product: x / 2 times (1 + tanh u). What is the derivative of a product, and what that of "
             "tanh u when u itself depends on x?",
             "Two terms: (1 + t) / 2, and x / 2 times the derivative of t, which is (1 - t * t) times u'. The "
-            "constant sqrt(2 / pi) stands in u and in u'.",
+            "constant sqrt(2 / pi) is in u and in u'.",
             "u' is sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x), since the derivative of x^3 is 3 x^2. Use "
             "math.sqrt, not np.sqrt, or float32 becomes float64.",
         ),
-        "mlp:MLP.backward": (
-            "Write the forward pass as three lines. The last is a product: what is the gradient of its left "
-            "side, and what do you multiply that with to come back through the bend of the GELU?",
-            'The slope is that at "hook_pre", where the GELU read; what it gave out, "hook_post", is what '
-            "c_proj read. For the parameters make rows of all tokens first, reshape(-1, C) and reshape(-1, F), "
-            "so that one product sums over tokens and prompts.",
-            "d_post is d_out @ c_proj_weight.T and d_pre is d_post * gelu_slope of the tape's hook_pre. The "
-            "weights' gradients are (what was read).T @ (the gradient of what came out), the biases' are sums "
-            "over axis 0 of those rows.",
+        "model.mlp:MLP.backward": (
+            "Write the forward pass as three lines. The last is a linear layer: what does its backward need, and what "
+            "do you multiply its d_x with to come back through the bend of the GELU?",
+            'The slope is that at "hook_pre", which the GELU read; what it returned, "hook_post", is what '
+            "c_proj read. The backward of each linear layer gives you two things: d_x to continue with, and a dict "
+            "of its own gradients to keep.",
+            "self.c_proj.backward of d_out and the tape's hook_post gives d_post; announce it; times gelu_slope of the "
+            "tape's hook_pre that is d_pre; announce it; self.c_fc.backward of that and x gives d_x. `named` "
+            "joins the two dicts under the layers' names.",
         ),
-        "layernorm:LayerNorm.backward": (
-            "Add 1 to every number of a row: what does the layer norm give out? Multiply all by 2: what now? "
+        "model.layernorm:LayerNorm.backward": (
+            "Add 1 to every number of a row: what does the layer norm return? Multiply all by 2: what now? "
             "What must d_x be in these two directions?",
-            "The tape has normalized and scale, so nothing is calculated again. Sums and means over the C "
+            "The tape has normalized and scale, so you need not compute them again. Sums and means over the C "
             "columns keep their axis (keepdims=True); the sums for gain and bias are over all axes but the "
             "last, of which a batch has two.",
             "d_x has three terms: d_normalized / scale, less its mean over the row / scale, plus normalized * "
-            "d_scale / C, where d_scale is what trace gave back. The sums for the parameters are over the axes 0 to "
+            "d_scale / C, where d_scale is what trace returned. The sums for the parameters are over the axes 0 to "
             "d_out.ndim - 2, as a tuple; or over axis 0 of all rows as one (N, C).",
         ),
-        "attention:Attention.backward": (
+        "model.attention:Attention.backward": (
             "pattern @ v is a product of two arrays that both depend on x: which two gradients come out of d_z "
-            "there? And if one score rises, what becomes of the other shares of its row?",
+            "there? And if one score rises, what happens to the other shares of its row?",
             "Bring q, k, v and d_z from (..., T, H, D) to (..., H, T, D) with np.swapaxes(a, -2, -3), use the "
             "rules for products on the last two axes, and bring d_q, d_k, d_v back. The scale belongs to d_q "
             "and to d_k.",
             "d_scores is pattern * (d_pattern - s), where s is the sum of d_pattern * pattern over the last "
-            "axis with keepdims=True. d_k and d_v use d_scores and pattern transposed, d_q does not. np.stack "
-            "the three on an axis before (H, D), and reshape to (..., T, 3C).",
+            "axis with keepdims=True. d_k and d_v use d_scores and pattern transposed, d_q does not. Reshape each of "
+            "d_q, d_k, d_v to (..., T, -1), and np.concatenate them along the last axis.",
         ),
-        "model:Block.backward": (
-            "mid goes into ln_2, and past it. By how many ways does a change of mid reach the output, and what "
-            "does that mean for its gradient?",
+        "model.gpt2:Block.backward": (
+            "mid goes into ln_2, and past it. By how many paths does a change in mid reach the output, and "
+            "what does that mean for its gradient?",
             "MLP first, then its norm, then add what came along the stream: that is the gradient of mid. The "
             "same once more for attention, beginning with that sum. Each layer gets its own part of tape and "
             "trace.",
             'The layers\' calls: self.mlp.backward(d, tape("ln2.hook_output"), under(tape, "mlp."), '
-            'scoped(trace, "mlp.")) with d what trace gave back for "hook_mlp_out"; self.ln_2.backward(what '
+            'scoped(trace, "mlp.")) with d what trace returned for "hook_mlp_out"; self.ln_2.backward(what '
             "that gave, ...); d_mid is the sum of both ways. Join the dicts with their prefixes.",
         ),
-        "model:GPT2.backward": (
-            "The blocks ran from 0 up, each on what the one before gave out. Whose gradient do you know first, "
-            "and what does it hand to the next?",
-            "Keep one d_x: the final norm makes it of d_out, each block of the last one's, the embedding takes "
+        "model.gpt2:GPT2.backward": (
+            "The blocks ran from 0 up, each on the output of the one before. Whose gradient do you know first, "
+            "and what does it pass to the next?",
+            "Keep one d_x: the final norm makes it from d_out, each block from the last one's, the embedding takes "
             "it at the end. Blocks in reverse: reversed(list(enumerate(self.h))).",
-            "With read for tape.__getitem__, a layer wants under(read, prefix) and scoped(trace, prefix), with "
-            '"ln_final." or f"blocks.{i}."; its gradients get the prefix "ln_f." or f"h.{i}.". The embedding '
-            "gets d_x, the two arrays of ids and positions, and trace.",
+            "With read for tape.__getitem__, a layer needs under(read, prefix) and scoped(trace, prefix), with "
+            '"ln_final." or f"blocks.{i}."; its gradients get the prefix "ln_f." or f"h.{i}.", which `named` '
+            "can add. The embedding gets d_x, the two arrays of ids and positions, and trace.",
         ),
-        "loss:loss_and_grads": (
-            "In GPT-2 the same matrix stands at both ends. If you change one number of it, in how many places "
+        "train.loss:loss_and_grads": (
+            "In GPT-2 the same matrix is used at both ends. If you change one number of it, in how many places "
             "does the model change?",
             "Five steps, each a line or two: hidden, logits and cross_entropy, the division, the LM head's "
-            "backward, the model's backward. All that runs between has rows (N, C) at the LM head and (..., T, "
+            "backward, the model's backward. What passes between them has rows (N, C) at the LM head and (..., T, "
             "C) before it.",
             "count is the number of targets that are not -100; loss / count and d_logits / count. After "
             'model.backward, add the LM head\'s gradient to "wte.weight" if model.tied, or else put it under '
             '"lm_head.weight".',
         ),
     },
+    may_import=("nanogpt_np.fast.fast",),
 )
 
 
@@ -146,7 +159,7 @@ def in_the_model(function):
         return gradient(model, ids, targets, trace)
 
     run.__name__ = f"{function.removesuffix('.backward').lower()}_in_the_model"
-    claim = "in the whole model, with ours for all else, it leads to the same gradient of every parameter"
+    claim = "in the whole model, with ours for everything else, it leads to the same gradient of every parameter"
     ASSIGNMENT.check(function, claim, prompts)(run)
 
 
@@ -161,7 +174,7 @@ def loss_and_its_gradients(model, ids, targets, **options):
 
 
 def as_dtype(loss, like):
-    """Return a loss as a number of an array's dtype, to be compared as closely as that can be calculated."""
+    """Return a loss as a number of an array's dtype, to be compared as closely as that dtype allows."""
     return like.dtype.type(loss) if isinstance(loss, (float, np.floating)) else loss
 
 
@@ -181,7 +194,7 @@ def entropy_loss(logits, targets):
     return as_dtype(pair(cross_entropy(logits, targets))[0], logits)
 
 
-@ASSIGNMENT.check("cross_entropy", "d_logits is softmax(logits) with 1 taken off at each row's target", scores)
+@ASSIGNMENT.check("cross_entropy", "d_logits is softmax(logits) with 1 subtracted at each row's target", scores)
 def entropy_gradient(logits, targets):
     return pair(cross_entropy(logits, targets))[1]
 
@@ -248,6 +261,66 @@ def entropy_offset(logits, targets, offset):
 in_the_model("cross_entropy")
 
 
+# --- Linear --------------------------------------------------------------------------------------------
+
+
+def products(rng):
+    """One token; two outputs for three inputs; two prompts; many tokens."""
+    few = {"weight": np.array([[1.0, 0.0], [3.0, 1.0]]), "bias": np.array([0.5, 0.0])}
+    yield {"x": np.array([[1.0, 2.0]]), "d_out": np.array([[1.0, -1.0]]), **few}
+    yield {"x": np.array([[1.0, 2.0], [0.0, 1.0]]), "d_out": np.array([[1.0, -1.0], [1.0, 0.0]]), **few}
+    for *lead, n_in, n_out in ((2, 3, 2), (2, 3, 2, 4)):
+        x, d_out = plain(rng, *lead, n_in), plain(rng, *lead, n_out)
+        yield {"x": x, "d_out": d_out, "weight": plain(rng, n_in, n_out), "bias": plain(rng, n_out)}
+
+
+def many_products(rng):
+    """Those, and more of everything."""
+    yield from products(rng)
+    layer = {"weight": plain(rng, 7, 9), "bias": plain(rng, 9)}
+    yield {"x": plain(rng, 5, 20, 7), "d_out": plain(rng, 5, 20, 9), **layer}
+
+
+@ASSIGNMENT.check("Linear.backward", "d_x is d_out back through the matrix, of the shape of x", many_products)
+def linear_d_x(x, d_out, **layer):
+    return backward(Linear(**layer), x, d_out)[0]
+
+
+@ASSIGNMENT.check("Linear.backward", "weight and bias get the sum over the tokens of all prompts", many_products)
+def linear_parameters(x, d_out, **layer):
+    return backward(Linear(**layer), x, d_out)[1]
+
+
+@ASSIGNMENT.check("Linear.backward", "all are the slopes that differences measure", products)
+def linear_measured(x, d_out, **layer):
+    return less_measured(Linear(**layer), x, d_out)
+
+
+@ASSIGNMENT.check(
+    "Linear.backward", "d_x is the same for any x and any bias: a linear layer has one slope everywhere", products
+)
+def linear_anywhere(x, d_out, weight, bias):
+    here, there = (backward(Linear(weight, bias + more), x + more, d_out)[0] for more in (0, 1))
+    return {"what another x and bias change in d_x": there - here}
+
+
+def batch_of_products(rng):
+    yield list(products(rng))[-1]
+
+
+@ASSIGNMENT.check(
+    "Linear.backward", "two prompts' gradients are those of the one and the other, added", batch_of_products
+)
+def linear_prompts(x, d_out, **layer):
+    whole = backward(Linear(**layer), x, d_out)[1]
+    parts = [backward(Linear(**layer), x[i : i + 1], d_out[i : i + 1])[1] for i in range(2)]
+    apart = {name: np.abs(whole[name] - parts[0][name] - parts[1][name]).max() for name in whole}
+    return {f"{name}, off by up to": off for name, off in apart.items()}
+
+
+in_the_model("Linear.backward")
+
+
 # --- LMHead --------------------------------------------------------------------------------------------
 
 
@@ -256,7 +329,7 @@ def hidden_states(rng):
     yield {"x": plain(rng, 2, 3), "weight": plain(rng, 4, 3), "d_out": plain(rng, 2, 4)}
 
 
-@ASSIGNMENT.check("LMHead.backward", "d_x has of each row of weight what its logit's gradient says", hidden_states)
+@ASSIGNMENT.check("LMHead.backward", "d_x is the rows of weight, each times its logit's gradient", hidden_states)
 def head_d_x(x, weight, d_out):
     return backward(LMHead(weight), x, d_out)[0]
 
@@ -330,7 +403,7 @@ def embedding_measured(ids, start, d_out, **tables):
 
 @ASSIGNMENT.check("Embedding.backward", "announces the gradients of hook_pos_embed and hook_embed", lookups)
 def embedding_announced(ids, start, d_out, **tables):
-    seen = Recorder()
+    seen = Tape()
     embedded(ids, start, d_out, seen, **tables)
     return dict(seen)
 
@@ -341,7 +414,7 @@ def embedding_points(rng):
         yield {**case, "name": "hook_pos_embed"}
 
 
-@ASSIGNMENT.check("Embedding.backward", "goes on with what trace gives back", embedding_points)
+@ASSIGNMENT.check("Embedding.backward", "continues with what trace returns", embedding_points)
 def embedding_obeys(ids, start, d_out, name, **tables):
     return obeyed(lambda trace: embedded(ids, start, d_out, trace, **tables), name)
 
@@ -400,10 +473,10 @@ in_the_model("gelu_slope")
 def widened(rng):
     """One token and two neurons; two tokens; a prompt and a batch with more of everything."""
     few = {
-        "c_fc_weight": np.array([[1.0, 0.0], [0.0, -1.0]]),
-        "c_fc_bias": np.zeros(2),
-        "c_proj_weight": np.array([[2.0, 0.0], [1.0, 3.0]]),
-        "c_proj_bias": np.zeros(2),
+        "c_fc.weight": np.array([[1.0, 0.0], [0.0, -1.0]]),
+        "c_fc.bias": np.zeros(2),
+        "c_proj.weight": np.array([[2.0, 0.0], [1.0, 3.0]]),
+        "c_proj.bias": np.zeros(2),
     }
     yield {"x": np.array([[1.0, 2.0]]), "d_out": np.array([[1.0, -1.0]]), **few}
     yield {"x": np.array([[1.0, 2.0], [0.0, 1.0]]), "d_out": np.array([[1.0, -1.0], [1.0, 0.0]]), **few}
@@ -412,26 +485,26 @@ def widened(rng):
         yield {
             "x": plain(rng, *shape),
             "d_out": plain(rng, *shape),
-            "c_fc_weight": plain(rng, C, F),
-            "c_fc_bias": plain(rng, F),
-            "c_proj_weight": plain(rng, F, C),
-            "c_proj_bias": plain(rng, C),
+            "c_fc.weight": plain(rng, C, F),
+            "c_fc.bias": plain(rng, F),
+            "c_proj.weight": plain(rng, F, C),
+            "c_proj.bias": plain(rng, C),
         }
 
 
 @ASSIGNMENT.check("MLP.backward", "d_x is d_out back through c_proj, the slope of the GELU, and c_fc", widened)
 def mlp_d_x(x, d_out, trace, **layer):
-    return backward(MLP(**layer), x, d_out, told(trace))[0]
+    return backward(built(MLP, layer), x, d_out, told(trace))[0]
 
 
 @ASSIGNMENT.check("MLP.backward", "each parameter's gradient is summed over the tokens of all prompts", widened)
 def mlp_parameters(x, d_out, trace, **layer):
-    return backward(MLP(**layer), x, d_out, told(trace))[1]
+    return backward(built(MLP, layer), x, d_out, told(trace))[1]
 
 
 @ASSIGNMENT.check("MLP.backward", "all are the slopes that differences measure", widened)
 def mlp_measured(x, d_out, **layer):
-    return less_measured(MLP(**layer), x, d_out)
+    return less_measured(built(MLP, layer), x, d_out)
 
 
 def two_prompts(rng):
@@ -440,16 +513,16 @@ def two_prompts(rng):
 
 @ASSIGNMENT.check("MLP.backward", "two prompts' gradients are those of the one and the other, added", two_prompts)
 def mlp_prompts(x, d_out, **layer):
-    whole = backward(MLP(**layer), x, d_out)[1]
-    parts = [backward(MLP(**layer), x[i : i + 1], d_out[i : i + 1])[1] for i in range(2)]
+    whole = backward(built(MLP, layer), x, d_out)[1]
+    parts = [backward(built(MLP, layer), x[i : i + 1], d_out[i : i + 1])[1] for i in range(2)]
     apart = {name: np.abs(whole[name] - parts[0][name] - parts[1][name]).max() for name in whole}
     return {f"{name}, off by up to": off for name, off in apart.items()}
 
 
 @ASSIGNMENT.check("MLP.backward", "announces the gradients of hook_post and hook_pre", widened)
 def mlp_announced(x, d_out, **layer):
-    seen = Recorder()
-    backward(MLP(**layer), x, d_out, seen)
+    seen = Tape()
+    backward(built(MLP, layer), x, d_out, seen)
     return dict(seen)
 
 
@@ -458,9 +531,9 @@ def mlp_points(rng):
         yield {"name": name, **next(widened(rng))}
 
 
-@ASSIGNMENT.check("MLP.backward", "goes on with what trace gives back", mlp_points)
+@ASSIGNMENT.check("MLP.backward", "continues with what trace returns", mlp_points)
 def mlp_obeys(name, x, d_out, **layer):
-    return obeyed(lambda trace: both(backward(MLP(**layer), x, d_out, trace)), name)
+    return obeyed(lambda trace: both(backward(built(MLP, layer), x, d_out, trace)), name)
 
 
 in_the_model("MLP.backward")
@@ -515,7 +588,7 @@ def norm_stretched(x, d_out):
 
 @ASSIGNMENT.check("LayerNorm.backward", "announces the gradients of hook_output, hook_normalized, hook_scale", rows)
 def norm_announced(x, d_out, **layer):
-    seen = Recorder()
+    seen = Tape()
     backward(LayerNorm(**layer), x, d_out, seen)
     return dict(seen)
 
@@ -525,7 +598,7 @@ def norm_points(rng):
         yield {"name": name, **next(rows(rng))}
 
 
-@ASSIGNMENT.check("LayerNorm.backward", "goes on with what trace gives back", norm_points)
+@ASSIGNMENT.check("LayerNorm.backward", "continues with what trace returns", norm_points)
 def norm_obeys(name, x, d_out, **layer):
     return obeyed(lambda trace: both(backward(LayerNorm(**layer), x, d_out, trace)), name)
 
@@ -542,53 +615,76 @@ def attending(rng):
     yield {
         "x": np.array([[1.0, 0.0], [0.0, 2.0]]),
         "d_out": np.array([[0.0, 0.0], [1.0, 0.0]]),
-        "c_attn_weight": np.concatenate([same, same, same], axis=1),
-        "c_attn_bias": np.zeros(6),
-        "c_proj_weight": same,
-        "c_proj_bias": np.zeros(2),
+        "c_attn.weight": np.concatenate([same, same, same], axis=1),
+        "c_attn.bias": np.zeros(6),
+        "c_proj.weight": same,
+        "c_proj.bias": np.zeros(2),
         "n_head": 1,
+        "head_width": 2,
         "scale": 0.5,
     }
     for shape, H, scale in (((2, 2), 1, math.sqrt(1 / 2)), ((3, 4), 2, math.sqrt(1 / 2)), ((2, 5, 6), 2, 0.25)):
-        C = shape[-1]
-        yield {
-            "x": plain(rng, *shape),
-            "d_out": plain(rng, *shape),
-            "c_attn_weight": plain(rng, C, 3 * C),
-            "c_attn_bias": plain(rng, 3 * C),
-            "c_proj_weight": plain(rng, C, C),
-            "c_proj_bias": plain(rng, C),
-            "n_head": H,
-            "scale": scale,
-        }
+        yield attending_with(rng, shape, H, scale, shape[-1] // H, shape[-1] // H)
+
+
+def attending_with(rng, shape, H, scale, head_width, value_width):
+    """Return a case of random numbers: input, gradient of the output, and the fields of an Attention."""
+    C, columns, merged = shape[-1], H * (2 * head_width + value_width), H * value_width
+    return {
+        "x": plain(rng, *shape),
+        "d_out": plain(rng, *shape),
+        "c_attn.weight": plain(rng, C, columns),
+        "c_attn.bias": plain(rng, columns),
+        "c_proj.weight": plain(rng, merged, C),
+        "c_proj.bias": plain(rng, C),
+        "n_head": H,
+        "head_width": head_width,
+        "scale": scale,
+    }
 
 
 @ASSIGNMENT.check("Attention.backward", "d_x is d_out back through c_proj, pattern, q, k, v and c_attn", attending)
 def attention_d_x(x, d_out, trace, **layer):
-    return backward(Attention(**layer), x, d_out, told(trace))[0]
+    return backward(built(Attention, layer), x, d_out, told(trace))[0]
 
 
 @ASSIGNMENT.check("Attention.backward", "each parameter's gradient is summed over the tokens of all prompts", attending)
 def attention_parameters(x, d_out, trace, **layer):
-    return backward(Attention(**layer), x, d_out, told(trace))[1]
+    return backward(built(Attention, layer), x, d_out, told(trace))[1]
+
+
+def attending_widths(rng):
+    """Heads narrower than C / H, and wider; values wider than keys, and narrower."""
+    for shape, H, D, value_width in (((2, 4), 2, 1, 1), ((3, 4), 2, 3, 3), ((2, 4), 2, 1, 2), ((2, 3, 6), 3, 4, 1)):
+        yield attending_with(rng, shape, H, 0.5, D, value_width)
+
+
+@ASSIGNMENT.check(
+    "Attention.backward",
+    "heads may be of any width, and values of another width than keys",
+    attending_widths,
+    apart=True,
+)
+def attention_widths(x, d_out, trace, **layer):
+    return both(backward(built(Attention, layer), x, d_out, told(trace)))
 
 
 @ASSIGNMENT.check("Attention.backward", "all are the slopes that differences measure", attending)
 def attention_measured(x, d_out, **layer):
-    return less_measured(Attention(**layer), x, d_out, inputs_only=x.shape[-1] > 2)
+    return less_measured(built(Attention, layer), x, d_out, inputs_only=x.shape[-1] > 2)
 
 
 @ASSIGNMENT.check("Attention.backward", "the output of the first token has no gradient in later tokens", attending)
 def attention_causal(x, d_out, **layer):
     first = np.ones_like(d_out)
     first[..., 1:, :] = 0
-    return {"d_x of the later tokens": backward(Attention(**layer), x, first)[0][..., 1:, :]}
+    return {"d_x of the later tokens": backward(built(Attention, layer), x, first)[0][..., 1:, :]}
 
 
 @ASSIGNMENT.check("Attention.backward", "the keys' bias has gradient 0: it raises all scores of a row alike", attending)
 def attention_key_bias(x, d_out, **layer):
     C = x.shape[-1]
-    return {"gradient of the keys' bias": backward(Attention(**layer), x, d_out)[1]["c_attn.bias"][C : 2 * C]}
+    return {"gradient of the keys' bias": backward(built(Attention, layer), x, d_out)[1]["c_attn.bias"][C : 2 * C]}
 
 
 ATTENTION_POINTS = [f"hook_{point}" for point in ("merged", "z", "pattern", "attn_scores", "v", "k", "q", "qkv")]
@@ -596,8 +692,8 @@ ATTENTION_POINTS = [f"hook_{point}" for point in ("merged", "z", "pattern", "att
 
 @ASSIGNMENT.check("Attention.backward", f"announces the gradients of {', '.join(ATTENTION_POINTS)}", attending)
 def attention_announced(x, d_out, **layer):
-    seen = Recorder()
-    backward(Attention(**layer), x, d_out, seen)
+    seen = Tape()
+    backward(built(Attention, layer), x, d_out, seen)
     return dict(seen)
 
 
@@ -607,9 +703,9 @@ def attention_points(rng):
         yield {"name": name, **case}
 
 
-@ASSIGNMENT.check("Attention.backward", "goes on with what trace gives back", attention_points)
+@ASSIGNMENT.check("Attention.backward", "continues with what trace returns", attention_points)
 def attention_obeys(name, x, d_out, **layer):
-    return obeyed(lambda trace: both(backward(Attention(**layer), x, d_out, trace)), name)
+    return obeyed(lambda trace: both(backward(built(Attention, layer), x, d_out, trace)), name)
 
 
 in_the_model("Attention.backward")
@@ -626,11 +722,13 @@ def streams(rng):
 
 
 def small_streams(rng):
-    """Those that can be measured number by number in no time."""
+    """Those that can be measured number by number quickly."""
     return list(streams(rng))[:2]
 
 
-@ASSIGNMENT.check("Block.backward", "d_x is the sum of the ways back: the stream, and through each layer", streams)
+@ASSIGNMENT.check(
+    "Block.backward", "d_x is the sum over all paths back: along the stream, and through each layer", streams
+)
 def block_d_x(model, x, d_out, trace):
     return backward(model.h[0], x, d_out, told(trace))[0]
 
@@ -645,12 +743,12 @@ def block_measured(model, x, d_out):
     return less_measured(model.h[0], x, d_out, inputs_only=True)
 
 
-@ASSIGNMENT.check("Block.backward", "where both layers write nothing, d_x is d_out: the stream hands it on", streams)
+@ASSIGNMENT.check("Block.backward", "where both layers write nothing, d_x is d_out: the stream passes it on", streams)
 def block_stream(model, x, d_out):
     block = model.h[0]
-    attn = replace(block.attn, c_proj_weight=0 * block.attn.c_proj_weight)
-    mlp = replace(block.mlp, c_proj_weight=0 * block.mlp.c_proj_weight)
-    return {"d_x less d_out": less(backward(replace(block, attn=attn, mlp=mlp), x, d_out)[0], d_out)}
+    for name in ("attn.c_proj.weight", "mlp.c_proj.weight"):
+        block = changed(block, name, 0 * arrays(block)[name])
+    return {"d_x less d_out": less(backward(block, x, d_out)[0], d_out)}
 
 
 BLOCK_POINTS = [f"hook_{point}" for point in ("resid_post", "mlp_out", "resid_mid", "attn_out", "resid_pre")]
@@ -658,7 +756,7 @@ BLOCK_POINTS = [f"hook_{point}" for point in ("resid_post", "mlp_out", "resid_mi
 
 @ASSIGNMENT.check("Block.backward", f"announces the gradients of {', '.join(BLOCK_POINTS)}", streams)
 def block_announced(model, x, d_out):
-    seen = Recorder()
+    seen = Tape()
     backward(model.h[0], x, d_out, seen)
     return dict(seen)
 
@@ -669,7 +767,7 @@ def block_points(rng):
         yield {"name": name, **case}
 
 
-@ASSIGNMENT.check("Block.backward", "goes on with what trace gives back", block_points)
+@ASSIGNMENT.check("Block.backward", "continues with what trace returns", block_points)
 def block_obeys(name, model, x, d_out):
     return obeyed(lambda trace: both(backward(model.h[0], x, d_out, trace)), name)
 
@@ -707,7 +805,7 @@ def model_names(model, ids, d_out):
 
 @ASSIGNMENT.check("GPT2.backward", "announces the gradient of each activation, hook_embed to ln_final", last_states)
 def model_announced(model, ids, d_out):
-    seen = Recorder()
+    seen = Tape()
     gone_back(model, ids, d_out, seen)
     return dict(seen)
 
@@ -719,7 +817,7 @@ def model_points(rng):
         yield {"name": name, **case}
 
 
-@ASSIGNMENT.check("GPT2.backward", "goes on with what trace gives back: hands it on as it is", model_points)
+@ASSIGNMENT.check("GPT2.backward", "continues with what trace returns: passes it on as it is", model_points)
 def model_obeys(name, model, ids, d_out):
     return obeyed(lambda trace: gone_back(model, ids, d_out, trace), name)
 
@@ -821,21 +919,21 @@ def model_grad_points(rng):
         yield {"name": name, **case}
 
 
-@ASSIGNMENT.check("loss_and_grads", "the backward pass goes on with what grad_trace gives back", model_grad_points)
+@ASSIGNMENT.check("loss_and_grads", "the backward pass continues with what grad_trace returns", model_grad_points)
 def model_grad_trace(name, model, ids, targets):
     return obeyed(lambda trace: loss_and_its_gradients(model, ids, targets, grad_trace=trace), name)
 
 
 @ASSIGNMENT.check("loss_and_grads", "the gradient of the logits is announced in their shape (..., T, V)", questions)
 def model_logits_announced(model, ids, targets):
-    seen = Recorder()
+    seen = Tape()
     loss_and_grads(model, ids, targets, grad_trace=seen)
     return {"the gradient of hook_logits": seen.get("hook_logits")}
 
 
-@ASSIGNMENT.check("loss_and_grads", "trace is told of each activation, hook_tokens to the final norm", tied)
+@ASSIGNMENT.check("loss_and_grads", "trace is given each activation, hook_tokens to the final norm", tied)
 def model_told(model, ids, targets):
-    seen = Recorder()
+    seen = Tape()
     loss_and_grads(model, ids, targets, trace=seen)
     return dict(seen)
 
@@ -848,7 +946,7 @@ def model_forward_points(rng):
 
 
 @ASSIGNMENT.check(
-    "loss_and_grads", "the forward pass goes on with what trace gives back, which the tape keeps", model_forward_points
+    "loss_and_grads", "the forward pass continues with what trace returns, which the tape keeps", model_forward_points
 )
 def model_trace(name, model, ids, targets):
     found = loss_and_its_gradients(model, ids, targets, trace=lambda point, x: x * 2 if point == name else x)

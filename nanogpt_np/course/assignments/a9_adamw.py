@@ -8,38 +8,39 @@ import itertools
 
 import numpy as np
 
-from ...adamw import AdamW, clip_by_global_norm, learning_rate
-from ...loss import IGNORED, loss_and_grads
-from ...trainer import Settings, Trainer
-from ..assignment import Assignment
+from ...train.adamw import AdamW, clip_by_global_norm, learning_rate
+from ...train.loss import IGNORED, loss_and_grads
+from ...train.trainer import Settings, Trainer
+from ..definitions import Assignment
 from ..numbers import ids, plain, small_model
 from ..training import train_step
 
 ASSIGNMENT = Assignment(
+    "a9_adamw",
     "AdamW and a training step: how far to go where the gradient points",
     {
-        "adamw:AdamW.step": (
+        "train.adamw:AdamW.step": (
             "A gradient is 0.001 at every step. How large are the two averages after the first step, how large "
             "after very many, and how far should the parameter have moved each time?",
             "Raise self.steps first: the first step is number 1. For each name update mean and square, then the "
-            "parameter; the two corrections are plain numbers, the same for all. Whether to decay is asked of "
-            "self.decayed, for each name.",
+            "parameter; the two corrections are plain numbers, the same for all. self.decayed says whether "
+            "to decay, for each name.",
             "In place is `array *= 1 - lr * self.weight_decay` (where it decays), then `array -= ` lr times the "
             "corrected mean, divided by (np.sqrt of the corrected square, plus self.eps).",
         ),
-        "adamw:clip_by_global_norm": (
-            "Two gradients are [3] and [4]. How long is the vector (3, 4)? What must both be multiplied with to "
+        "train.adamw:clip_by_global_norm": (
+            "Two gradients are [3] and [4]. How long is the vector (3, 4)? What must both be multiplied by to "
             "make it 1 long, and would its direction stay if each were cut by itself?",
             "First one loop that sums the squares of all arrays, then the root; only then, and only if it is "
             "more than the limit, a second loop that multiplies.",
             "The factor is limit / norm. `g *= factor` changes an array that others hold; `g = g * factor` "
-            "makes a new one that nobody sees. Give back norm as it was before.",
+            "makes a new one that nobody sees. Return norm as it was before.",
         ),
-        "adamw:learning_rate": (
+        "train.adamw:learning_rate": (
             "Of a run of 10 steps, 4 of them to warm up, which are the numbers of the steps that rise? What is "
             "the rate at the first, and what would happen there if it were 0?",
-            "Two cases: step < warmup, and the rest. In the rest, how much of the way is done goes from 0 to 1, "
-            "and may not go on beyond 1.",
+            "Two cases: step < warmup, and the rest. In the rest, the share of the way that is done goes from 0 to 1, "
+            "and may not go beyond 1.",
             "(1 + math.cos(math.pi * done)) / 2 falls from 1 to 0; it is the share of (peak - final) that is "
             "left above final. min(1.0, ...) holds done.",
         ),
@@ -48,12 +49,12 @@ ASSIGNMENT = Assignment(
             "a token of the second count, compared with one of the first?",
             "Count the targets that are not -100 in each batch first. Begin with zeros for each name of "
             "optimizer.params, and add to them for each batch; clip once, step once, after the loop.",
-            "A batch's share is its count, divided by the sum of all counts; that much of its loss goes into the "
+            "A batch's share is its count, divided by the sum of all counts; that share of its loss goes into the "
             "loss, and of each of its gradients into that of the name. Then clip all gradients together, let the "
-            "optimiser step with what is left, and give the loss back.",
+            "optimizer step with what is left, and return the loss.",
         ),
     },
-    writes=("adamw:clip_by_global_norm",),
+    writes=("train.adamw:clip_by_global_norm",),
 )
 
 
@@ -112,7 +113,7 @@ def first_steps(rng):
 
 
 def stepped(params, grads, lr, **settings):
-    """Return an optimiser that has taken a step for each of `grads`, at `lr` and at half of it by turns."""
+    """Return an optimizer that has taken a step for each of `grads`, at `lr` and at half of it by turns."""
     optimizer = AdamW(params, **settings)
     for number, each in enumerate(grads):
         optimizer.step(each, lr / (1 + number % 2))
@@ -164,7 +165,7 @@ def adamw_decays(params, lr, weight_decay, only):
     return {f"what is left of {name}": optimizer.params[name] / before[name] for name in params}
 
 
-@ASSIGNMENT.check("AdamW.step", "changes the arrays themselves: who holds one sees it move", first_steps)
+@ASSIGNMENT.check("AdamW.step", "changes the arrays themselves: whoever holds one sees it move", first_steps)
 def adamw_in_place(params, grads, lr, **settings):
     held = dict(params)
     moved = stepped(params, grads, lr, **settings).params
@@ -198,7 +199,7 @@ def any_length(rng):
     yield {"grads": {"w": np.zeros(2)}, "limit": 1.0}
 
 
-@ASSIGNMENT.check("clip_by_global_norm", "gives back the joint length that they had before", any_length)
+@ASSIGNMENT.check("clip_by_global_norm", "returns the joint length that they had before", any_length)
 def clip_norm(grads, limit):
     norm = clip_by_global_norm(grads, limit)
     return float(norm) if isinstance(norm, np.floating) else norm
@@ -219,7 +220,7 @@ def clip_short(grads, limit):
     return {f"change of {name}": grads[name] - before[name] for name in grads}
 
 
-@ASSIGNMENT.check("clip_by_global_norm", "the direction stays: every number is multiplied with the same", long)
+@ASSIGNMENT.check("clip_by_global_norm", "the direction stays: every number is multiplied by the same factor", long)
 def clip_direction(grads, limit):
     before = np.concatenate([g.copy().reshape(-1) for g in grads.values()])
     clip_by_global_norm(grads, limit)
@@ -228,7 +229,7 @@ def clip_direction(grads, limit):
     return {"largest factor less the smallest": np.asarray(factors.max() - factors.min())}
 
 
-@ASSIGNMENT.check("clip_by_global_norm", "changes the arrays themselves: who holds one sees it", long)
+@ASSIGNMENT.check("clip_by_global_norm", "changes the arrays themselves: whoever holds one sees it", long)
 def clip_in_place(grads, limit):
     held = dict(grads)
     clip_by_global_norm(grads, limit)
@@ -299,7 +300,7 @@ in_a_run("learning_rate")
 
 
 class Plain:
-    """The plainest optimiser, p -= lr * g, so that a step can be checked by hand; it keeps what it is told."""
+    """The plainest optimizer, p -= lr * g, so that a step can be checked by hand; it keeps what it is told."""
 
     def __init__(self, params):
         self.params, self.rates = params, []
@@ -344,7 +345,7 @@ def step_moves(params, batches, lr, limit):
     return params
 
 
-@ASSIGNMENT.check("train_step", "gives back the mean loss over all tokens that count, before the step", guesses)
+@ASSIGNMENT.check("train_step", "returns the mean loss over all tokens that count, before the step", guesses)
 def step_loss(params, batches, lr, limit):
     loss = train_step(guessing(params), Plain(params), batches, lr, limit)
     return float(loss) if isinstance(loss, np.floating) else loss
@@ -368,14 +369,14 @@ def step_length(params, batches, lr, limit):
     return {"the step's length over lr, beyond the limit": np.array(max(0.0, length - limit), params["w"].dtype)}
 
 
-@ASSIGNMENT.check("train_step", "the optimiser takes one step, at the rate lr", guesses)
+@ASSIGNMENT.check("train_step", "the optimizer takes one step, at the rate lr", guesses)
 def step_once(params, batches, lr, limit):
     optimizer = Plain(params)
     train_step(guessing(params), optimizer, batches, lr, limit)
-    return {"the optimiser's steps, by their lr": [float(rate) for rate in optimizer.rates]}
+    return {"the optimizer's steps, by their lr": [float(rate) for rate in optimizer.rates]}
 
 
-@ASSIGNMENT.check("train_step", "what is not in optimizer.params stays, and does not count for the clipping", guesses)
+@ASSIGNMENT.check("train_step", "what is not in optimizer.params stays, and does not count in the clipping", guesses)
 def step_frozen(params, batches, lr, limit):
     before, found = params["b"].copy(), []
     for names in (("w", "b"), ("w",)):  # whether there is a gradient of b or not

@@ -1,23 +1,23 @@
 """A training run: every function of a8 and a9 is the student's, and a model learns a sentence by heart.
 
-No file belongs to it: it is graded when all is, and INCOMPLETE until all that it needs is written.
+It has no file of its own: it is graded when everything is, and INCOMPLETE until all that it needs is written.
 """
 
 from functools import partial
 
 import numpy as np
 
-from ...adamw import AdamW, learning_rate
-from ...config import Config
 from ...generate import generate
-from ...loss import loss_and_grads
-from ...parameters import assemble
-from ...trainer import initial_params
-from ..assignment import Assignment, Check
+from ...model.config import Config
+from ...train.adamw import AdamW, learning_rate
+from ...train.loss import loss_and_grads
+from ...train.trainer import initial_params
+from ...weights import assemble
+from ..definitions import Assignment, Check
 from ..training import train_step
 from . import a8_backward, a9_adamw
 
-ASSIGNMENT = Assignment("a training run, and every gradient and every step of it yours", {})
+ASSIGNMENT = Assignment("training", "a training run, with every gradient and every step of it yours", {})
 STEPS = 25
 
 

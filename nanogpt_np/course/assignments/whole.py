@@ -1,30 +1,20 @@
 """The whole model: every function of a1 to a7 is the student's, and it answers with the bundled weights.
 
-No file belongs to it: it is graded when all is, and INCOMPLETE until all that it needs is written.
+It has no file of its own: it is graded when everything is, and INCOMPLETE until all that it needs is written.
 """
-
-import pkgutil
-from importlib import import_module
 
 from ...generate import generate
 from ...weights import load
-from ..assignment import Assignment, Check
 from ..bpe import encode_piece, gpt2_ranks, tokenizer
+from ..definitions import Assignment, Check
+from . import a1_embedding, a2_layernorm, a3_attention, a4_mlp, a5_model, a6_generation, a7_cache
 
-PARTS = ("a1", "a2", "a3", "a4", "a5", "a6", "a7")
-ASSIGNMENT = Assignment("the whole model, and every part of it yours", {})
-
-
-def functions():
-    """Return the full names of all functions that the student's model is made of."""
-    package = import_module(__package__)
-    stems = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name.startswith(PARTS))
-    modules = [import_module(f"{__package__}.{stem}") for stem in stems]
-    return tuple(where for module in modules for where in module.ASSIGNMENT.functions)
+PARTS = (a1_embedding, a2_layernorm, a3_attention, a4_mlp, a5_model, a6_generation, a7_cache)
+ASSIGNMENT = Assignment("whole", "the whole model, with every part of it yours", {})
 
 
 def prompts(rng):
-    """The one that everything here asks, as it is cut before it is encoded."""
+    """The prompt that this project always asks, cut into the pieces that are encoded."""
     yield {"pieces": [b"The", b" capital", b" of", b" France", b" is"]}
 
 
@@ -34,5 +24,11 @@ def answers(pieces):
 
 
 ASSIGNMENT.checks.append(
-    Check("answers", 'your whole model goes on with " Paris", on the bundled weights', functions(), prompts, answers)
+    Check(
+        "answers",
+        'your whole model continues with " Paris", on the bundled weights',
+        tuple(where for part in PARTS for where in part.ASSIGNMENT.functions),
+        prompts,
+        answers,
+    )
 )

@@ -13,11 +13,11 @@ of_pieces("pairs are joined from left to right, not the lowest id first", ("min(
 of_pieces("pairs are joined from right to left, not the lowest id first", ("min(found)", "found[-1]"))
 of_pieces("the highest id is joined first, not the lowest", ("min(found)", "max(found, key=lambda f: (f[0], -f[1]))"))
 of_pieces(
-    "of equal pairs the rightmost is joined first, not the leftmost",
+    "ties go to the rightmost pair, not to the leftmost",
     ("min(found)", "min(found, key=lambda f: (f[0], -f[1]))"),
 )
 of_pieces(
-    "the pair that stands first in the alphabet is joined first, not the one of the lowest id",
+    "the pair that is first in the alphabet is joined first, not the one of the lowest id",
     ("min(found)", "min(found, key=lambda f: (parts[f[1]] + parts[f[1] + 1], f[1]))"),
 )
 of_pieces(
@@ -29,15 +29,15 @@ of_pieces(
 )
 of_pieces("it stops after one pair is joined", ("while found", "if found"))
 of_pieces(
-    "only pairs of single bytes are joined, never what came of them",
+    "only pairs of single bytes are joined, never joined ones again",
     ("if a + b in ranks", "if a + b in ranks and len(a + b) == 2"),
 )
 of_pieces(
-    "the id 0 counts as none: a token may have it, and `if ranks.get(pair)` takes 0 for no",
+    "the id 0 counts as missing: a token may have it, and `if ranks.get(pair)` treats 0 as false",
     ("a + b in ranks]", "ranks.get(a + b)]"),
 )
 of_pieces(
-    "a piece that is a token is taken whole, though no pairs in order of their ids lead there",
+    "a piece that is a token is taken whole, even if joining in order of ids does not lead there",
     ("    parts = [bytes", "    if piece in ranks:\n        return [ranks[piece]]\n    parts = [bytes"),
 )
 of_pieces("the last pair is never looked at", ("pairwise(parts)", "pairwise(parts[:-1])"))
@@ -51,7 +51,7 @@ of_pieces(
     ("[ranks[part] for part in parts]", "[part[0] if len(part) == 1 else ranks[part] for part in parts]"),
 )
 of_pieces(
-    "the numbers of the bytes come back: nothing is joined or looked up",
+    "the numbers of the bytes are returned: nothing is joined or looked up",
     ("return [ranks[part] for part in parts]", "return list(piece)"),
 )
 of_pieces("it returns the parts themselves, not their ids", ("[ranks[part] for part in parts]", "parts"))
@@ -100,7 +100,7 @@ of_rows(
     (RANGE, "np.full(T, start)"),
 )
 of_rows(
-    "positions go on from prompt to prompt of a batch",
+    "positions continue from prompt to prompt of a batch",
     (f"np.broadcast_to({RANGE}, ids.shape)", "start + np.arange(ids.size).reshape(ids.shape)"),
 )
 of_rows(
@@ -117,7 +117,7 @@ of_rows(
     (SUM, 'return trace("hook_pos_embed", self.wpe_weight[positions]).copy()'),
 )
 of_rows("the two rows are multiplied, not added", (SUM, SUM.replace("tokens +", "tokens *")))
-of_rows("the position's row is taken off, not added", (SUM, SUM.replace("tokens +", "tokens -")))
+of_rows("the position's row is subtracted, not added", (SUM, SUM.replace("tokens +", "tokens -")))
 of_rows(
     "the two rows are put side by side, not added",
     (SUM, 'return np.concatenate([tokens, trace("hook_pos_embed", self.wpe_weight[positions])], -1)'),
@@ -126,7 +126,7 @@ of_rows(
     "the token's row is multiplied by the root of C, as in the first Transformer, but not in GPT-2",
     (SUM, SUM.replace("tokens +", "tokens * self.wte_weight.shape[-1] ** 0.5 +")),
 )
-of_rows("the positions' table is asked for the tokens' ids", ("self.wpe_weight[positions]", "self.wpe_weight[ids]"))
+of_rows("the table of positions is read at the tokens' ids", ("self.wpe_weight[positions]", "self.wpe_weight[ids]"))
 of_rows(
     "the two tables are exchanged",
     ("self.wte_weight[ids]", "self.wpe_weight[ids]"),
@@ -135,7 +135,7 @@ of_rows(
     (">= len(self.wpe_weight)", ">= len(self.wte_weight)"),
 )
 of_rows(
-    "positions beyond the table get a row of it all the same, not an error",
+    "positions beyond the table get a row of it anyway, not an error",
     (
         "    if positions.min() < 0 or positions.max() >= len(self.wpe_weight):\n"
         '        raise ValueError(f"positions must be 0 to {len(self.wpe_weight) - 1}, not {positions}")\n',
@@ -156,7 +156,7 @@ of_rows(
     (f"np.broadcast_to({RANGE}, ids.shape)", RANGE),
 )
 of_rows(
-    "what trace gives back is not used: x = trace(name, x)",
+    "what trace returns is not used: x = trace(name, x)",
     ('positions = trace("hook_positions", ', 'trace("hook_positions", positions := '),
     ('tokens = trace("hook_embed", self.wte_weight[ids])', 'trace("hook_embed", tokens := self.wte_weight[ids])'),
     (SUM, 'trace("hook_pos_embed", rows := self.wpe_weight[positions])\n    return tokens + rows'),

@@ -2,9 +2,11 @@
 
 from ..assignments.a2_layernorm import ASSIGNMENT
 
-MEAN = "np.add.reduce(x, axis=-1, keepdims=True) / C"
-VARIANCE = "np.vecdot(centred, centred, keepdims=True) / C"
+MEAN = "x.mean(axis=-1, keepdims=True)"
+VARIANCE = "(centred * centred).mean(axis=-1, keepdims=True)"
 ROOT = "np.sqrt(variance + self.eps)"
+OUTPUT = "normalized * self.weight + self.bias"
+RETURN = f'return trace("hook_output", {OUTPUT})'
 
 
 def mistake(words, *edits):
@@ -15,31 +17,30 @@ mistake(
     "the variance divides by C - 1, not by C: np.std and np.var with ddof=1, or torch's default",
     (VARIANCE, "(centred * centred).sum(axis=-1, keepdims=True) / max(1, x.shape[-1] - 1)"),
 )
-mistake("the epsilon stands outside the root: sqrt(variance) + eps", (ROOT, "np.sqrt(variance) + self.eps"))
+mistake("the epsilon is outside the root: sqrt(variance) + eps", (ROOT, "np.sqrt(variance) + self.eps"))
 mistake("epsilon is 1e-6, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-6)"))
 mistake("epsilon is 1e-5, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-5)"))
 mistake("epsilon is forgotten: a quiet row is blown up", (ROOT, "np.sqrt(variance)"))
 mistake("epsilon is squared", (ROOT, "np.sqrt(variance + self.eps**2)"))
-mistake("the gain is forgotten: times weight", ("normalized * self.weight", "normalized.copy()"))
-mistake("the bias is forgotten: plus bias", ("    output += self.bias\n", ""))
-mistake("gain and bias are forgotten", ("normalized * self.weight", "normalized"), ("    output += self.bias\n", ""))
+mistake("the gain is forgotten: times weight", ("normalized * self.weight", "normalized"))
+mistake("the bias is forgotten: plus bias", (" + self.bias", ""))
+mistake("gain and bias are forgotten", (OUTPUT, "normalized"))
 mistake("the gain is weight + 1", ("normalized * self.weight", "normalized * (self.weight + 1)"))
-mistake("the bias is taken off, not added", ("output += self.bias", "output -= self.bias"))
+mistake("the bias is subtracted, not added", ("+ self.bias", "- self.bias"))
 mistake(
     "the bias is added before the gain: (normalized + bias) * weight",
-    ("normalized * self.weight", "(normalized + self.bias) * self.weight"),
-    ("    output += self.bias\n", ""),
+    (OUTPUT, "(normalized + self.bias) * self.weight"),
 )
 mistake(
-    "the mean is taken off for the variance only, not from x itself",
+    "the mean is subtracted for the variance only, not from x itself",
     ("centred / scale", "x / scale"),
 )
 mistake(
-    "the mean is never taken off (this is RMSNorm, which GPT-2 does not use)",
+    "the mean is never subtracted (this is RMSNorm, which GPT-2 does not use)",
     (f"x - {MEAN}", "x"),
 )
 mistake(
-    "the mean is taken off, but the squares of x are averaged, not those of x - mean",
+    "the mean is subtracted, but the squares of x are averaged, not those of x - mean",
     (VARIANCE, "(x * x).mean(axis=-1, keepdims=True)"),
 )
 mistake(
@@ -57,26 +58,22 @@ mistake(
     (MEAN, "x.mean(axis=0, keepdims=True)"),
     (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
 )
-mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.removesuffix(" / C")))
+mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.replace("mean", "sum")))
 mistake(
-    "what is normalized comes back: gain, bias and hook_output are forgotten",
-    ("output = normalized * self.weight", "return normalized"),
+    "the normalized vector is returned: gain, bias and hook_output are forgotten",
+    (RETURN, "return normalized"),
 )
-mistake("hook_output is not announced", ('return trace("hook_output", output)', "return output"))
+mistake("hook_output is not announced", (RETURN, f"return {OUTPUT}"))
 mistake(
     "hook_scale is announced before the root is taken",
     (f'trace("hook_scale", {ROOT})', 'np.sqrt(trace("hook_scale", variance + self.eps))'),
 )
 mistake(
     "the trace gets the output before the bias is added",
-    (
-        "output += self.bias",
-        "",
-    ),
-    ('return trace("hook_output", output)', 'return trace("hook_output", output) + self.bias'),
+    (RETURN, 'return trace("hook_output", normalized * self.weight) + self.bias'),
 )
 mistake(
-    "what trace gives back is not used: x = trace(name, x)",
+    "what trace returns is not used: x = trace(name, x)",
     (
         'scale = trace("hook_scale", np.sqrt(variance + self.eps))',
         'trace("hook_scale", scale := np.sqrt(variance + self.eps))',
@@ -85,5 +82,5 @@ mistake(
         'normalized = trace("hook_normalized", centred / scale)',
         'trace("hook_normalized", normalized := centred / scale)',
     ),
-    ('return trace("hook_output", output)', 'trace("hook_output", output)\n    return output'),
+    (RETURN, f'trace("hook_output", output := {OUTPUT})\n    return output'),
 )

@@ -1,7 +1,7 @@
 """Known mistakes in the block and the model: what assignment a5 can call by its name."""
 
-from ...attention import no_memory
-from ...trace import no_trace, scoped
+from ...model.attention import no_cache
+from ...model.trace import no_trace, scoped
 from ..assignments.a5_model import ASSIGNMENT
 
 wrong = ASSIGNMENT.mistake
@@ -11,7 +11,7 @@ def other_block(words):
     """Decorate a block written in another order: (block, x, attn(x), ln_1(x), ...) with their traces -> output"""
 
     def decorate(formula):
-        def version(self, x, remember=no_memory, trace=no_trace):
+        def version(self, x, remember=no_cache, trace=no_trace):
             ln_1 = lambda x: self.ln_1(x, scoped(trace, "ln1."))  # noqa: E731
             attn = lambda x: trace("hook_attn_out", self.attn(x, remember, scoped(trace, "attn.")))  # noqa: E731
             ln_2 = lambda x: self.ln_2(x, scoped(trace, "ln2."))  # noqa: E731
@@ -25,13 +25,13 @@ def other_block(words):
     return decorate
 
 
-@other_block("the norms stand after the sums (post-norm), as in the first Transformer: GPT-2 normalises before a layer")
+@other_block("the norms come after the sums (post-norm), as in the first Transformer: GPT-2 normalizes before a layer")
 def post_norm(x, ln_1, attn, ln_2, mlp, mid):
     x = mid(ln_1(x + attn(x)))
     return ln_2(x + mlp(x))
 
 
-@other_block("the norms stand after the layers: what a layer adds is normalised, not what it reads")
+@other_block("the norms come after the layers: what a layer adds is normalized, not what it reads")
 def norms_of_what_is_added(x, ln_1, attn, ln_2, mlp, mid):
     x = mid(x + ln_1(attn(x)))
     return x + ln_2(mlp(x))
@@ -43,7 +43,7 @@ def mlp_first(x, ln_1, attn, ln_2, mlp, mid):
     return x + attn(ln_1(x))
 
 
-@other_block("ln_2 reads x as it was before attention: attention and MLP stand side by side")
+@other_block("ln_2 reads x as it was before attention: attention and MLP run side by side")
 def side_by_side(x, ln_1, attn, ln_2, mlp, mid):
     return mid(x + attn(ln_1(x))) + mlp(ln_2(x))
 
@@ -60,7 +60,7 @@ def what_attention_found(x, ln_1, attn, ln_2, mlp, mid):
     return mid(x + found) + mlp(ln_2(found))
 
 
-@other_block("the second sum goes on from the x that came in: what attention added is lost")
+@other_block("the second sum continues from the x that came in: what attention added is lost")
 def attention_lost(x, ln_1, attn, ln_2, mlp, mid):
     return x + mlp(ln_2(mid(x + attn(ln_1(x)))))
 
@@ -81,9 +81,9 @@ FROM_ATTN_IN, FROM_MLP_IN = (
     (ATTN_SUM, ATTN_SUM.replace("x + ", "attn_in + ")),
     (MLP_SUM, MLP_SUM.replace("x + ", "mlp_in + ")),
 )
-wrong(BLOCK_CALL, "attention adds to the normalised copy, not to the stream", FROM_ATTN_IN)
-wrong(BLOCK_CALL, "the MLP adds to the normalised copy, not to the stream", FROM_MLP_IN)
-wrong(BLOCK_CALL, "both layers add to the normalised copies, not to the stream", FROM_ATTN_IN, FROM_MLP_IN)
+wrong(BLOCK_CALL, "attention adds to the normalized copy, not to the stream", FROM_ATTN_IN)
+wrong(BLOCK_CALL, "the MLP adds to the normalized copy, not to the stream", FROM_MLP_IN)
+wrong(BLOCK_CALL, "both layers add to the normalized copies, not to the stream", FROM_ATTN_IN, FROM_MLP_IN)
 wrong(BLOCK_CALL, "ln_1 is used twice: the MLP has a norm of its own, ln_2", ("self.ln_2(", "self.ln_1("))
 wrong(BLOCK_CALL, "ln_2 is used twice: attention has a norm of its own, ln_1", ("self.ln_1(", "self.ln_2("))
 wrong(
@@ -101,12 +101,12 @@ wrong(BLOCK_CALL, "attention is left out", (ATTN_SUM, "x = x + 0 * trace('hook_a
 wrong(BLOCK_CALL, "the MLP is left out", (MLP_SUM, "x = x + 0 * trace('hook_mlp_out'"))
 wrong(
     BLOCK_CALL,
-    "`remember` is not handed on to attention: with a cache it sees none of the tokens before",
-    ("attn_in, remember,", "attn_in, no_memory,"),
+    "`remember` is not passed to attention: with a cache it sees none of the tokens before",
+    ("attn_in, remember,", "attn_in, no_cache,"),
 )
 wrong(
     BLOCK_CALL,
-    'the parts\' names lack a beginning, or they get no trace: each wants its own, as scoped(trace, "ln1.")',
+    'the parts\' names lack their prefix, or they get no trace: each needs its own, as scoped(trace, "ln1.")',
     *[(f'scoped(trace, "{part}.")', "trace") for part in ("ln1", "attn", "ln2", "mlp")],
 )
 wrong(
@@ -123,7 +123,7 @@ wrong(
 )
 wrong(
     BLOCK_CALL,
-    "what trace gives back is not used: x = trace(name, x)",
+    "what trace returns is not used: x = trace(name, x)",
     (
         'x = trace("hook_resid_pre", x)',
         'given, trace = trace, lambda n, a: [given(n, a), a][1]\n    trace("hook_resid_pre", x)',
@@ -133,19 +133,19 @@ for point, norm in (("pre", "ln_1"), ("mid", "ln_2")):
     BACK, READ = f'x = trace("hook_resid_{point}", x)', f"self.{norm}(x,"
     wrong(
         BLOCK_CALL,
-        f"what trace gives back as hook_resid_{point} goes into {norm} only: the stream goes on with the old x",
+        f"what trace returns as hook_resid_{point} goes into {norm} only: the stream continues with the old x",
         (BACK, BACK.replace("x =", "given =")),
         (READ, READ.replace("x,", "given,")),
     )
     wrong(
         BLOCK_CALL,
-        f"what trace gives back as hook_resid_{point} goes on along the stream only: {norm} reads the old x",
+        f"what trace returns as hook_resid_{point} continues along the stream only: {norm} reads the old x",
         (BACK, f"old = x\n    {BACK}"),
         (READ, READ.replace("x,", "old,")),
     )
 wrong(
     BLOCK_CALL,
-    "the parts announce, but what trace gives back is kept from them: scoped(trace, ...) hands it on",
+    "the parts announce, but do not get what trace returns: scoped(trace, ...) passes it on",
     *[
         (f'scoped(trace, "{part}.")', f'(lambda n, a: (trace("{part}." + n, a), a)[1])')
         for part in ("ln1", "attn", "ln2", "mlp")
@@ -155,7 +155,7 @@ wrong(
 MODEL_CALL = "GPT2.__call__"
 HIDDEN = "self.hidden(ids, cache=cache, trace=trace)"
 LOGITS = f'trace("hook_logits", self.lm_head({HIDDEN}))'
-wrong(MODEL_CALL, "the LM head is left out: what comes back is still C columns", ("self.lm_head", ""))
+wrong(MODEL_CALL, "the LM head is left out: the result still has C columns", ("self.lm_head", ""))
 wrong(
     MODEL_CALL,
     "the last token alone gets logits: every row scores what follows its token",
@@ -163,12 +163,12 @@ wrong(
 )
 wrong(
     MODEL_CALL,
-    "probabilities come back, not logits: softmax is for whoever chooses a token",
+    "probabilities are returned, not logits: softmax belongs to choosing a token",
     (f"return {LOGITS}", f"e = np.exp({LOGITS})\n    return e / e.sum(axis=-1, keepdims=True)"),
 )
 wrong(
     MODEL_CALL,
-    "probabilities are announced as hook_logits, and come back: softmax is for whoever chooses a token",
+    "probabilities are announced as hook_logits and returned: softmax belongs to choosing a token",
     (
         f"return {LOGITS}",
         f'e = np.exp(self.lm_head({HIDDEN}))\n    return trace("hook_logits", e / e.sum(axis=-1, keepdims=True))',
@@ -176,21 +176,21 @@ wrong(
 )
 wrong(
     MODEL_CALL,
-    "the likeliest ids come back, not logits",
+    "the likeliest ids are returned, not logits",
     (f"return {LOGITS}", f"return {LOGITS}.argmax(axis=-1)"),
 )
 wrong(
     MODEL_CALL,
-    "the scores are products with wte, not with the head: a model may have one that is not tied to it",
+    "the scores are products with wte, not with the head: a model's head need not be tied to it",
     (f"self.lm_head({HIDDEN})", f"{HIDDEN} @ self.embedding.wte_weight.T"),
 )
 wrong(MODEL_CALL, "ln_f is applied again before the head: `hidden` ends with it", (HIDDEN, f"self.ln_f({HIDDEN})"))
-wrong(MODEL_CALL, "the cache is not handed on: every pass is the first", ("cache=cache", "cache=None"))
-wrong(MODEL_CALL, "trace is not handed on to hidden", ("trace=trace)))", "trace=no_trace)))"))
+wrong(MODEL_CALL, "the cache is not passed on: every pass is the first", ("cache=cache", "cache=None"))
+wrong(MODEL_CALL, "trace is not passed to hidden", ("trace=trace)))", "trace=no_trace)))"))
 wrong(MODEL_CALL, "hook_logits is not announced", (LOGITS, f"self.lm_head({HIDDEN})"))
 wrong(
     MODEL_CALL,
-    "what trace gives back is not used: x = trace(name, x)",
+    "what trace returns is not used: x = trace(name, x)",
     (f"return {LOGITS}", f'logits = self.lm_head({HIDDEN})\n    trace("hook_logits", logits)\n    return logits'),
 )
 
@@ -203,7 +203,7 @@ ADVANCE = "cache.advance(ids.shape[-1])"
 wrong(RUN, "positions begin at 0, whatever the cache holds", (START, START.replace("cache.length", "0")))
 wrong(
     RUN,
-    "positions begin one too late: the first token of all stands at 0",
+    "positions begin one too late: the very first token is at position 0",
     (START, "x = self.embedding(ids, min(cache.length + 1, len(self.embedding.wpe_weight) - ids.shape[-1]), trace)"),
 )
 wrong(
@@ -242,7 +242,7 @@ wrong(RUN, "ln_f is applied twice", (END, f"{END}\n    {END}"))
 wrong(RUN, "every block gets layer 0 of the cache", ("cache.layer(i)", "cache.layer(0)"))
 wrong(RUN, "the layers of the cache are counted from 1", ("cache.layer(i)", "cache.layer(i + 1)"))
 wrong(RUN, "the blocks get no layer of the cache: nothing is remembered", ("cache.layer(i), scoped", "trace=scoped"))
-wrong(RUN, "the cache is not told of the new tokens: cache.advance(T)", (ADVANCE, "pass"))
+wrong(RUN, "the cache does not count the new tokens: cache.advance(T)", (ADVANCE, "pass"))
 wrong(RUN, "the cache counts one token, however many came", (ADVANCE, "cache.advance(1)"))
 wrong(
     RUN,
@@ -268,4 +268,4 @@ wrong(
     ('f"blocks.{i}."', 'f"h.{i}."'),
 )
 wrong(RUN, "the last norm announces as ln_f.: its trace points are called ln_final.", ('"ln_final."', '"ln_f."'))
-wrong(RUN, "trace is not handed on", (START, f"trace = no_trace\n    {START}"))
+wrong(RUN, "trace is not passed on", (START, f"trace = no_trace\n    {START}"))

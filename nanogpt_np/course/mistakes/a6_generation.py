@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ...trace import no_trace
+from ...model.trace import no_trace
 from ..assignments.a6_generation import ASSIGNMENT
 
 # --- known mistakes of the LM head ---------------------------------------------------------------
@@ -16,11 +16,11 @@ mistake(
     (HEAD, "self.weight @ np.swapaxes(x, -1, -2) if x.ndim > 1 else self.weight @ x"),
 )
 mistake(
-    "softmax is taken already: what is asked for here are scores, not probabilities",
+    "softmax is taken already: the result must be scores, not probabilities",
     (HEAD, "(e := np.exp((y := x @ self.weight.T) - y.max(-1, keepdims=True))) / e.sum(-1, keepdims=True)"),
 )
 mistake(
-    "the largest score is taken off: the same probabilities, but other scores",
+    "the largest score is subtracted: the same probabilities, but other scores",
     (HEAD, f"(y := {HEAD}) - y.max(-1, keepdims=True)"),
 )
 mistake("the scores are divided by sqrt(C), as those of attention by sqrt(D)", (HEAD, f"({HEAD}) / x.shape[-1] ** 0.5"))
@@ -30,7 +30,7 @@ mistake(
 )
 mistake("only the last row of x gets scores", (HEAD, "(x[..., -1:, :] if x.ndim > 1 else x) @ self.weight.T"))
 mistake(
-    "the mean of each vector is taken off once more: the last layer norm has done that",
+    "the mean of each vector is subtracted once more: the last layer norm has done that",
     (HEAD, "(x - x.mean(-1, keepdims=True)) @ self.weight.T"),
 )
 
@@ -56,37 +56,35 @@ mistake(
     "the probabilities are divided by the temperature, after the softmax", (TEMPERED, "softmax(logits) / temperature")
 )
 mistake(
-    "softmax is taken twice: of the probabilities divided by the temperature",
+    "softmax is taken twice: again of the probabilities divided by the temperature",
     (TEMPERED, "softmax(softmax(logits) / temperature)"),
 )
-mistake(
-    "the logits are divided by temperature 0: that case comes before", ("if temperature == 0", "if temperature < 0")
-)
+mistake("the logits are divided by temperature 0: that case comes first", ("if temperature == 0", "if temperature < 0"))
 mistake("temperature 0 is taken for 1 (`temperature or 1`)", (COLDEST, "    temperature = temperature or 1.0\n"))
 mistake(
-    "temperature 0 shares among all that are equally likely",
+    "temperature 0 shares the probability among all that are equally likely",
     ("p[logits.argmax()] = 1", "p[logits == logits.max()] = 1 / (logits == logits.max()).sum()"),
 )
 mistake("top_k keeps k + 1 tokens", (TOP_K, "min(top_k + 1, len(p))"))
 mistake("top_k keeps k - 1 tokens", (TOP_K, "min(top_k, len(p)) - 1"))
-mistake("top_k counts on there being that many tokens", (TOP_K, "1 + int(np.arange(len(p))[top_k - 1])"))
+mistake("top_k relies on there being that many tokens", (TOP_K, "1 + int(np.arange(len(p))[top_k - 1])"))
 mistake("top_k is forgotten", (TOP_K, "len(p)"))
 mistake(
-    "a threshold chooses: whatever is as likely as the last that stays, stays too",
+    "a threshold decides: whatever is as likely as the last that stays, stays too",
     (DROPPED, "p[p < p[order[keep - 1]]] = 0"),
 )
 mistake(
-    "of equal logits the higher id is kept: an ascending order read backwards",
+    "ties go to the higher id: an ascending order read backwards",
     (ORDER, 'np.argsort(logits, kind="stable")[::-1]'),
 )
 mistake(
-    "of many equal logits any are kept: np.argsort keeps their order only with kind='stable'",
+    "among many equal logits any are kept: np.argsort keeps their order only with kind='stable'",
     (ORDER, "np.argsort(-logits)"),
 )
 mistake("the unlikeliest are kept: the order is ascending", (ORDER, 'np.argsort(logits, kind="stable")'))
 mistake("the first ids are kept, not the likeliest: nothing is sorted", (ORDER, "np.arange(len(p))"))
 mistake(
-    "the probabilities come back in the order of likelihood: ids keep their places",
+    "the probabilities are returned in the order of likelihood: ids keep their places",
     (SCALED, "    p = p[order] / p.sum()\n"),
 )
 mistake("what stays is not scaled to sum 1 again", (SCALED, ""))
@@ -95,7 +93,7 @@ mistake(
     (NUCLEUS, NUCLEUS.replace("1 + int", "max(1, int") + ")"),
 )
 mistake(
-    "the token that reaches top_p is dropped, and so all where it is the first",
+    "the token that reaches top_p is dropped, even if it is the first, so that none is left",
     (NUCLEUS, NUCLEUS.replace("1 + int", "int")),
 )
 mistake("top_p keeps one token too many", (NUCLEUS, NUCLEUS.replace("1 + int", "2 + int")))
@@ -120,7 +118,7 @@ mistake(
 mistake("top_k is forgotten where top_p is given", (TOP_K, "min(top_k, len(p)) if top_p is None else len(p)"))
 mistake("top_p is forgotten where top_k is given", ("if top_p is not None:", "if top_p is not None and top_k is None:"))
 mistake(
-    "exp overflows: the largest logit is not taken off first",
+    "exp overflows: the largest logit is not subtracted first",
     (TEMPERED, "np.exp(logits / temperature)\n        p = p / p.sum()"),
 )
 mistake("check_sampling is not called", ("    check_sampling(temperature, top_k, top_p)\n", ""))
@@ -134,7 +132,7 @@ mistake(
 mistake = partial(ASSIGNMENT.mistake, "draw")
 CHOICE = "int(rng.choice(len(p), p=p))"
 mistake(
-    "rng is not used: np.random, or a new generator, makes chance of its own",
+    "rng is not used: np.random, or a new generator, makes its own randomness",
     (CHOICE, "int(np.random.default_rng().choice(len(p), p=p))"),
 )
 mistake(
@@ -149,7 +147,7 @@ mistake(
     (CHOICE, "int((p > rng.random()).argmax())"),
 )
 mistake(
-    "a place in the order of likelihood is drawn, not the id that stands there",
+    "a place in the order of likelihood is drawn, not the id at that place",
     (CHOICE, "int(rng.choice(len(p), p=np.sort(p)[::-1]))"),
 )
 
@@ -164,16 +162,16 @@ mistake("the logits are those of all rows, (T, V)", (LAST, ROWS))
 mistake("the rows are averaged", (LAST, ROWS + ".mean(axis=0)"))
 mistake("the last column is taken, not the last row", (LAST, ROWS + "[:, -1]"))
 mistake("the LM head is forgotten: these are the last row's C numbers", (SCORES, "last_row.copy()"))
-mistake("softmax is taken already: what is asked for are scores", (SCORES, f"softmax({SCORES})"))
-mistake("the cache is not handed on to the model", (LAST, LAST.replace("cache=cache, ", "")))
-mistake("trace is not handed on to the model", (LAST, LAST.replace(", trace=trace", "")))
+mistake("softmax is taken already: the result must be scores", (SCORES, f"softmax({SCORES})"))
+mistake("the cache is not passed to the model", (LAST, LAST.replace("cache=cache, ", "")))
+mistake("trace is not passed to the model", (LAST, LAST.replace(", trace=trace", "")))
 mistake(
-    "what trace gives back is not used: x = trace(name, x)",
+    "what trace returns is not used: x = trace(name, x)",
     (f'last_row = trace("hook_last_row", {LAST})', f'trace("hook_last_row", last_row := {LAST})'),
     ('logits = trace("hook_next_logits", logits)', 'trace("hook_next_logits", logits)'),
 )
 mistake(
-    "trace is told of the model's own points, but what it gives back there is thrown away",
+    "trace is called for the model's own points, but what it returns there is discarded",
     (LAST, LAST.replace("trace=trace", "trace=lambda name, x: (trace(name, x), x)[1]")),
 )
 mistake(
@@ -198,24 +196,24 @@ STOP = "            if token in stop:\n                return\n            yield
 NEXT = "ids = np.array([token]) if use_cache else np.append(ids, token)"
 DRAW = "draw(probabilities(logits, temperature, top_k, top_p), rng)"
 
-mistake("the prompt is given out again before the new ids", (CACHE, f"{CACHE}\n        yield from ids.tolist()"))
+mistake("the prompt is yielded before the new ids", (CACHE, f"{CACHE}\n        yield from ids.tolist()"))
 mistake("it gives one id too many", (ROUNDS, "range(min(n_new + 1, room))"))
 mistake("it gives one id too few", (ROUNDS, "range(min(n_new, room) - 1)"))
 mistake("it ends one id before the context is full: the last id needs no position", ("- len(ids) + 1", "- len(ids)"))
-mistake("it goes on when the context is full", (ROUNDS, "range(n_new)"))
+mistake("it continues when the context is full", (ROUNDS, "range(n_new)"))
 mistake("n_positions alone is the limit, not what the prompt leaves of it", ("- len(ids) + 1", "+ 0"))
 mistake(
-    "the stop id is given out before the text ends",
+    "the stop id is yielded before the text ends",
     (STOP, "            yield token\n            if token in stop:\n                return\n"),
 )
-mistake("the stop ids are not looked at", (STOP, "            yield token\n"))
+mistake("the stop ids are ignored", (STOP, "            yield token\n"))
 mistake(
-    "a stop id is left out, but the text goes on",
+    "a stop id is left out, but the text continues",
     (STOP, "            if token not in stop:\n                yield token\n"),
 )
 mistake("only <|endoftext|> ends the text, whatever `stop` says", ("if token in stop", "if token == END_OF_TEXT_ID"))
 mistake(
-    "<|endoftext|> ends the text, too, where `stop` does not name it",
+    "<|endoftext|> ends the text even where `stop` does not name it",
     ("if token in stop", "if token in stop or token == END_OF_TEXT_ID"),
 )
 mistake("only the first of the stop ids ends the text", ("if token in stop", "if token in stop[:1]"))
@@ -225,14 +223,14 @@ mistake(
     (NEXT, "ids = np.append(ids, token)"),
 )
 mistake(
-    "with the cache, too, the whole text goes through again: the positions run on",
+    "with the cache, too, the whole text goes through again: the positions keep counting",
     (NEXT, "ids = np.append(ids, token)"),
 )
 mistake(
     "without the cache only the new id goes through, and all before it is forgotten", (NEXT, "ids = np.array([token])")
 )
 mistake(
-    "the cache is made anew for every id, and all before it is forgotten",
+    "a new cache is made for every id, and all before it is forgotten",
     (CACHE, "pass"),
     (STEP, f"{CACHE}\n            {STEP}"),
 )
@@ -250,15 +248,15 @@ mistake(
     ("if temperature == 0", "if False"),
     (DRAW, DRAW.replace("temperature", "temperature or 1.0")),
 )
-mistake("the temperature is not handed on to probabilities", (DRAW, DRAW.replace("temperature", "1.0")))
-mistake("top_k is not handed on to probabilities", (DRAW, DRAW.replace("top_k", "None")))
-mistake("top_p is not handed on to probabilities", (DRAW, DRAW.replace("top_p", "None")))
+mistake("the temperature is not passed to probabilities", (DRAW, DRAW.replace("temperature", "1.0")))
+mistake("top_k is not passed to probabilities", (DRAW, DRAW.replace("top_k", "None")))
+mistake("top_p is not passed to probabilities", (DRAW, DRAW.replace("top_p", "None")))
 mistake(
-    "top_p is not handed on where top_k is given",
+    "top_p is not passed on where top_k is given",
     (DRAW, DRAW.replace("top_p", "None if top_k else top_p")),
 )
 mistake(
-    "the temperature is not handed on where top_k or top_p is given",
+    "the temperature is not passed on where top_k or top_p is given",
     (DRAW, DRAW.replace("temperature", "1.0 if top_k or top_p else temperature")),
 )
 mistake(
@@ -266,26 +264,26 @@ mistake(
     (DRAW, DRAW.replace("(logits", "(logits / temperature")),
 )
 mistake(
-    "rng is not used: a new generator makes chance of its own", (DRAW, DRAW.replace("rng", "np.random.default_rng()"))
+    "rng is not used: a new generator makes its own randomness", (DRAW, DRAW.replace("rng", "np.random.default_rng()"))
 )
-mistake("rng is begun anew at every step", (DRAW, DRAW.replace("rng", "np.random.default_rng(0)")))
-mistake("it counts on being given an rng", ("rng = np.random.default_rng() if rng is None else rng", "rng.random"))
+mistake("rng starts over at every step", (DRAW, DRAW.replace("rng", "np.random.default_rng(0)")))
+mistake("it relies on being given an rng", ("rng = np.random.default_rng() if rng is None else rng", "rng.random"))
 mistake("without an rng it always begins with the same seed", ("default_rng()", "default_rng(0)"))
 mistake(
     "it always begins with the same seed, whatever rng is given",
     ("default_rng() if rng is None else rng", "default_rng(0)"),
 )
-mistake("all ids are found before the first is given out", ("return steps(ids)", "return iter(list(steps(ids)))"))
+mistake("all ids are computed before the first is yielded", ("return steps(ids)", "return iter(list(steps(ids)))"))
 mistake(
-    "without the cache only the last of the ids so far go through, not all of them",
+    "without the cache only the last few of the ids so far go through, not all of them",
     (NEXT, NEXT.replace("append(ids", "append(ids[-8:]")),
 )
-mistake("the cache is not used where nothing is said of it", ("use_cache=True", "use_cache=False"))
+mistake("the cache is not used by default", ("use_cache=True", "use_cache=False"))
 mistake(
-    "trace is told of everything, but what it gives back is thrown away",
+    "trace is called for everything, but what it returns is discarded",
     (STEP, STEP.replace("trace=trace", "trace=lambda name, x: (trace(name, x), x)[1]")),
 )
-mistake("trace is not handed on to next_logits", (STEP, STEP.replace(", trace=trace", "")))
+mistake("trace is not passed to next_logits", (STEP, STEP.replace(", trace=trace", "")))
 mistake(
     "the new ids are appended to the caller's own list",
     ("    ids = check_ids(ids, model.config)\n", "    given, ids = ids, check_ids(ids, model.config)\n"),

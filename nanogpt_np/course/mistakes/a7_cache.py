@@ -1,8 +1,38 @@
 """Known mistakes in the KV cache: what assignment a7 can call by its name."""
 
+from functools import partial
+
 import numpy as np
 
 from ..assignments.a7_cache import ASSIGNMENT
+
+
+class Cache:
+    """A KV cache with a line for the keys and one for the values, for the mistakes that are made in them."""
+
+    def __init__(self, config):
+        self.config = config
+        self.length = 0
+        self._layers = {}
+
+    def layer(self, i):
+        return partial(self._remember, i)
+
+    def advance(self, T):
+        self.length += T
+
+    def _remember(self, i, k, v):
+        T, longest = k.shape[-2], self.config.n_positions
+        S = self.length + T
+        if not self.length:
+            self._layers[i] = tuple(np.empty((*x.shape[:-2], longest, x.shape[-1]), x.dtype) for x in (k, v))
+        keys, values = self._layers[i]
+        keys[..., self.length : S, :] = k
+        values[..., self.length : S, :] = v
+        return keys[..., :S, :], values[..., :S, :]
+
+
+ASSIGNMENT.spell_out("KVCache", Cache)
 
 
 def mistake(words, *edits):
@@ -13,27 +43,24 @@ COUNT = "self.length += T"
 KEEP_KEYS = "keys[..., self.length : S, :] = k"
 KEEP_VALUES = "values[..., self.length : S, :] = v"
 GIVE = "return keys[..., :S, :], values[..., :S, :]"
-ROOM_OF_ZEROS = (
-    "np.empty(shape, k.dtype), np.empty(shape, v.dtype)",
-    "np.zeros(shape, k.dtype), np.zeros(shape, v.dtype)",
-)
+ROOM_OF_ZEROS = ("np.empty(", "np.zeros(")
 
-mistake("advance does not count: what is kept, and the positions, begin anew in every pass", (COUNT, "pass"))
-mistake("only the new keys and values are given back", (GIVE, "return k, v"))
-mistake("keys and values are swapped in what is given back", (GIVE, "return values[..., :S, :], keys[..., :S, :]"))
+mistake("advance does not count: what is kept, and the positions, start over in every pass", (COUNT, "pass"))
+mistake("only the new keys and values are returned", (GIVE, "return k, v"))
+mistake("keys and values are swapped in what is returned", (GIVE, "return values[..., :S, :], keys[..., :S, :]"))
 mistake("the keys are kept as values, too", (KEEP_VALUES, "values[..., self.length : S, :] = k"))
 mistake("the values are kept as keys, too", (KEEP_KEYS, "keys[..., self.length : S, :] = v"))
 mistake("all blocks share one store", ("partial(self._remember, i)", "partial(self._remember, 0)"))
 mistake(
     "all caches share one store: it belongs to the class, not to self",
     ("        self._layers = {}\n", ""),
-    ('    """\n\n    def __init__', '    """\n\n    _layers = {}\n\n    def __init__'),
+    ("    def __init__", "    _layers = {}\n\n    def __init__"),
 )
 mistake(
-    "layer keeps i in the cache, and so the block that was asked for last counts",
+    "layer keeps i in the cache, so that the block that was asked for last counts",
     ("return partial(self._remember, i)", "self.i = i\n        return lambda k, v: self._remember(self.i, k, v)"),
 )
-mistake("the whole room is given back, also what holds no token yet", ROOM_OF_ZEROS, (GIVE, "return keys, values"))
+mistake("the whole room is returned, also what holds no token yet", ROOM_OF_ZEROS, (GIVE, "return keys, values"))
 mistake(
     "of each pass only the last token is kept",
     (KEEP_KEYS, "keys[..., self.length : S, :] = k[..., -1:, :]"),
@@ -46,7 +73,7 @@ mistake(
     (KEEP_VALUES, "values[..., :T, :] = v"),
 )
 mistake(
-    "what was given back before changes: older tokens are moved in the array that it shows",
+    "what was returned before changes: older tokens are moved in the array that it shows",
     (
         f"        {KEEP_KEYS}\n        {KEEP_VALUES}\n        {GIVE}",
         "        for kept, new in ((keys, k), (values, v)):\n"

@@ -1,14 +1,63 @@
 """Known mistakes in a backward pass: what assignment a8 can call by its name.
 
-``{function: {words: edits of the package's source, or a whole wrong version}}``; the words go on from "This is what
-comes out when ...". Each must fail a check, and be told from the right answer and from all the others by the cases.
+``{function: {words: edits of a right version's source, or a whole wrong version}}``; the words continue "This is what
+comes out when ...". Each must fail a check, and the cases must tell it from the right answer and from all the others.
 """
 
 import math
 
 import numpy as np
 
+from ...model.mlp import gelu_slope
+from ...model.trace import no_trace
 from ..assignments.a8_backward import ASSIGNMENT
+
+
+def mlp_backward(self, d_out, x, tape, trace=no_trace):
+    """`MLP.backward` with the backward of its linear layers written out, for the mistakes that are made in them."""
+    C, F = self.c_fc.weight.shape
+    d_post = trace("hook_post", d_out @ self.c_proj.weight.T)
+    d_pre = trace("hook_pre", d_post * gelu_slope(tape("hook_pre")))
+    x, d_rows, out_rows = x.reshape(-1, C), d_pre.reshape(-1, F), d_out.reshape(-1, C)
+    return d_pre @ self.c_fc.weight.T, {
+        "c_fc.weight": x.T @ d_rows,
+        "c_fc.bias": d_rows.sum(axis=0),
+        "c_proj.weight": tape("hook_post").reshape(-1, F).T @ out_rows,
+        "c_proj.bias": out_rows.sum(axis=0),
+    }
+
+
+def attention_backward(self, d_out, x, tape, trace=no_trace):
+    """`Attention.backward`, written out in the same way."""
+    C, lead = x.shape[-1], x.shape[:-1]
+    q, k, v, pattern = (tape(f"hook_{name}") for name in ("q", "k", "v", "pattern"))
+    q, k, v = q.swapaxes(-2, -3), k.swapaxes(-2, -3), v.swapaxes(-2, -3)
+    d_merged = trace("hook_merged", d_out @ self.c_proj.weight.T)
+    d_z = trace("hook_z", d_merged.reshape(*lead, self.n_head, -1))
+    d_heads = d_z.swapaxes(-2, -3)
+    d_pattern = trace("hook_pattern", d_heads @ v.swapaxes(-1, -2))
+    d_scores = pattern * (d_pattern - (d_pattern * pattern).sum(axis=-1, keepdims=True))
+    d_scores = trace("hook_attn_scores", d_scores)
+
+    d_v = trace("hook_v", (pattern.swapaxes(-1, -2) @ d_heads).swapaxes(-2, -3))
+    d_k = trace("hook_k", (d_scores.swapaxes(-1, -2) @ (q * self.scale)).swapaxes(-2, -3))
+    d_q = trace("hook_q", (d_scores @ (k * self.scale)).swapaxes(-2, -3))
+    d_qkv = np.concatenate([d.reshape(*lead, -1) for d in (d_q, d_k, d_v)], axis=-1)
+    d_qkv = trace("hook_qkv", d_qkv)
+
+    merged = tape("hook_merged")
+    columns, width = d_qkv.shape[-1], merged.shape[-1]
+    rows, out_rows = d_qkv.reshape(-1, columns), d_out.reshape(-1, C)
+    return d_qkv @ self.c_attn.weight.T, {
+        "c_attn.weight": x.reshape(-1, C).T @ rows,
+        "c_attn.bias": rows.sum(axis=0),
+        "c_proj.weight": merged.reshape(-1, width).T @ out_rows,
+        "c_proj.bias": out_rows.sum(axis=0),
+    }
+
+
+ASSIGNMENT.spell_out("MLP.backward", mlp_backward)
+ASSIGNMENT.spell_out("Attention.backward", attention_backward)
 
 
 def slope_of_erf(x):
@@ -31,7 +80,7 @@ SCORES = "pattern * (d_pattern - (d_pattern * pattern).sum(axis=-1, keepdims=Tru
 MEAN = " - d_normalized.mean(axis=-1, keepdims=True)"
 SCALE = " + normalized * d_scale / d_out.shape[-1]"
 D_K, D_Q = "(q * self.scale)", "(k * self.scale)"
-STACK = "np.stack([d_q, d_k, d_v], axis=-3)"
+JOIN = "np.concatenate([d.reshape(*lead, -1) for d in (d_q, d_k, d_v)], axis=-1)"
 D_V = "pattern.swapaxes(-1, -2) @ d_heads"
 D_KEYS = "d_scores.swapaxes(-1, -2) @ (q * self.scale)"
 TIED = 'grads["wte.weight"] += d_head'
@@ -46,6 +95,8 @@ PLAIN_Z = (
     "    plain = np.swapaxes(d_merged.reshape(*x.shape[:-1], self.n_head, -1), -2, -3)\n    d_heads = ",
 )
 PLAIN_MID = ('d_x = trace("hook_resid_mid"', 'plain = d_x + d_mid\n    d_x = trace("hook_resid_mid"')
+NAMES = 'named({"ln_1": ln_1_grads, "attn": attn_grads, "ln_2": ln_2_grads, "mlp": mlp_grads})'
+STORE = 'blocks[f"h.{i}"] = grads'
 UNTOLD = ("trace=no_trace):", "trace=no_trace):\n    trace = no_trace")
 
 MISTAKES = {
@@ -59,14 +110,14 @@ MISTAKES = {
         "the logarithm is taken of the probability, which may have been rounded to 0": (
             (LOSS, "-np.log(np.exp(wanted) / total[rows, 0]).sum(dtype=np.float64)"),
         ),
-        "a little is added to the probability, so that its logarithm is finite: log(p + 1e-9)": (
+        "a small number is added to the probability so that its logarithm is finite: log(p + 1e-9)": (
             (LOSS, "-np.log(np.exp(wanted) / total[rows, 0] + 1e-9).sum(dtype=np.float64)"),
         ),
         "the loss is in bits, not in nats: log2": (("return loss, p", "return loss / np.log(2), p"),),
         "the loss has the wrong sign": (("return loss, p", "return -loss, p"),),
-        "1 is not taken off at the target: d_logits is the softmax": ((AT_TARGET, "pass"),),
+        "1 is not subtracted at the target: d_logits is the softmax": ((AT_TARGET, "pass"),),
         "d_logits has the wrong sign: 1 at the target, less p": (("return loss, p", "return loss, -p"),),
-        "1 is taken off in whole columns: x[:, targets] where x[rows, targets] is meant": (
+        "1 is subtracted in whole columns: x[:, targets] where x[rows, targets] is meant": (
             (AT_TARGET, "p[:, targets[rows]] -= 1"),
         ),
         "d_logits is that of the targets alone: 0 at all other tokens": (
@@ -90,6 +141,42 @@ MISTAKES = {
             ("p[targets == IGNORED] = 0", "pass"),
         ),
         "the offset is forgotten": (("p = logits if offset is None else logits + offset", "p = logits"),),
+    },
+    "Linear.backward": {
+        "the matrix is not transposed in d_x": (("d_out @ self.weight.T", "d_out @ self.weight"),),
+        "the matrix's gradient is transposed: (n_out, n_in)": (("rows.T @ d_rows", "d_rows.T @ rows"),),
+        "the matrix's gradient is a mean over the tokens, not a sum": (
+            ("rows.T @ d_rows", "rows.T @ d_rows / len(rows)"),
+        ),
+        "the bias's gradient is a mean over the tokens, not a sum": (("sum(axis=0)", "mean(axis=0)"),),
+        "the gradients of matrix and bias are means over the tokens, not sums": (
+            ("rows.T @ d_rows", "rows.T @ d_rows / len(rows)"),
+            ("sum(axis=0)", "mean(axis=0)"),
+        ),
+        "the bias's gradient is summed over the outputs, not over the tokens": (("sum(axis=0)", "sum(axis=-1)"),),
+        "the bias's gradient is summed over the first axis only, so that of a batch keeps an axis": (
+            ("d_rows.sum(axis=0)", "d_out.sum(axis=0)"),
+        ),
+        "the matrix's gradient is summed over the tokens of each prompt only, so that of a batch keeps an axis": (
+            ("rows.T @ d_rows", "np.swapaxes(x, -1, -2) @ d_out"),
+        ),
+        "tokens are summed before the product, not by it": (
+            ("rows.T @ d_rows", "np.outer(rows.sum(axis=0), d_rows.sum(axis=0))"),
+        ),
+        "the matrix's gradient is made with the matrix, not with x": (
+            ("rows.T @ d_rows", "self.weight * d_rows.sum(axis=0)"),
+        ),
+        "the bias has no gradient": ((', "bias": d_rows.sum(axis=0)', ""),),
+        "the bias is in d_x: a sum passes its gradient on as it is": (
+            ("d_out @ self.weight.T", "(d_out + self.bias) @ self.weight.T"),
+        ),
+        "the gradients have the names of one layer: here they are weight and bias": (
+            ('"weight": rows', '"c_fc.weight": rows'),
+            ('"bias": d_rows', '"c_fc.bias": d_rows'),
+        ),
+        "d_out is added to d_x: the residual path is the block's": (
+            ("return d_out @ self.weight.T", "return d_out + d_out @ self.weight.T"),
+        ),
     },
     "LMHead.backward": {
         "weight is transposed in d_x": (("d_out @ self.weight", "d_out @ self.weight.T"),),
@@ -126,7 +213,7 @@ MISTAKES = {
         "the whole table gets the gradient, not only the rows that were read": (
             (WTE, WTE + "\n    d_wte[:] = d_wte.sum(axis=0)"),
         ),
-        "what trace gives back is not used": (UNHEARD,),
+        "what trace returns is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
     "gelu_slope": {
@@ -145,12 +232,12 @@ MISTAKES = {
         "the derivative of x^3 is taken to be x^2, not 3 x^2": (("3 * 0.044715", "0.044715"),),
     },
     "MLP.backward": {
-        "the slope of the GELU is forgotten": ((' * in_blocks(gelu_slope, tape("hook_pre"))', " * 1"),),
-        "the slope is taken where the GELU gave out, not where it read": (
-            ('gelu_slope, tape("hook_pre")', 'gelu_slope, tape("hook_post")'),
+        "the slope of the GELU is forgotten": ((' * gelu_slope(tape("hook_pre"))', " * 1"),),
+        "the slope is taken at the GELU's output, not at its input": (
+            ('gelu_slope(tape("hook_pre"))', 'gelu_slope(tape("hook_post"))'),
         ),
         "d_post is multiplied with gelu(pre), not with its slope": (
-            ('in_blocks(gelu_slope, tape("hook_pre"))', 'tape("hook_post")'),
+            ('gelu_slope(tape("hook_pre"))', 'tape("hook_post")'),
         ),
         "c_proj's gradient is made with hook_pre, not with what c_proj read": (
             ('tape("hook_post").reshape(-1, F)', 'tape("hook_pre").reshape(-1, F)'),
@@ -184,7 +271,7 @@ MISTAKES = {
             ('tape("hook_post").reshape(-1, F).T', 'np.swapaxes(tape("hook_post"), -1, -2)'),
         ),
         "d_out is added to d_x: the residual path is the block's, not the MLP's": (
-            ("d_pre @ self.c_fc_weight.T,", "d_pre @ self.c_fc_weight.T + d_out,"),
+            ("d_pre @ self.c_fc.weight.T,", "d_pre @ self.c_fc.weight.T + d_out,"),
         ),
         "the gradients of c_fc and c_proj are exchanged": (
             ('"c_fc.weight": x.T', '"c_proj.weight": x.T'),
@@ -192,7 +279,7 @@ MISTAKES = {
             ('"c_proj.weight": tape', '"c_fc.weight": tape'),
             ('"c_proj.bias": out_rows', '"c_fc.bias": out_rows'),
         ),
-        "what trace gives back is not used": (UNHEARD,),
+        "what trace returns is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
     "LayerNorm.backward": {
@@ -225,19 +312,19 @@ MISTAKES = {
         "the sum in d_scale is over all numbers, not over each row": (
             ("(d_normalized * normalized).sum(axis=-1, keepdims=True)", "(d_normalized * normalized).sum()"),
         ),
-        "what trace gives back for hook_output is not used for the bias": (
+        "what trace returns for hook_output is not used for the bias": (
             ('d_out = trace("hook_output", d_out)', 'plain, d_out = d_out, trace("hook_output", d_out)'),
             ("d_out.sum(tokens)}", "plain.sum(tokens)}"),
         ),
-        "what trace gives back for hook_normalized is used for the part through the scale only": (
+        "what trace returns for hook_normalized is used for the part through the scale only": (
             PLAIN_NORMALIZED,
             ("(d_normalized - d_normalized.mean(", "(plain - plain.mean("),
         ),
-        "what trace gives back for hook_normalized is not used for the part through the scale": (
+        "what trace returns for hook_normalized is not used for the part through the scale": (
             PLAIN_NORMALIZED,
             ("-(d_normalized * normalized)", "-(plain * normalized)"),
         ),
-        "what trace gives back is not used": (UNHEARD,),
+        "what trace returns is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
     "Attention.backward": {
@@ -254,6 +341,15 @@ MISTAKES = {
         "the softmax is taken number by number: d_scores is pattern (1 - pattern) d_pattern": (
             (SCORES, "pattern * (1 - pattern) * d_pattern"),
         ),
+        "the heads of d_z are C // H wide: values need not be": (
+            ("self.n_head, -1))", "self.n_head, C // self.n_head))"),
+        ),
+        "d_q, d_k and d_v are stacked as if they were equally wide: values may have another width": (
+            (JOIN, "np.stack([d_q, d_k, d_v], axis=-3).reshape(*lead, -1)"),
+        ),
+        "d_qkv is given 3 C columns: heads of another width have others": (
+            (JOIN, "np.stack([d_q, d_k, d_v], axis=-3).reshape(*lead, 3 * C)"),
+        ),
         "the scale is forgotten in d_q": ((D_Q, "k"),),
         "the scale is forgotten in d_k": ((D_K, "q"),),
         "the scale is forgotten in d_q and d_k": ((D_Q, "k"), (D_K, "q")),
@@ -262,11 +358,13 @@ MISTAKES = {
             (D_Q, "(k / math.sqrt(k.shape[-1]))"),
             (D_K, "(q / math.sqrt(q.shape[-1]))"),
         ),
-        "d_q and d_k are exchanged": ((STACK, STACK.replace("d_q, d_k, d_v", "d_k, d_q, d_v")),),
+        "d_q and d_k are exchanged": ((JOIN, JOIN.replace("d_q, d_k, d_v", "d_k, d_q, d_v")),),
         "d_q, d_k, d_v are put together in another order: v, q, k": (
-            (STACK, STACK.replace("d_q, d_k, d_v", "d_v, d_q, d_k")),
+            (JOIN, JOIN.replace("d_q, d_k, d_v", "d_v, d_q, d_k")),
         ),
-        "d_q, d_k, d_v are put together as [H, 3, D], not as [3, H, D]": ((STACK, STACK.replace("-3", "-2")),),
+        "d_q, d_k, d_v are put together as [H, 3, D], not as [3, H, D]": (
+            (JOIN, "np.concatenate([d_q, d_k, d_v], axis=-1).reshape(*lead, -1)"),
+        ),
         "the pattern is not transposed in d_v": ((D_V, "pattern @ d_heads"),),
         "d_scores is not transposed in d_k": ((D_KEYS, D_KEYS.replace("d_scores.swapaxes(-1, -2)", "d_scores")),),
         "d_scores is transposed in d_q": (
@@ -279,99 +377,102 @@ MISTAKES = {
         "the heads of d_z are cut by a reshape without the swap of axes": (
             ("d_z.swapaxes(-2, -3)", "d_z.reshape(d_z.swapaxes(-2, -3).shape)"),
         ),
-        "c_proj_weight is not transposed on the way back": (("self.c_proj_weight.T", "self.c_proj_weight"),),
+        "c_proj.weight is not transposed on the way back": (("self.c_proj.weight.T", "self.c_proj.weight"),),
         "c_proj's gradient is transposed": (
-            ('tape("hook_merged").reshape(-1, C).T @ out_rows', 'out_rows.T @ tape("hook_merged").reshape(-1, C)'),
+            ("merged.reshape(-1, width).T @ out_rows", "out_rows.T @ merged.reshape(-1, width)"),
         ),
         "c_proj's gradient is made with x, not with the merged heads that c_proj read": (
-            ('tape("hook_merged").reshape(-1, C).T', "x.reshape(-1, C).T"),
+            ("merged.reshape(-1, width).T", "x.reshape(-1, C).T"),
         ),
         "the biases' gradients are means over the tokens, not sums": (
             ('"c_attn.bias": rows.sum(axis=0)', '"c_attn.bias": rows.mean(axis=0)'),
             ("out_rows.sum(axis=0)", "out_rows.mean(axis=0)"),
         ),
-        "what trace gives back for hook_z is not used for d_v": (PLAIN_Z, (D_V, D_V.replace("d_heads", "plain"))),
-        "what trace gives back for hook_z is not used for d_pattern": (
+        "what trace returns for hook_z is not used for d_v": (PLAIN_Z, (D_V, D_V.replace("d_heads", "plain"))),
+        "what trace returns for hook_z is not used for d_pattern": (
             PLAIN_Z,
             ("d_heads @ v.swapaxes(-1, -2)", "plain @ v.swapaxes(-1, -2)"),
         ),
-        "what trace gives back for hook_attn_scores is not used for d_k": (
+        "what trace returns for hook_attn_scores is not used for d_k": (
             ("d_scores = trace(", "plain, d_scores = d_scores, trace("),
             (D_KEYS, D_KEYS.replace("d_scores", "plain")),
         ),
-        "what trace gives back for hook_qkv is not used for the gradient of c_attn's bias": (
+        "what trace returns for hook_qkv is not used for the gradient of c_attn's bias": (
             ("d_qkv = trace(", "plain, d_qkv = d_qkv, trace("),
-            ('"c_attn.bias": rows.sum(axis=0)', '"c_attn.bias": plain.reshape(-1, 3 * C).sum(axis=0)'),
+            ('"c_attn.bias": rows.sum(axis=0)', '"c_attn.bias": plain.reshape(-1, columns).sum(axis=0)'),
         ),
-        "what trace gives back is not used": (UNHEARD,),
+        "what trace returns is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
     "Block.backward": {
-        "the way along the stream is forgotten past the MLP": (("d_x + d_mid", "d_mid"),),
-        "the way along the stream is forgotten past attention": (("d_x + d_pre", "d_pre"),),
-        "the way along the stream is forgotten, past both layers": (("d_x + d_mid", "d_mid"), ("d_x + d_pre", "d_pre")),
-        "the way through the MLP is forgotten": (("d_x + d_mid", "d_x * 1"),),
-        "the way through attention is forgotten": (("d_x + d_pre", "d_x * 1"),),
+        "the path along the stream is forgotten past the MLP": (("d_x + d_mid", "d_mid"),),
+        "the path along the stream is forgotten past attention": (("d_x + d_pre", "d_pre"),),
+        "the path along the stream is forgotten, past both layers": (
+            ("d_x + d_mid", "d_mid"),
+            ("d_x + d_pre", "d_pre"),
+        ),
+        "the path through the MLP is forgotten": (("d_x + d_mid", "d_x * 1"),),
+        "the path through attention is forgotten": (("d_x + d_pre", "d_x * 1"),),
         "attention gets the gradient of the block's output, not that of the middle": (
             ('trace("hook_attn_out", d_x)', 'trace("hook_attn_out", d_out)'),
         ),
         "the norm before the MLP is left out": (("d_x + d_mid", "d_x + d_mlp_in"),),
         "the norm before attention is left out": (("d_x + d_pre", "d_x + d_attn_in"),),
-        "the MLP is handed the stream, not the normalised copy that it read": (
+        "the MLP gets the stream, not the normalized copy that it read": (
             ('tape("ln2.hook_output")', 'tape("hook_resid_mid")'),
         ),
-        "attention is handed the stream, not the normalised copy that it read": (
+        "attention gets the stream, not the normalized copy that it read": (
             ('tape("ln1.hook_output")', 'tape("hook_resid_pre")'),
         ),
-        "each of the two layers is handed the other's normalised copy": (
+        "each of the two layers gets the other's normalized copy": (
             ('tape("ln2.hook_output")', 'tape("ln1.hook_output")'),
             ('tape("ln1.hook_output"), *attn', 'tape("ln2.hook_output"), *attn'),
         ),
-        "the gradients lack the names of their layers": (("{part + name: d", "{name: d"),),
+        "the gradients lack the names of their layers": ((NAMES, "ln_1_grads | attn_grads | ln_2_grads | mlp_grads"),),
         "the gradients have the names of the trace, ln1 and ln2": (
-            ('{"ln_1.": ln_1_grads', '{"ln1.": ln_1_grads'),
-            ('"ln_2.": ln_2_grads', '"ln2.": ln_2_grads'),
+            ('{"ln_1": ln_1_grads', '{"ln1": ln_1_grads'),
+            ('"ln_2": ln_2_grads', '"ln2": ln_2_grads'),
         ),
-        "what trace gives back for hook_resid_post goes into the MLP, but not along the stream": (
+        "what trace returns for hook_resid_post goes into the MLP, but not along the stream": (
             ("d_x + d_mid", "d_out + d_mid"),
         ),
-        "what trace gives back for hook_resid_mid goes along the stream, but not into attention": (
+        "what trace returns for hook_resid_mid goes along the stream, but not into attention": (
             PLAIN_MID,
             ('trace("hook_attn_out", d_x)', 'trace("hook_attn_out", plain)'),
         ),
-        "what trace gives back for hook_resid_mid goes into attention, but not along the stream": (
+        "what trace returns for hook_resid_mid goes into attention, but not along the stream": (
             PLAIN_MID,
             ("d_x + d_pre", "plain + d_pre"),
         ),
-        "what trace gives back is not used": (UNHEARD,),
+        "what trace returns is not used": (UNHEARD,),
         "nothing is announced: trace is not called": (UNTOLD,),
     },
     "GPT2.backward": {
-        "the blocks are gone through from the first to the last": (
+        "the blocks run from the first to the last": (
             ("reversed(list(enumerate(self.h)))", "list(enumerate(self.h))"),
         ),
-        "each block is handed the gradient that came out of the final norm, not that of the block after it": (
+        "each block gets the gradient that came out of the final norm, not that of the block after it": (
             ("d_x, grads = block.backward(d_x,", "below, grads = block.backward(d_x,"),
-            ("        blocks |=", "        last = below\n        blocks |="),
+            (STORE, f"last = below\n        {STORE}"),
             ("self.embedding.backward(d_x", "self.embedding.backward(last"),
         ),
         "the final norm is left out": (
             ("d_x, final = self.ln_f", "d_x, final = d_out, self.ln_f"),
             ('"ln_final."), scoped(trace, "ln_final."))', '"ln_final."), scoped(trace, "ln_final."))[1]'),
         ),
-        "the final norm's gain and bias are forgotten": ((' | {f"ln_f.{name}": d for name, d in final.items()}', ""),),
+        "the final norm's gain and bias are forgotten": ((' | named({"ln_f": final})', ""),),
         "the embeddings get the gradient of the last block's output": (
             ("self.embedding.backward(d_x", "self.embedding.backward(top"),
             ("    blocks = {}", "    top, blocks = d_x, {}"),
         ),
-        "the blocks' names count from the last": (('f"h.{i}.{name}"', 'f"h.{len(self.h) - 1 - i}.{name}"'),),
+        "the blocks' names count from the last": (('f"h.{i}"', 'f"h.{len(self.h) - 1 - i}"'),),
         "the blocks' gradients lack their number, so that one block's overwrite another's": (
-            ('f"h.{i}.{name}"', 'f"h.{name}"'),
+            ('blocks[f"h.{i}"]', 'blocks["h"]'),
         ),
-        "trace is not handed on to the embeddings": (('tape["hook_positions"], trace)', 'tape["hook_positions"])'),),
-        "trace is told of everything, but what it gives back is thrown away": (UNHEARD,),
-        "nothing is announced: trace is not handed on": (UNTOLD,),
-        "the embeddings are forgotten": (("return ends | blocks", "return blocks"),),
+        "trace is not passed to the embeddings": (('tape["hook_positions"], trace)', 'tape["hook_positions"])'),),
+        "trace is called for everything, but what it returns is discarded": (UNHEARD,),
+        "nothing is announced: trace is not passed on": (UNTOLD,),
+        "the embeddings are forgotten": (("return ends | named(blocks)", "return named(blocks)"),),
     },
     "loss_and_grads": {
         "the tied matrix gets no gradient as LM head": ((TIED, "pass"),),
@@ -379,10 +480,10 @@ MISTAKES = {
         "the tied matrix gets the mean of its two gradients": (
             (TIED, 'grads["wte.weight"] = (grads["wte.weight"] + d_head) / 2'),
         ),
-        "the LM head's gradient has a name of its own also where it is tied": (
+        "the LM head's gradient has a name of its own even where it is tied": (
             (TIED, 'grads["lm_head.weight"] = d_head'),
         ),
-        "the token embedding gets the LM head's gradient also where it is not tied": (
+        "the token embedding gets the LM head's gradient even where it is not tied": (
             (
                 HEAD,
                 'grads["lm_head.weight"] = d_head\n        grads["wte.weight"] += d_head',
@@ -399,29 +500,29 @@ MISTAKES = {
         ),
         "the targets are shifted once more: they are the tokens that follow already": (
             (
-                "targets = check_targets(model, ids, targets)",
-                "targets = np.concatenate([targets[..., 1:], np.full_like(targets[..., :1], IGNORED)], axis=-1)",
+                "check_targets(model, ids, targets)",
+                "np.concatenate([targets[..., 1:], np.full_like(targets[..., :1], IGNORED)], axis=-1)",
             ),
             ("count = int((wanted != IGNORED).sum())", "count = max(1, int((wanted != IGNORED).sum()))"),
         ),
-        "the ids are taken for targets: what came in, not what follows": (
+        "the ids are used as targets: what came in, not what follows": (
             ("targets.reshape(-1)", "np.where(targets == IGNORED, IGNORED, ids).reshape(-1)"),
         ),
         "the offset is forgotten": (("wanted[rows][few], offset)", "wanted[rows][few])"),),
-        "the offset is taken off the logits, not added": (
+        "the offset is subtracted from the logits, not added": (
             ("wanted[rows][few], offset)", "wanted[rows][few], None if offset is None else -offset)"),
         ),
-        "the tape keeps what was announced, not what `trace` gave back: chain(tape, trace)": (
+        "the tape keeps what was announced, not what `trace` returned: chain(tape, trace)": (
             ("chain(trace, tape)", "chain(tape, trace)"),
         ),
-        "trace is told of everything, but what it gives back is thrown away": (
+        "trace is called for everything, but what it returns is discarded": (
             ("chain(trace, tape)", "chain(lambda name, x: (trace(name, x), x)[1], tape)"),
         ),
-        "what grad_trace gives back for hook_logits is not used for the LM head's own gradient": (
+        "what grad_trace returns for hook_logits is not used for the LM head's own gradient": (
             ("        if grad_trace is not", "        plain = d_logits\n        if grad_trace is not"),
             ('d_head += grads["weight"]', 'd_head += model.lm_head.backward(plain, x[rows])[1]["weight"]'),
         ),
-        "what grad_trace gives back is used for the logits, and thrown away after that": (
+        "what grad_trace returns is used for the logits, and discarded after that": (
             ("tape, grad_trace)", "tape, lambda name, d: (grad_trace(name, d), d)[1])"),
         ),
         "the trace of the forward pass is forgotten": (("chain(trace, tape)", "tape"),),

@@ -29,12 +29,12 @@ MISTAKES = {
         "matrices decay and others do not, whatever self.decayed says": (
             ("self.decayed(name, array)", "array.ndim > 1"),
         ),
-        "the decay is not multiplied with lr": ((KEEP, KEEP.replace("1 - lr * ", "1 - ")),),
+        "the decay is not multiplied by lr": ((KEEP, KEEP.replace("1 - lr * ", "1 - ")),),
         "the decay is added to the gradient (that is Adam with L2, not AdamW)": (
             (KEEP, "keep, decay = 1.0, self.weight_decay if self.decayed(name, array) else 0.0"),
             (M, f"g = g + decay * p\n            {M}"),
         ),
-        "the decay comes after the move, so of what the step has changed already": (
+        "the decay comes after the move, so it acts on what the step has already changed": (
             ("p *= keep", ""),
             (MOVE, f"{MOVE}\n            p *= keep"),
         ),
@@ -69,7 +69,7 @@ MISTAKES = {
             (MOVE, MOVE.replace("step * m", "lr * g")),
         ),
         "parameters move with the gradient, not against it": ((MOVE, MOVE.replace("p -= ", "p += ")),),
-        "it goes through `grads`, not self.params: a gradient of what is not to move ends it": (
+        "it loops over `grads`, not self.params: a gradient of a parameter that must not move breaks it": (
             (LOOP, "for name, array in ((name, self.params[name]) for name in grads):"),
         ),
         "parameters are new arrays: the model keeps the old ones": (
@@ -85,10 +85,10 @@ MISTAKES = {
         "gradients a little longer than the limit are left as they are": (
             ("if norm > limit:", "if norm > 1.1 * limit:"),
         ),
-        "it gives back the length after the clipping": (("return norm", "return min(norm, limit)"),),
-        "it gives back the gradients, not their length": (("return norm", "return grads"),),
-        "it gives nothing back": (("return norm", "return None"),),
-        "new arrays are put into the dict, and who holds the old ones sees nothing": (
+        "it returns the length after the clipping": (("return norm", "return min(norm, limit)"),),
+        "it returns the gradients, not their length": (("return norm", "return grads"),),
+        "it returns nothing": (("return norm", "return None"),),
+        "new arrays are put into the dict, and whoever holds the old ones sees nothing": (
             ("for g in grads.values():", "for name, g in grads.items():"),
             (SCALE, "grads[name] = g * (limit / norm)"),
         ),
@@ -136,11 +136,13 @@ MISTAKES = {
             (DONE, "done = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))"),
         ),
         "the fall is a line, not a cosine": ((FALL, "return final + (peak - final) * (1 - done)"),),
-        "the cosine goes round whole: down, and up again": ((FALL, FALL.replace("math.pi", "2 * math.pi")),),
+        "the cosine goes full circle: down, and up again": ((FALL, FALL.replace("math.pi", "2 * math.pi")),),
         "the half is forgotten: the fall begins at 2 peak": ((FALL, FALL.replace("0.5 * ", "")),),
-        "the cosine is turned over: it rises from final to peak": ((FALL, FALL.replace("1 + math", "1 - math")),),
-        "the cosine goes on after the last step, and up again": ((DONE, DONE.replace("min(1.0, ", "(")),),
-        "the cosine is given degrees: it hardly falls": ((FALL, FALL.replace("math.pi", "math.radians(math.pi)")),),
+        "the cosine is upside down: it rises from final to peak": ((FALL, FALL.replace("1 + math", "1 - math")),),
+        "the cosine continues after the last step, and rises again": ((DONE, DONE.replace("min(1.0, ", "(")),),
+        "the cosine is computed in degrees: it hardly falls": (
+            (FALL, FALL.replace("math.pi", "math.radians(math.pi)")),
+        ),
     },
     "train_step": {
         "all batches weigh the same, though they count different numbers of tokens": (
@@ -148,7 +150,7 @@ MISTAKES = {
         ),
         "targets of -100 are counted as well": ((COUNTS, "counts = [targets.size for _, targets in batches]"),),
         "the batches' losses and gradients are added up, not averaged": ((SHARE, "share = 1.0"),),
-        "each batch's gradient takes the place of the one before": ((ADD, "grads[name] = share * new[name]"),),
+        "each batch's gradient replaces the one before": ((ADD, "grads[name] = share * new[name]"),),
         "the last batch alone counts": (
             (ADD, "grads[name] = new[name]"),
             ("total += share * loss", "total = loss"),
@@ -167,13 +169,13 @@ MISTAKES = {
                 f"        clip_by_global_norm(new, limit)\n    {EACH}",
             ),
         ),
-        "the gradients of what does not move count for the clipping": (
+        "the gradients of parameters that do not move count in the clipping": (
             ("{name: np.zeros_like(array) for name, array in optimizer.params.items()}", "{}"),
             ("for name in grads:", "for name in new:"),
             (ADD, "grads[name] = grads.get(name, 0) + share * new[name]"),
         ),
         "the limit is 1, whatever `limit` says": ((CLIP, "clip_by_global_norm(grads, 1.0)"),),
-        "the optimiser takes a step for each batch": (
+        "the optimizer takes a step for each batch": (
             (ADD, "grads[name] = new[name].copy()"),
             (f"    {CLIP}\n    optimizer.step(grads, lr)\n", ""),
             ("    return total", f"        {CLIP}\n        optimizer.step(grads, lr)\n    return total"),

@@ -1,7 +1,7 @@
 """a1: tokens and embedding. Write `encode_piece` and `Embedding.__call__`.
 
-A model reads numbers. Text becomes them in two steps: its bytes are put together to tokens, each of which has an id;
-then each id becomes a vector, a row of a table, and the place where it stands adds a row of another.
+A model reads numbers. Text becomes numbers in two steps: its bytes are joined into tokens, each of which has an id;
+then each id becomes a vector, a row of one table, plus a row of another for its position.
 Judge it with: python -m nanogpt_np course grade DIR a1. Hints: python -m nanogpt_np course hint a1 1
 """
 
@@ -10,33 +10,33 @@ from itertools import pairwise  # pairwise("abc") yields ("a", "b"), ("b", "c")
 
 import numpy as np
 
-from nanogpt_np.trace import no_trace
+from nanogpt_np.model.trace import no_trace
 
 
 def encode_piece(ranks, piece):
     """Return the ids of the tokens that a piece of text becomes, as a list.
 
-    ranks : a dict {bytes: id}, all tokens that there are. Every single byte is among them, so that no text is
+    ranks : a dict {bytes: id} of all tokens. Every single byte is among them, so that no text is
         unknown; the longer ones were learned from text, the frequent ones first. The id of a token is its rank:
         the lower, the earlier it was learned. (GPT-2's b"!" has the id 0, though its byte is 33.)
-    piece : bytes, mostly of a word with the space before it, such as b" Paris" or "naïve".encode(), whose ï is two
-        bytes. Text is cut into such pieces first, and no token reaches from one into the next. Of an
-        empty piece, b"", come no tokens: [].
+    piece : bytes, mostly of a word with the space before it, such as b" Paris" or "naïve".encode(), in which ï is two
+        bytes. Text is cut into such pieces first, and no token spans two of them. An empty piece, b"", gives no
+        tokens: [].
 
     Byte pair encoding begins with single bytes and repeats:
 
-        among all pairs of neighbours whose bytes, put together, are a token, take the one of the lowest id
-        (of equal ones the leftmost) and make it one part, until no such pair is left.
+        among all pairs of neighbors whose bytes, joined, are a token, take the one with the lowest id
+        (ties go to the leftmost) and make it one part, until no such pair is left.
 
     By hand, with {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4} and b"abc": the pairs are "ab", id 4, and "bc",
-    id 3. The lower is "bc", and leaves "a", "bc". "abc" is no token, so that is all: [0, 3].
+    id 3. The lower is "bc", and leaves "a", "bc". "abc" is not a token, so that is all: [0, 3].
     """
     raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
-    """Look up each token and each position in a table, and add the two."""
+    """Look up each token and each position in a table, and add the two rows."""
 
     wte_weight: np.ndarray  # (V, C) a row per token
     wpe_weight: np.ndarray  # (n_positions, C) a row per position
@@ -48,15 +48,15 @@ class Embedding:
         start : how many tokens came before these; generation reads a prompt once, then its new tokens one by one.
 
             positions = start, start + 1, ..., start + T - 1, for each prompt the same
-            embed     = the rows of wte_weight that the ids name
-            pos_embed = the rows of wpe_weight that the positions name
+            embed     = the rows of wte_weight at the ids
+            pos_embed = the rows of wpe_weight at the positions
             output    = embed + pos_embed
 
-        Attention alone cannot tell an order, since it compares all tokens alike: the second table brings it in.
+        Attention alone cannot tell an order, since it treats all tokens alike: the second table adds it.
         A position that the table does not have must be an error (NumPy raises one by itself), not another row.
 
         Announce three of them: ``positions = trace("hook_positions", positions)``, of the shape of ids (for a batch
-        np.broadcast_to repeats them), "hook_embed" and "hook_pos_embed", both (..., T, C). `trace` gives back the
-        array to go on with. Do not write into an argument or into an array that was announced.
+        np.broadcast_to repeats them), "hook_embed" and "hook_pos_embed", both (..., T, C). Continue with the array
+        that `trace` returns. Do not write into an argument or into an array that was announced.
         """
         raise NotImplementedError

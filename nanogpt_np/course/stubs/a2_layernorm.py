@@ -1,6 +1,6 @@
-"""a2: layer normalisation. Write `LayerNorm.__call__`.
+"""a2: layer normalization. Write `LayerNorm.__call__`.
 
-Every layer of GPT-2 reads vectors that were brought to one scale first: each token's vector, on its own, gets
+Every layer of GPT-2 reads vectors that were first brought to one scale: each token's vector, on its own, gets
 mean 0 and variance 1, and is then scaled and shifted by two learned vectors.
 Judge it with: python -m nanogpt_np course grade DIR a2. Hints: python -m nanogpt_np course hint a2 1
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanogpt_np.trace import no_trace
+from nanogpt_np.model.trace import no_trace
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,8 +33,8 @@ class LayerNorm:
             normalized = (x - mean) / scale
             output     = normalized * weight + bias
 
-        Announce three of them, so that whoever watches can see them: ``scale = trace("hook_scale", scale)``
-        of shape (..., T, 1), "hook_normalized" and "hook_output", both (..., T, C). `trace` gives back the array
-        to go on with. Do not write into x or into an array that was announced; float32 in, float32 out.
+        Announce three of them, so that a trace can see or change them: ``scale = trace("hook_scale", scale)``
+        of shape (..., T, 1), "hook_normalized" and "hook_output", both (..., T, C). Continue with the array that
+        `trace` returns. Do not write into x or into an array that was announced; float32 in, float32 out.
         """
         raise NotImplementedError

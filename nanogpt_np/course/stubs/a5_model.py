@@ -1,47 +1,47 @@
 """a5: the block and the model. Write `Block.__call__`, `GPT2._run` and `GPT2.__call__`.
 
-All layers are there; here they are put together. One idea holds them: the residual stream, a vector for each token
-that is passed from block to block. No layer replaces it: each reads a normalised copy of it and adds what it found.
+All layers are there; here you put them together. One idea connects them: the residual stream, a vector for each token
+that is passed from block to block. No layer replaces it: each reads a normalized copy of it and adds what it found.
 Judge it with: python -m nanogpt_np course grade DIR a5. Hints: python -m nanogpt_np course hint a5 1
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nanogpt_np.config import Config
-from nanogpt_np.trace import no_trace, scoped
+from nanogpt_np.model.config import Config
+from nanogpt_np.model.trace import no_trace, scoped
 
 
-def no_memory(k, v):
-    """Return the keys and values of this pass as all there are. This one is given: nothing is to be written."""
+def no_cache(k, v):
+    """Return the keys and values of this pass as all there are. This one is given: there is nothing to write."""
     return k, v
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Block:
-    """Attention, then the MLP, each reading a normalised copy and adding to the residual stream."""
+    """Attention, then the MLP: each reads a normalized copy and adds to the residual stream."""
 
     ln_1: Callable  # ln_1(x, trace), the LayerNorm of a2: (..., T, C) -> (..., T, C), as all four of them
     attn: Callable  # attn(x, remember, trace), the Attention of a3
     ln_2: Callable  # ln_2(x, trace)
     mlp: Callable  # mlp(x, trace), the MLP of a4
 
-    def __call__(self, x, remember=no_memory, trace=no_trace):
+    def __call__(self, x, remember=no_cache, trace=no_trace):
         """(..., T, C) -> (..., T, C)
 
         x : the residual stream as it comes in.
-        remember : what attention takes keys and values from; hand it on.
+        remember : where attention gets keys and values from; pass it on.
 
             mid = x + attn(ln_1(x))
             out = mid + mlp(ln_2(mid))
 
-        Why a sum: whatever a block does, what the ones before it wrote stays in the stream, and in training the
-        gradient finds its way back along the same sum. Why the norm stands before the layer ("pre-norm") and not
-        after the sum: so it never touches the stream itself.
+        Why a sum: whatever a block does, what earlier blocks wrote stays in the stream, and in training the
+        gradient flows back along the same sum. Why the norm comes before the layer ("pre-norm") and not
+        after the sum: that way it never touches the stream itself.
 
-        Announce five of them as ``x = trace(name, x)``, in the order in which they come about: "hook_resid_pre" (x),
+        Announce five of them as ``x = trace(name, x)``, in the order in which they arise: "hook_resid_pre" (x),
         "hook_attn_out" (what attention adds), "hook_resid_mid" (mid), "hook_mlp_out" (what the MLP adds) and
-        "hook_resid_post" (out). The four parts announce things of their own: give them ``scoped(trace, "ln1.")``,
+        "hook_resid_post" (out). The four layers announce arrays of their own: give them ``scoped(trace, "ln1.")``,
         "attn.", "ln2." and "mlp.", which puts that in front of their names. Do not write into x: no +=.
         """
         raise NotImplementedError
@@ -61,19 +61,19 @@ class GPT2:
         """ids (..., T) -> logits (..., T, V): row t scores what follows token t.
 
         ids : the tokens of a prompt (T,) or of a batch (B, T), as the user gave them.
-        cache, trace : to be handed on to `hidden`.
+        cache, trace : pass them to `hidden`.
 
-        ``self.hidden(ids, cache=cache, trace=trace)``, which is given, makes (..., T, C) of the ids. Put the LM head
-        on it, announce "hook_logits" as ``x = trace(name, x)`` and return that: scores, not probabilities.
+        ``self.hidden(ids, cache=cache, trace=trace)``, which is given, turns the ids into (..., T, C). Apply the LM
+        head to that, announce "hook_logits" as ``x = trace(name, x)`` and return it: scores, not probabilities.
         """
         raise NotImplementedError
 
     def _run(self, ids, cache, trace=no_trace):
         """ids (..., T) -> (..., T, C): the pass itself, all but the LM head
 
-        ids : whole numbers, checked.
-        cache : has tokens of earlier passes, or none. `hidden` always gives you one, be it one that keeps nothing.
-            cache.length is the number of tokens before these; cache.layer(i) is the `remember` for block i;
+        ids : integers, checked.
+        cache : holds the tokens of earlier passes, or none. `hidden` always gives you one, if only one that keeps
+            nothing. cache.length is the number of tokens before these; cache.layer(i) is the `remember` for block i;
             cache.advance(T), at the very end, counts the T tokens of this pass.
 
             x = embedding(ids), the first of them at position cache.length
@@ -81,6 +81,6 @@ class GPT2:
             x = ln_f(x)
 
         Give every part its trace: the embedding `trace` as it is, block i ``scoped(trace, "blocks.0.")`` with its
-        own number, ln_f ``scoped(trace, "ln_final.")``. Nothing is to be announced here.
+        own number, ln_f ``scoped(trace, "ln_final.")``. Announce nothing here.
         """
         raise NotImplementedError

@@ -2,8 +2,8 @@
 
 After the last block every token has a vector. The LM head turns the last token's into a score (a "logit") for each
 token that could come next, sampling turns the scores into one id, and generation does that again and again.
-Each function is judged on its own: the others of this file are the reference's meanwhile, and so is the model.
-What is imported from nanogpt_np here is given; at the end your own softmax (a3) and KVCache (a7) stand in for it.
+Each function is judged on its own: meanwhile the others of this file are the reference's, and so is the model.
+What is imported from nanogpt_np here is given; at the end your own softmax (a3) and KVCache (a7) replace those two.
 Judge it with: python -m nanogpt_np course grade DIR a6. Hints: python -m nanogpt_np course hint a6 1
 """
 
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanogpt_np.attention import softmax
-from nanogpt_np.cache import KVCache
-from nanogpt_np.model import check_ids
-from nanogpt_np.trace import no_trace
+from nanogpt_np.fast import fast
+from nanogpt_np.model.attention import softmax
+from nanogpt_np.model.cache import KVCache
+from nanogpt_np.model.ids import check_ids
+from nanogpt_np.model.trace import no_trace
 
 END_OF_TEXT_ID = 50256  # <|endoftext|>: GPT-2 has learned to say it where a text ends
 
@@ -32,7 +33,7 @@ class LMHead:
         x : a vector of C numbers for each token, (T, C) or (B, T, C); or just one, (C,).
 
         `weight` has a row of C numbers for each of the V tokens that exist: in GPT-2 it is the embedding table
-        itself, the rows that stand for the tokens at the input. The score of token v as the next one is the dot
+        itself, the rows that represent the tokens at the input. The score of token v as the next one is the dot
         product of x with row v:
 
             logits[..., v] = sum over c of x[..., c] * weight[v, c]
@@ -64,8 +65,8 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
        reaches top_p. The token that reaches it stays; those after it get 0. None or 1: all stay.
     4. What stays is scaled to sum 1; ids keep their places.
 
-    Of equal logits, the lower id counts as likelier. Do not write into `logits`. Calculate in float64, whatever
-    comes in: a sum of 50,257 small numbers wants the digits.
+    Ties go to the lower id. Do not write into `logits`. Compute in float64, whatever comes in: a sum of 50,257 small
+    numbers needs the digits.
     """
     raise NotImplementedError
 
@@ -74,7 +75,7 @@ def draw(p, rng):
     """Return an id drawn with the probabilities `p` (V,).
 
     p : sums to 1; id i shall come in p[i] of all draws, and never where p[i] is 0.
-    rng : a numpy.random.Generator. All chance comes from it and from nowhere else, so that a seed repeats a text.
+    rng : a numpy.random.Generator. All randomness comes from it and from nowhere else, so that a seed repeats a text.
 
     One way that needs nothing but a random number u between 0 and 1: lay the probabilities side by side from 0 to 1,
     and take the id on whose piece u falls.
@@ -85,13 +86,15 @@ def draw(p, rng):
 def next_logits(model, ids, *, cache=None, trace=no_trace):
     """ids (T,) -> (V,): the scores of what follows the last token.
 
-    ``model.hidden(ids, cache=cache, trace=trace)`` gives a vector for each of the T tokens, (T, C): the whole model
-    but its LM head. ``model.lm_head`` is an `LMHead`. (The answer asks for one row by another way: the same in less
-    time for prompts of more than 512 tokens. You need not.)
+    ``model.hidden(ids, cache=cache, trace=trace)`` returns a vector for each of the T tokens, (T, C): the whole model
+    but its LM head. ``model.lm_head`` is an `LMHead`.
 
     Every row has seen the tokens up to its own, so the last row alone knows the whole text; only that row goes through
-    the LM head, since with 50,257 tokens that is no small product. Announce it on its way as "hook_last_row" (C,), and
+    the LM head, since with 50,257 tokens that is no small product. Announce the row as "hook_last_row" (C,), and
     the scores as "hook_next_logits" (V,): ``x = trace(name, x)``, as ever.
+
+    (``fast(model)``, which is given, is the same model made faster, and its ``last_row(...)`` is that row alone. You
+    may use them; you need not.)
     """
     raise NotImplementedError
 
@@ -109,22 +112,22 @@ def generate(
     use_cache=True,
     trace=no_trace,
 ):
-    """Return an iterator over up to `n_new` ids that follow the prompt `ids` (T,), each when it is found.
+    """Return an iterator over up to `n_new` ids that follow the prompt `ids` (T,), each as soon as it is known.
 
-    For each new id, run the model, choose, hand the id out (`yield`), and go on with it:
+    For each new id, run the model, choose, `yield` the id, and continue with it:
 
-        logits = what `next_logits` gives for what goes through the model, with `cache` and `trace`
+        logits = what `next_logits` returns for what goes through the model, with `cache` and `trace`
         id     = the one with the largest logit if temperature is 0,
                  else one drawn with `rng` from probabilities(logits, temperature, top_k, top_p)
 
-    ids : an array or a list, the caller's, who wants it back unchanged. `check_ids`, which is given, makes a copy of it
+    ids : an array or a list, the caller's: leave it unchanged. `check_ids`, which is given, makes a copy of it
         as an array, or says what is wrong with it; its second argument is ``model.config``.
     rng : a numpy.random.Generator; a fresh one, ``np.random.default_rng()``, if None.
-    stop : ids that end the text; they are not handed out.
+    stop : ids that end the text; they are not yielded.
     use_cache : True keeps a ``KVCache(model.config)`` for all steps. The prompt goes through the model first, then
         only what the cache does not hold yet: the one new id. It counts the positions itself.
-        False hands over cache=None, and all ids so far at every step: the same text, slowly.
-    trace : handed on to `next_logits`.
+        False passes cache=None, and all ids so far at every step: the same text, slowly.
+    trace : passed to `next_logits`.
 
     The text also ends when the context is full: ``model.config.n_positions`` positions hold the prompt and the new
     ids that went through the model. The last new id is only read off and needs no position, so that there are at

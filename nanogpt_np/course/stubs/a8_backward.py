@@ -1,34 +1,41 @@
 """a8: the backward pass. Write `cross_entropy`, the `backward` of each layer, and `loss_and_grads`.
 
-The loss is one number that says how wrong the model is. Its gradient with respect to any array says, for each number
+The loss is one number that says how wrong the model is. Its gradient with respect to an array says, for each number
 in it, how fast the loss rises when that number rises. ``d_y`` is always the gradient with respect to ``y``, and has
-the shape of ``y``. A layer's `backward` is given d_out, the gradient with respect to what the layer gave out, and
-gives back d_x, that with respect to what it read, and those with respect to its own parameters, by name. So the
-gradient goes through the model from the loss to the tokens, the last layer first. Four rules make all of it:
+the shape of ``y``. A layer's `backward` takes d_out, the gradient with respect to the layer's output, and returns
+d_x, the gradient with respect to its input, and those of its own parameters, by name. So the gradient passes through
+the model from the loss to the tokens, the last layer first. Four rules are all you need:
 
     y = x @ W + b    d_x = d_y @ W.T,  d_W = x.T @ d_y,  d_b = the sum of d_y's rows
     y = f(x)         number by number: d_x = d_y * f'(x)
     y = a + b        d_a = d_y and d_b = d_y
-    twice            what is used in several places (or for several tokens) gets the sum of its gradients
+    used twice       what is used in several places (or for several tokens) gets the sum of its gradients
 
-Two arguments return in each layer:
-    tape(name)    gives the array that the forward pass announced under that name; it may not be written into
-    trace         is told of gradients as the forward pass told of activations: ``d_y = trace("hook_y", d_y)``, the
-                  last point first; go on with the array that it gives back
+Two arguments come back in each layer:
+    tape(name)    returns the array that the forward pass announced under that name; do not write into it
+    trace         is given gradients as it was given activations in the forward pass: ``d_y = trace("hook_y", d_y)``,
+                  the last point first; continue with the array that it returns
 
-float32 in, float32 out. Any order works: each function is judged with all others as they should be.
+float32 in, float32 out. Write them in any order: each function is judged with all others as they should be.
 Judge it with: python -m nanogpt_np course grade DIR a8. Hints: python -m nanogpt_np course hint a8 1
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from nanogpt_np.config import Config
-from nanogpt_np.trace import Recorder, chain, no_trace, scoped, under
+from nanogpt_np.fast import fast
+from nanogpt_np.model.config import Config
+from nanogpt_np.model.trace import Tape, chain, no_trace, scoped, under
 
 IGNORED = -100  # a target that does not count
+
+
+def named(layers):
+    """Join the gradients of several layers: {"c_fc": {"weight": d}} -> {"c_fc.weight": d}. This one is given."""
+    return {f"{layer}.{name}": d for layer, grads in layers.items() for name, d in grads.items()}
 
 
 def cross_entropy(logits, targets, offset=None):
@@ -39,16 +46,32 @@ def cross_entropy(logits, targets, offset=None):
         n tokens gets log(n)).
 
     With p = softmax(x) of a row x of logits, the loss is -log(p[target]): how surprised the model is by what came.
-    A small p would be rounded to 0, and exp(x) overflows, so take the row's maximum off x first (p stays the same):
+    A small p would be rounded to 0, and exp(x) overflows, so subtract the row's maximum from x first; p stays:
 
         loss     = log(sum(exp(x))) - x[target]
         d_logits = p, less 1 at the target
 
     Raise any logit and the loss rises by that token's p; but the target's own share of it is meant to grow.
-    A row that does not count adds nothing to the loss, and its row of d_logits is 0. It is a sum: whoever wants
-    the mean divides.
+    A row that does not count adds nothing to the loss, and its row of d_logits is 0. The result is a sum: a caller
+    who wants the mean divides.
     """
     raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Linear:
+    """Multiply by a matrix and add a bias: x @ weight + bias"""
+
+    weight: np.ndarray  # (n_in, n_out)
+    bias: np.ndarray  # (n_out,)
+
+    def backward(self, d_out, x, tape=None, trace=no_trace):
+        """d_out (..., n_out), x (..., n_in) as it came in -> d_x (..., n_in), {"weight": ..., "bias": ...}
+
+        The first rule, with W = weight and b = bias. The parameters serve every token, so their gradients are summed
+        over all tokens of all prompts. This layer announces nothing and needs neither `tape` nor `trace`.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +90,7 @@ class LMHead:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
-    """Look up each token and each position in a table, and add the two."""
+    """Look up each token and each position in a table, and add the two rows."""
 
     wte_weight: np.ndarray  # (V, C) a row per token
     wpe_weight: np.ndarray  # (n_positions, C) a row per position
@@ -75,11 +98,11 @@ class Embedding:
     def backward(self, d_out, ids, positions, trace=no_trace):
         """d_out (..., T, C) -> {"wte.weight": (V, C), "wpe.weight": (n_positions, C)}
 
-        ids, positions : (..., T) integers, the rows that were read. The forward pass gave
+        ids, positions : (..., T) integers, the rows that were read. The forward pass returned
             wte_weight[ids] + wpe_weight[positions], announced as "hook_embed" and "hook_pos_embed".
 
-        A sum hands its gradient on to both of its parts: announce d_out under both names, "hook_pos_embed" first.
-        Both begin with d_out itself, and what comes back for a name goes into that name's table only. There each
+        A sum passes its gradient to both of its terms: announce d_out under both names, "hook_pos_embed" first.
+        Both begin with d_out itself, and what `trace` returns for a name goes into that name's table only. There each
         token's vector of the gradient belongs to the row that was read for it. A row that was read twice gets the
         sum, and a row that was not read gets 0. The ids have no gradient, so there is no d_x.
         """
@@ -91,7 +114,7 @@ def gelu_slope(x):
 
         gelu(x) = x (1 + tanh u) / 2    with u = sqrt(2 / pi) (x + 0.044715 x^3)
 
-    The rule for products, with t = tanh u, whose derivative is (1 - t^2) u':
+    The product rule, with t = tanh u, whose derivative is (1 - t^2) u':
 
         slope = (1 + t) / 2 + x (1 - t^2) u' / 2
         u'    = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
@@ -103,24 +126,24 @@ def gelu_slope(x):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MLP:
-    """Two matrices with a GELU between them."""
+    """Two linear layers with a GELU between them."""
 
-    c_fc_weight: np.ndarray  # (C, F)
-    c_fc_bias: np.ndarray  # (F,)
-    c_proj_weight: np.ndarray  # (F, C)
-    c_proj_bias: np.ndarray  # (C,)
+    c_fc: Linear  # C -> F
+    c_proj: Linear  # F -> C
+    act: Callable  # the GELU; act.backward(d_y, x) is d_y * gelu_slope(x): use either
 
     def backward(self, d_out, x, tape, trace=no_trace):
         """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
 
         The forward pass was
-            pre  = x @ c_fc_weight + c_fc_bias          (..., T, F), on the tape as "hook_pre"
-            post = gelu(pre)                            (..., T, F), on the tape as "hook_post"
-            out  = post @ c_proj_weight + c_proj_bias   (..., T, C)
+            pre  = c_fc(x)        (..., T, F), on the tape as "hook_pre"
+            post = gelu(pre)      (..., T, F), on the tape as "hook_post"
+            out  = c_proj(post)   (..., T, C)
 
-        From its end to its start: d_post by the first rule, d_pre = d_post * gelu_slope(pre), d_x by the first
-        rule. Announce d_post as "hook_post" and d_pre as "hook_pre". The parameters' gradients are summed over all
-        tokens of all prompts: {"c_fc.weight": (C, F), "c_fc.bias": (F,), "c_proj.weight": (F, C), "c_proj.bias": (C,)}.
+        From its end to its start: d_post and the gradients of c_proj, d_pre = d_post * gelu_slope(pre), d_x and the
+        gradients of c_fc. A linear layer does its part itself: self.c_proj.backward(d_y, what it read) returns what
+        you make it return above. Announce d_post as "hook_post" and d_pre as "hook_pre". `named` makes the names:
+        {"c_fc.weight": (C, F), "c_fc.bias": (F,), "c_proj.weight": (F, C), "c_proj.bias": (C,)}.
         """
         raise NotImplementedError
 
@@ -141,7 +164,7 @@ class LayerNorm:
             normalized = (x - mean) / scale              (..., T, C), on the tape as "hook_normalized"
             output     = normalized * weight + bias      "hook_output"
 
-        A number of x goes three ways: into its own place, into the mean, into the scale. Each has its part in d_x:
+        A number of x counts three times: in its own place, in the mean, in the scale. Each has its part in d_x:
             d_normalized = d_out * weight
             d_scale      = -sum(d_normalized * normalized) / scale      the sum over C: (..., T, 1)
             d_x          = (d_normalized - mean(d_normalized)) / scale + d_scale * normalized / C
@@ -154,46 +177,45 @@ class LayerNorm:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attention:
-    """Let every token take, from itself and the tokens before it, what it looks for."""
+    """Let every token gather, from itself and the tokens before it, what it looks for."""
 
-    c_attn_weight: np.ndarray  # (C, 3C) queries, keys and values side by side
-    c_attn_bias: np.ndarray  # (3C,)
-    c_proj_weight: np.ndarray  # (C, C)
-    c_proj_bias: np.ndarray  # (C,)
+    c_attn: Linear  # C -> 3C: queries, keys and values of all heads, side by side
+    c_proj: Linear  # C -> C
     n_head: int  # H
-    scale: float  # 1/sqrt(D); config.json can change it
+    head_width: int  # D, columns of a query and of a key; values may have another width
+    scale: float  # 1/sqrt(D), unless config.json changes it
 
     def backward(self, d_out, x, tape, trace=no_trace):
         """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
 
         The forward pass was, with the heads as the axis before the last two where products are taken:
-            qkv     = x @ c_attn_weight + c_attn_bias   (..., T, 3C): T rows of [3, H, D], cut into
-            q, k, v                                     (..., T, H, D), on the tape as "hook_q", "hook_k", "hook_v"
-            scores  = scale * q @ k.T, masked           (..., H, T, T), "hook_attn_scores"
-            pattern = softmax(scores)                   (..., H, T, T), on the tape as "hook_pattern"
-            z       = pattern @ v                       (..., T, H, D), "hook_z"
-            merged  = z, its heads side by side         (..., T, C), on the tape as "hook_merged"
-            out     = merged @ c_proj_weight + c_proj_bias
+            qkv     = c_attn(x)                 (..., T, 3C), cut at H D and 2 H D into
+            q, k, v                             (..., T, H, D), on the tape as "hook_q", "hook_k", "hook_v"
+            scores  = scale * q @ k.T, masked   (..., H, T, T), "hook_attn_scores"
+            pattern = softmax(scores)           (..., H, T, T), on the tape as "hook_pattern"
+            z       = pattern @ v               (..., T, H, D), "hook_z"
+            merged  = z, its heads side by side (..., T, C), on the tape as "hook_merged"
+            out     = c_proj(merged)            (..., T, C)
 
         From its end to its start, for each head:
-            d_merged  by the first rule, and d_z is its view as [T, H, D]
+            d_merged  by c_proj's backward, and d_z is its view as [T, H, D]
             d_pattern = d_z @ v.T,  d_v = pattern.T @ d_z
             d_scores  = pattern * (d_pattern - sum(d_pattern * pattern))     the sum over each row, its S keys
             d_k       = d_scores.T @ (scale * q),  d_q = d_scores @ (scale * k)
-            d_qkv     the three side by side as they were, then d_x by the first rule
+            d_qkv     the three side by side as they were, then d_x by c_attn's backward
         Raising one score lowers the share of all others in its row: hence the sum. Where the mask was, the pattern
-        is 0, and so is d_scores.
+        is 0, and so is d_scores. Values may have another width than queries and keys: let a reshape find it, with -1.
 
         Announce, each in its activation's shape: "hook_merged", "hook_z", "hook_pattern", "hook_attn_scores",
-        "hook_v", "hook_k", "hook_q", "hook_qkv". The parameters' gradients are summed over all tokens of all
-        prompts: {"c_attn.weight": (C, 3C), "c_attn.bias": (3C,), "c_proj.weight": (C, C), "c_proj.bias": (C,)}.
+        "hook_v", "hook_k", "hook_q", "hook_qkv". The gradients' names are "c_attn.weight", "c_attn.bias",
+        "c_proj.weight" and "c_proj.bias".
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Block:
-    """Attention, then the MLP, each reading a normalised copy and adding to the residual stream."""
+    """Attention, then the MLP: each reads a normalized copy and adds to the residual stream."""
 
     ln_1: LayerNorm
     attn: Attention
@@ -207,14 +229,14 @@ class Block:
             mid = x + attn(ln_1(x))         x is "hook_resid_pre", mid "hook_resid_mid"
             out = mid + mlp(ln_2(mid))      out is "hook_resid_post"; what is added is "hook_attn_out", "hook_mlp_out"
 
-        Each sum hands its gradient on twice: along the stream, and through the layer. Where the two ways part in the
+        Each sum passes its gradient on twice: along the stream, and through the layer. Where the two paths split in the
         forward pass, their gradients meet here and are added.
 
-        The layers' own backward wants the arrays that the layers read, "ln1.hook_output" and "ln2.hook_output" of
+        The layers' own backward needs the arrays that the layers read, "ln1.hook_output" and "ln2.hook_output" of
         the tape, and a tape and a trace that know their names: under(tape, "mlp.") and scoped(trace, "mlp."); the
         prefixes are "ln1.", "attn.", "ln2.", "mlp.". Announce "hook_resid_post", "hook_mlp_out", "hook_resid_mid",
         "hook_attn_out", "hook_resid_pre". The parameters keep the names that their layers give them, after the
-        layer's field and a dot: "ln_1.weight", "attn.c_attn.weight", "mlp.c_proj.bias".
+        layer's field and a dot (`named` does that): "ln_1.weight", "attn.c_attn.weight", "mlp.c_proj.bias".
         """
         raise NotImplementedError
 
@@ -230,14 +252,14 @@ class GPT2:
     lm_head: LMHead
 
     def backward(self, d_out, tape, trace=no_trace):
-        """d_out (..., T, C), the gradient of what `hidden` gave back -> {parameter name: gradient}
+        """d_out (..., T, C), the gradient of what `hidden` returned -> {parameter name: gradient}
 
-        tape : a `Recorder`, the dict of all that `hidden` announced: tape["blocks.0.hook_resid_pre"].
+        tape : a `Tape`, the dict of all that `hidden` announced: tape["blocks.0.hook_resid_pre"].
 
         `hidden` is all but the LM head: the embedding, the blocks h[0], h[1], ..., the final norm. Go through them
-        the other way, each taking what the one after it gave back. The final norm's prefix is "ln_final." and a
-        block's is "blocks.0.", for tape and trace; the tape that a layer wants is a function, tape.__getitem__.
-        The embedding wants tape["hook_tokens"] and tape["hook_positions"], and the trace as it is.
+        in reverse order, each taking what the one after it returned. The final norm's prefix is "ln_final." and a
+        block's is "blocks.0.", for tape and trace; the tape that a layer needs is a function, tape.__getitem__.
+        The embedding needs tape["hook_tokens"] and tape["hook_positions"], and the trace as it is.
 
         Names: "wte.weight" and "wpe.weight" as they come; "h.0." before those of block 0; "ln_f." before those of
         the final norm. The LM head's gradient is not among them.
@@ -252,12 +274,14 @@ def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, 
     trace : for the forward pass; grad_trace : for the backward pass. offset : for `cross_entropy`.
 
     1. Run ``model.hidden(ids, trace=...)`` -> (..., T, C), with a trace that keeps a tape beside `trace`:
-       ``tape = Recorder()``, and ``chain(trace, tape)`` tells both, the tape what `trace` gave back.
+       ``tape = Tape()``, and ``chain(trace, tape)`` calls both, the tape with what `trace` returned.
     2. Score it: the rows of all prompts as one (N, C), ``model.lm_head(x)`` -> (N, V), `cross_entropy`.
        The mean is over the targets that count, and so is its gradient: divide both by their number.
     3. Announce the gradient of the logits to grad_trace, as "hook_logits" and in their shape (..., T, V).
     4. Back through ``model.lm_head.backward(d_logits, x)``, then ``model.backward(d_hidden, tape, grad_trace)``.
     5. If ``model.tied``, the LM head's matrix is the token embedding: one array in two places, so "wte.weight" gets
        the sum of both gradients. If not, "lm_head.weight" gets its own.
+
+    ``fast(model)``, which is given, returns the same model made faster. You may use it; you need not.
     """
     raise NotImplementedError

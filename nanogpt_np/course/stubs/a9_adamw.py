@@ -1,9 +1,9 @@
 """a9: AdamW and a training step. Write `AdamW.step`, `clip_by_global_norm`, `learning_rate` and `train_step`.
 
-The gradient says which way the loss falls; the optimiser says how far to go. One training step is: the loss and its
-gradient on a few texts, the gradient cut to a length that does no harm, the step of the optimiser, at a learning rate
+The gradient says which way the loss falls; the optimizer says how far to go. One training step is: the loss and its
+gradient on a few texts, the gradient cut to a length that does no harm, the step of the optimizer, at a learning rate
 that first rises and then falls.
-Any order works: each function is judged with all others as they should be.
+Write them in any order: each function is judged with all others as they should be.
 Judge it with: python -m nanogpt_np course grade DIR a9. Hints: python -m nanogpt_np course hint a9 1
 """
 
@@ -15,9 +15,9 @@ IGNORED = -100  # a target that does not count
 
 
 class AdamW:
-    """The optimiser's memory for ``{name: array}``; `step` changes the arrays in place.
+    """The optimizer's state for ``{name: array}``; `step` changes the arrays in place.
 
-    `__init__` is given, and the grader's optimisers are made by it as it stands here: write `step`.
+    `__init__` is given, and the grader's optimizers are made by it as it is here: write `step`.
     decayed : function of a name and an array that says whether it decays. Default: matrices do
         (embeddings too), biases and LayerNorms do not.
     """
@@ -33,33 +33,33 @@ class AdamW:
     def step(self, grads, lr):
         """Move every parameter of self.params by its gradient in `grads`, at learning rate `lr`
 
-        grads : {name: gradient}, of the parameter's shape. They may not be written into, and there may be gradients
-            of more than is in self.params: only what is there moves.
+        grads : {name: gradient}, of the parameter's shape. Do not write into them. There may be gradients of parameters
+            that are not in self.params: those do not move.
 
-        A gradient of a few texts is half chance. So each number of each parameter remembers two running averages,
+        A gradient of a few texts is half noise. So each number of each parameter has two running averages,
         of its gradients g and of their squares. With b1 and b2 the two of self.betas, and t the number of this step,
         from 1:
 
             mean   = b1 * mean   + (1 - b1) * g
             square = b2 * square + (1 - b2) * g^2
 
-        Both began at 0, so at first they are too small, by the factor 1 - b^t. Divide by what they lack:
+        Both began at 0, so at first they are too small, by the factor 1 - b^t. Divide by that factor:
 
             m = mean / (1 - b1^t)
             v = square / (1 - b2^t)
 
         and move by their ratio, which is about 1 where all gradients point the same way, however small they are,
-        and near 0 where they change their sign from step to step:
+        and near 0 where they change sign from step to step:
 
             p = p - lr * m / (sqrt(v) + eps) - lr * weight_decay * p      (p on the right: as it was before)
 
-        The last term, the decay, holds numbers small that no gradient holds up. It is there only for parameters of
-        which self.decayed(name, array) is true. It acts on the parameter itself and not by way of the gradient, which
+        The last term, the decay, shrinks numbers that no gradient keeps up. It applies only to parameters for
+        which self.decayed(name, array) is true. It acts on the parameter itself and not through the gradient, which
         would be divided by its size: that is the W in AdamW.
 
         self.steps counts the steps, and self.mean and self.square keep the averages for the next one. Change the
         arrays of self.params themselves (p -= ...): the model holds the same arrays, and would not see new ones.
-        Gives nothing back.
+        Return nothing.
         """
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ def clip_by_global_norm(grads, limit):
         norm = sqrt(the sum of the squares of all numbers in all arrays)
 
     One odd batch can make it very long, and a step that long undoes what was learned. So if norm is more than limit,
-    multiply every array by limit / norm, the same factor for all: the direction stays. If it is not, leave them as
+    multiply every array by limit / norm, the same factor for all: the direction stays. Otherwise leave them as
     they are. Write into the arrays themselves (g *= ...): others hold them too.
     """
     raise NotImplementedError
@@ -85,11 +85,11 @@ def learning_rate(step, *, peak, final, warmup, steps):
 
     step : the number of this step, from 0.
 
-    The averages of the optimiser are worth little at first, so the first steps are short:
+    The averages of the optimizer are unreliable at first, so the first steps are short:
 
         while step < warmup:   (step + 1) / warmup of peak     peak / warmup at step 0, peak at step warmup - 1
 
-    Later they become shorter again, so that the model can settle:
+    Later the steps become shorter again, so that the model can settle:
 
         done = (step - warmup) / (steps - warmup)              0 at the end of the rise, 1 at `steps`
         final + (peak - final) * (1 + cos(pi * done)) / 2      `peak` where done is 0, `final` where it is 1
@@ -104,7 +104,7 @@ def train_step(loss_and_grads, optimizer, batches, lr, limit=1.0):
 
     loss_and_grads : a function of ids and targets -> the mean loss over the targets that count, and {name: gradient}
         of that mean.
-    optimizer : optimizer.params is {name: array} of what shall move; its `step` takes gradients and a learning rate.
+    optimizer : optimizer.params is {name: array} of what moves; its `step` takes gradients and a learning rate.
     batches : list of (ids, targets); a target of -100 does not count.
     lr : the learning rate. limit : the gradient of all that moves is clipped to this length.
 
@@ -114,7 +114,7 @@ def train_step(loss_and_grads, optimizer, batches, lr, limit=1.0):
         share = (its targets that count) / (those of all batches)
 
     1. loss and gradients, each the sum of share * (that of the part)
-    2. the gradients of what is in optimizer.params, clipped all together; others (frozen ones) count for nothing
-    3. one step of the optimiser
+    2. the gradients of what is in optimizer.params, clipped all together; others (frozen ones) do not count
+    3. one step of the optimizer
     """
     raise NotImplementedError

@@ -1,0 +1,139 @@
+"""``python -m nanogpt_np course``: write GPT-2 yourself, layer by layer, and have it graded."""
+
+import json
+import textwrap
+import time
+from pathlib import Path
+
+from ..course import report
+from ..course.answers import answer
+from ..course.assignment import assignments, get
+from ..course.runner import grade
+from .shell import Parser, command, say
+
+README = """\
+# GPT-2, written by you
+
+Each file here is a part of GPT-2 with the function bodies left out: write those that raise NotImplementedError.
+Do them in any order; each function is judged on its own, and then inside the whole model.
+
+{files}
+
+    python -m nanogpt_np course grade {folder}         judge everything
+    python -m nanogpt_np course grade {folder} a2      judge one assignment
+    python -m nanogpt_np course hint a2 1         a question; 2 points, 3 nearly says it
+
+Your files may import numpy, the standard library, `nanogpt_np.model.trace` and `nanogpt_np.model.config`, and what
+their first lines already import.
+"""
+
+
+def _parser():
+    parser = Parser("course", "Write GPT-2 yourself, a layer at a time; every function is graded by what it does.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_sub)
+    commands.add_parser("list", help="the assignments and what is to be written in each")
+    add = commands.add_parser("new", help="write the files to fill in").add_argument
+    add("folder", metavar="DIR", help="made if it is not there; files that are there stay as they are")
+    add = commands.add_parser("grade", help="judge what is written").add_argument
+    add("folder", metavar="DIR", help="the folder that `new` wrote")
+    add("names", nargs="*", metavar="NAME", help="assignments, such as a2 (default: all, then the whole model)")
+    add("--json", action="store_true", help="print the results as Gradescope's autograder reads them")
+    add("--seed", type=int, default=0, metavar="N", help="draw other numbers (default: 0)")
+    add = commands.add_parser("hint", help="a hint: 1 asks, 2 points, 3 nearly says it").add_argument
+    add("name", metavar="NAME", help="the assignment, such as a2")
+    add("rung", type=int, choices=(1, 2, 3), metavar="1|2|3")
+    add("function", nargs="?", metavar="FUNCTION", help="of this function only")
+    add = commands.add_parser("answer", help="the file as this package would fill it in").add_argument
+    add("name", metavar="NAME", help="the assignment, such as a2")
+    add("--yes", action="store_true", help="without it there is no answer: a hint teaches more")
+    return parser
+
+
+def _sub(prog, **options):
+    options.pop("formatter_class", None)
+    return Parser(prog.partition("nanogpt_np ")[2], options.pop("description", None), **options)
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        names = [get(name.lower()).name for name in getattr(args, "names", [])]
+        assignment = get(args.name.lower()) if "name" in args else None
+    except ValueError as error:
+        parser.error(str(error))
+    if assignment and not assignment.functions:
+        parser.error(f"{assignment.name} has no file of its own: it puts all the others together")
+    if args.command == "list":
+        return _list()
+    if "folder" in args and Path(args.folder).is_file():
+        parser.error(f"{args.folder} is a file; give the folder that it is in, and the assignment's name after it")
+    if args.command == "new":
+        return _new(Path(args.folder))
+    if args.command == "hint":
+        return _hint(parser, assignment, args.rung, args.function)
+    if args.command == "answer":
+        return _answer(assignment, args.yes)
+    if not Path(args.folder).is_dir():
+        parser.error(f"there is no folder {args.folder}; `new {args.folder}` makes one")
+    if args.seed < 0:
+        parser.error(f"--seed must be 0 or more, not {args.seed}")
+    return _grade(args.folder, names, args.seed, args.json)
+
+
+def _list():
+    for name, assignment in assignments().items():
+        print(f"{name:5}  {assignment.title}")
+        for where in assignment.functions:
+            print(f"       {where.partition(':')[2]}")
+    return 0
+
+
+def _new(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [a for a in assignments().values() if a.functions]
+    files = {a.file: a.stub.read_text(encoding="utf-8") for a in written}
+    table = "\n".join(f"- `{a.file}`: {a.title}" for a in written)
+    files["README.md"] = README.format(files=table, folder=folder)
+    for name, text in files.items():
+        try:
+            with open(folder / name, "x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            print(f"wrote {folder / name}")
+        except FileExistsError:
+            print(f"left  {folder / name} as it is")
+    return 0
+
+
+def _grade(folder, names, seed, as_json):
+    began, done = time.monotonic(), []
+    for graded in grade(folder, names, seed=seed):
+        done.append(graded)
+        if not as_json:
+            print("\n".join(report.lines(graded)) + "\n", flush=True)
+    if as_json:
+        print(json.dumps(report.as_json(done, time.monotonic() - began), indent=1))
+    else:
+        print(report.summary(done))
+    return 0 if report.passed(done) else 1
+
+
+def _hint(parser, assignment, rung, function):
+    hints = {where.partition(":")[2]: hints for where, hints in assignment.functions.items()}
+    if function is not None and function not in hints:
+        parser.error(f"{assignment.name} has no function {function!r}; there are: {', '.join(hints)}")
+    for name, steps in hints.items():
+        if function in (None, name):
+            print(textwrap.fill(f"{name}: {steps[rung - 1]}", 116, break_long_words=False, break_on_hyphens=False))
+    return 0
+
+
+def _answer(assignment, yes):
+    if not yes:
+        say(f"An answer that is read is soon forgotten: try `hint {assignment.name} 1`, 2 and 3 first, and grade what")
+        say(f"you have: the message says what is wrong. If you still want it: answer {assignment.name} --yes")
+        return 1
+    print(answer(assignment), end="")
+    return 0

@@ -1,0 +1,51 @@
+"""``python -m nanogpt_np diff A.npz B.npz``: where two saved passes part, and by how much."""
+
+import json
+
+from ..interpret.diff import TOLERANCE, diff
+from ..interpret.diff_words import as_dict, table
+from ..interpret.recording import read_arrays
+from ..names.wording import one_line
+from .shell import Parser, command, say
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code: 2 for trouble, since 1 says that the runs part."""
+    parser = Parser(
+        "diff",
+        "Say where two saved passes part, and by how much. They are files that python -m nanogpt_np trace PROMPT\n"
+        "--save FILE.npz wrote, or numpy.savez with arrays of the same names, such as a dump from PyTorch.",
+        epilog="Exit code: 0 if they agree within the tolerance, 1 if they part, 2 for trouble, as of diff(1).",
+    )
+    add = parser.add_argument
+    add("a", metavar="A.npz", help="the pass to measure by")
+    add("b", metavar="B.npz", help="the other pass")
+    add("--tolerance", type=float, default=TOLERANCE, metavar="X", help="by how much of the largest number in A's "
+        f"row of a token the two may differ (default: {TOLERANCE:g})")  # fmt: skip
+    add("--all", action="store_true", help="print a line for each point that was compared")
+    add("--json", action="store_true", help="print one JSON object, with all points")
+    args = parser.parse_args(argv)
+
+    try:
+        (acts_a, about_a), (acts_b, about_b) = read_arrays(args.a), read_arrays(args.b)
+        result = diff(acts_a, acts_b, tolerance=args.tolerance)
+    except (ValueError, OSError, MemoryError) as error:
+        say(f"error: {one_line(error) or type(error).__name__}")
+        return 2
+    if args.json:
+        files = {"a": {"file": args.a, "about": about_a}, "b": {"file": args.b, "about": about_b}}
+        print(json.dumps(files | as_dict(result), indent=1))
+    else:
+        print(one_line(f"a: {args.a}{_whose(about_a)}"))
+        print(one_line(f"b: {args.b}{_whose(about_b)}"))
+        for line in [*(table(result) if args.all else []), *str(result).split("\n")]:
+            print(line)
+    return 0 if result.first is None else 1
+
+
+def _whose(about):
+    """Say what a recording knows of itself: nothing of it was checked."""
+    model = about.get("model") if about else None
+    origin = f", {model['origin']}" if isinstance(model, dict) and "origin" in model else ""
+    return f"   {json.dumps(about['prompt'])}{origin}" if about and "prompt" in about else origin

@@ -1,0 +1,55 @@
+"""``python -m nanogpt_np lens PROMPT --token TOKEN``: why this token, or why not."""
+
+import json
+import textwrap
+
+from ..interpret.lens_report import report
+from ..interpret.lens_words import answer_line, by_kind_lines, deciding_line, lens_lines, split_lines
+from ..names.wording import columns
+from ..text import Tokenizer
+from .opening import add_model, opening, provenance_line, watched_token
+from .shell import Parser, command, say
+from .tables import print_top
+
+
+def _parser():
+    parser = Parser("lens", "Why this token, or why not: its rank after every half-block, its logit part by part.")
+    add = parser.add_argument
+    add("prompt", help="the text to continue; - reads standard input (less one final newline)")
+    add("--token", required=True, metavar="TOKEN", help='the token to explain, e.g. " Paris"; in ranks, of equal '
+        "logits the lower id comes first")  # fmt: skip
+    add("--against", metavar="TOKEN", help="explain the difference to this one (default: the best other token)")
+    add_model(parser)
+    add("--rivals", type=int, default=3, metavar="K", help="compare with the K likeliest other tokens (default: 3)")
+    add("--parts", type=int, default=8, metavar="N", help="show the N largest parts on each side (default: 8)")
+    add("--special", action="store_true", help="read <|endoftext|> as that token, not as text")
+    add("--json", action="store_true", help="print one JSON object with every part against every rival")
+    return parser
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code."""
+    args = _parser().parse_args(argv)
+    for flag, value in (("--rivals", args.rivals), ("--parts", args.parts)):
+        if value < 1:
+            raise ValueError(f"{flag} must be 1 or more, not {value}")
+    tokenizer = Tokenizer()
+    opened = opening(args, tokenizer)
+    model = opened.model
+    token = watched_token(tokenizer, args.token, model.config, "--token", special=args.special)
+    against = watched_token(tokenizer, args.against, model.config, "--against", special=args.special)
+    if token == against:
+        raise ValueError("--against must be another token than --token")
+    result = report(model, tokenizer, opened.ids, token, against=against, rivals=args.rivals)
+    say(provenance_line(opened.provenance, model.config))
+    if args.json:
+        print(json.dumps({**opened.about, **result}, indent=1))
+        return 0
+    print(answer_line(result), end="\n\n")
+    print_top(result["likeliest"])
+    for lines in (lens_lines(result), split_lines(result, result["splits"][0], args.parts), by_kind_lines(result)):
+        print("", *lines, sep="\n")
+    print()
+    print(textwrap.fill(deciding_line(result, result["splits"][0]), columns(100), break_on_hyphens=False))
+    return 0

@@ -1,0 +1,105 @@
+"""What the commands that run a model begin with: a prompt, a checkpoint, and what is said of both."""
+
+import sys
+from dataclasses import dataclass
+
+from ..fast import keep_freed_memory
+from ..text.display import quoted, text_of
+from ..text.tokenizer import END_OF_TEXT_ID
+from ..weights.checkpoint import Checkpoint, open_checkpoint
+from ..weights.places import default_model
+
+
+def add_model(parser):
+    """Add ``--model``, for the commands that read a prompt with a model: `opening` loads it."""
+    parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
+        "safetensors (default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+
+
+def read_prompt(prompt):
+    """Return the prompt, read from standard input (less one final newline) where it is ``-``."""
+    if prompt == "-":
+        if sys.stdin is None:
+            raise ValueError("there is no standard input to read the prompt from")
+        try:
+            prompt = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the prompt on standard input is not UTF-8: {error}") from None
+    if not prompt:
+        raise ValueError("the prompt is empty: GPT-2 continues from at least one token")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the prompt is not valid Unicode: {error}") from None
+    return prompt
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a command begins with: a prompt, its ids and the checkpoint that reads it."""
+
+    prompt: str
+    ids: list[int]
+    checkpoint: Checkpoint
+    decoding: str = "greedy"  # how tokens are chosen, in words
+
+    @property
+    def model(self):
+        """The `GPT2` itself."""
+        return self.checkpoint.model
+
+    @property
+    def provenance(self):
+        """Whose weights these are, and how tokens are chosen."""
+        return self.checkpoint.provenance | {"decoding": self.decoding}
+
+    @property
+    def about(self):
+        """The head of what ``--json`` prints."""
+        return {"model": self.provenance, "prompt": self.prompt, "prompt_ids": self.ids}
+
+
+def opening(args, tokenizer):
+    """Return the `Opening` of a command's PROMPT, --special and --model."""
+    keep_freed_memory()
+    prompt = read_prompt(args.prompt)
+    checkpoint = open_checkpoint(default_model() if args.model is None else args.model)
+    return Opening(prompt, tokenizer.encode(prompt, special=args.special), checkpoint)
+
+
+def decoding(temperature, top_k, top_p, seed):
+    """Say in words how tokens are chosen."""
+    if temperature == 0:
+        return "greedy"
+    cut = [f"{name} {value}" for name, value in (("top-k", top_k), ("top-p", top_p)) if value is not None]
+    return ", ".join([f"temperature {temperature}", *cut, f"seed {seed}"])
+
+
+def provenance_line(provenance, config):
+    """Say on one line which model speaks, and how its tokens are chosen."""
+    line = (
+        f"model: {provenance['origin']}, {provenance['dtype']}, "
+        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; no BOS"
+    )
+    if config.vocab_size != END_OF_TEXT_ID + 1:
+        line += f"; its vocabulary has {config.vocab_size} entries, the text is read with GPT-2's own 50257"
+    return line
+
+
+def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
+    """Return the id of the one token that `text` is, or None without a text; `flag` is where it was asked for."""
+    if text is None:
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{flag} is not valid Unicode: {error}") from None
+    ids = tokenizer.encode(text, special=special)
+    if len(ids) != 1:
+        parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids) or "no token"
+        spaced = f" {text.strip()}"
+        hint = f'; did you mean "{spaced}"?' if len(tokenizer.encode(spaced)) == 1 else ""
+        raise ValueError(f"{flag} follows one token, but {text!r} is {len(ids)}: {parts}{hint}")
+    if ids[0] >= config.vocab_size:
+        raise ValueError(f"{flag}: token id {ids[0]} is out of range: this model knows 0 to {config.vocab_size - 1}")
+    return ids[0]

@@ -1,0 +1,152 @@
+"""``python -m nanogpt_np train TEXT ... --out DIR``: training, from scratch or from any checkpoint."""
+
+import contextlib
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from ..fast import keep_freed_memory
+from ..model.config import Config
+from ..train.facts import CONFIG, SETTINGS
+from ..train.loop import make_data, run
+from ..train.trainer import Settings, Trainer
+from ..weights import load
+from .shell import Parser, command, say
+
+FROM_SCRATCH = {"n_layer": 4, "n_head": 4, "n_embd": 128}
+SIZES = {"layers": "n_layer", "heads": "n_head", "width": "n_embd"}  # flag -> field of Config
+
+
+def _parser():
+    parser = Parser("train", "Train a GPT-2, from scratch or from a checkpoint, on text files.")
+    add, d = parser.add_argument, Settings()
+    add("texts", nargs="*", metavar="TEXT", help="text files (UTF-8), or directories of .txt and .md files")
+    add("--out", metavar="DIR", help="where the checkpoint goes; it loads with --model DIR, and with transformers")
+    add("--model", metavar="NAME|DIR", help="start from these weights (fine-tuning); default: from scratch")
+    add("--resume", metavar="DIR", help="continue the run that was saved there")
+    add("--recipe", choices=["facts"], help="make the checkpoint that ships with the package")
+    add("--layers", type=int, metavar="N", help="blocks, from scratch (default: 4)")
+    add("--heads", type=int, metavar="N", help="attention heads, from scratch (default: 4)")
+    add("--width", type=int, metavar="N", help="width of the residual stream, from scratch (default: 128)")
+    add("--steps", type=int, metavar="N", help=f"steps of the optimiser (default: {d.steps})")
+    add("--batch-size", type=int, metavar="N", help=f"windows in a batch (default: {d.batch_size})")
+    add("--context", type=int, metavar="N", help=f"tokens in a window (default: {d.context})")
+    add("--accumulate", type=int, metavar="N", help=f"batches that make one step (default: {d.accumulate})")
+    add("--lr", type=float, metavar="X", help=f"peak learning rate (default: {d.lr})")
+    add("--final-lr", type=float, metavar="X", help="learning rate at the end of the cosine (default: a tenth of --lr)")
+    add("--warmup", type=int, metavar="N", help=f"steps of linear warm-up (default: {d.warmup})")
+    add(
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help=f"of matrices; biases and norms have none (default: {d.weight_decay})",
+    )
+    add("--clip", type=float, metavar="X", help=f"largest length of the whole gradient (default: {d.clip})")
+    add("--seed", type=int, metavar="N", help=f"same seed, same run (default: {d.seed})")
+    add(
+        "--freeze",
+        action="append",
+        metavar="PATTERN",
+        help="parameters that stay as they are, e.g. 'h.[0-5].*' or wte.weight",
+    )
+    add(
+        "--share-unseen",
+        action="store_true",
+        default=None,
+        help="tokens that never occur share one row: faster, from scratch only",
+    )
+    add("--eval-every", type=int, metavar="N", help=f"steps between held-out losses (default: {d.eval_every})")
+    add("--save-every", type=int, metavar="N", help=f"steps between checkpoints (default: {d.save_every})")
+    add("--sample", metavar="PROMPT", help="continue this prompt at every evaluation")
+    add("--dtype", choices=["float32", "float16"], help="of model.safetensors (default: float32)")
+    return parser
+
+
+@command
+def main(argv=None):
+    """Run the command line with `argv` and return the exit code."""
+    args = _parser().parse_args(argv)
+    given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name, None) is not None}
+    sizes = {name: getattr(args, flag) for flag, name in SIZES.items() if getattr(args, flag) is not None}
+    if args.resume:
+        if args.texts or args.model or args.recipe or args.out or given or sizes:
+            raise ValueError("--resume continues as the run began: it takes no texts, no --out and no other settings")
+        return _run(Trainer.resume(args.resume, make_data), args.resume, args.sample)
+    if not args.out:
+        raise ValueError("--out DIR is needed: where should the checkpoint go?")
+    if Path(args.out).exists() and any(Path(args.out).iterdir()):
+        raise ValueError(f"{args.out} is not empty: give another --out, or continue with --resume {args.out}")
+    if args.recipe:
+        if args.texts or args.model or sizes:
+            raise ValueError("--recipe brings its own text and sizes: it takes no texts, no --model and no --width")
+        settings = Settings(**SETTINGS | given, source={"recipe": args.recipe})
+        return _run(Trainer.from_scratch(CONFIG, make_data(settings), settings), args.out, args.sample)
+    if not args.texts:
+        raise ValueError("give text files to learn from, or --recipe facts")
+    if not all(args.texts):
+        raise ValueError("the name of a text is empty")
+    if "lr" in given and "final_lr" not in given:
+        given["final_lr"] = given["lr"] / 10
+    settings = Settings(**given, source={"texts": [str(Path(text).resolve()) for text in args.texts]})
+    if args.model:
+        if sizes:
+            raise ValueError("--model brings its own sizes: it takes no --layers, --heads or --width")
+        if settings.share_unseen:
+            raise ValueError("--share-unseen is for training from scratch: a checkpoint's rows differ already")
+        model = load(args.model)
+        if settings.context > model.config.n_positions:
+            raise ValueError(
+                f"--context {settings.context} is more than the {model.config.n_positions} of {args.model}"
+            )
+        trainer = Trainer(model.config, model.params, make_data(settings), settings)
+    else:
+        config = Config(**FROM_SCRATCH | sizes, n_positions=settings.context)
+        trainer = Trainer.from_scratch(config, make_data(settings), settings)
+    return _run(trainer, args.out, args.sample)
+
+
+def _run(trainer, out, sample):
+    """Train, showing the progress; return the exit code."""
+    keep_freed_memory()
+    with _interruptible() as interrupted:
+        finished = run(trainer, out, sample=sample, report=_show, stop=interrupted)
+    if finished:
+        say(f"saved in {out}")
+        return 0
+    say(f"\nstopped after step {trainer.step_number}: saved in {out}; continue with --resume {out}")
+    return 130
+
+
+@contextlib.contextmanager
+def _interruptible():
+    """Yield a function that returns True after Ctrl-C; a second Ctrl-C ends the program at once."""
+    pressed = []
+
+    def interrupt(*_):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _show(progress):
+    """Print a line for each evaluation; on a terminal, also one that is overwritten after every step."""
+    left = int(progress.seconds_left)
+    line = (
+        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f} nats/token  "
+        f"{progress.tokens_per_second:,.0f} tokens/s  {left // 60}:{left % 60:02} left"
+    )
+    terminal, evaluated = sys.stderr.isatty(), progress.notes is not None
+    if terminal or evaluated:
+        with contextlib.suppress(BrokenPipeError):  # a closed stderr stops no run
+            print(f"\r{line}  " if terminal else line, end="", file=sys.stderr, flush=True)
+    if evaluated:
+        say("")
+        for note in progress.notes:
+            say(f"  {note}")

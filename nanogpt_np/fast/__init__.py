@@ -1,0 +1,19 @@
+"""How the same model runs faster: each file holds one idea, and none changes what the model says.
+
+`fast(model)` returns a model with the same call that shares the arrays of the given one. The layers in `model/` know
+nothing of this room: what stands here replaces one of them from outside.
+
+- `tiles`: GELU and attention in tiles that stay in the processor's cache.
+- `last_row`: generation needs the last row only, so the last block computes no other.
+- `segments`: a long prompt is cut into segments, one for each core.
+- `blas`: how many threads the library behind the matrix products uses.
+- `memory`: freed memory is kept for the next arrays.
+- `gpt2`: the model that is put together from these.
+
+Not here: what a checkpoint looks like in memory (`weights/`), and the timings (`bench/`).
+"""
+
+from .gpt2 import FastGPT2, fast
+from .memory import keep_freed_memory
+
+__all__ = ["FastGPT2", "fast", "keep_freed_memory"]

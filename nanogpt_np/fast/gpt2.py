@@ -1,0 +1,64 @@
+"""The fast model: GPT-2's own layers, with quicker ones in the place of some, over the same arrays.
+
+A trace gets every value as the plain model announces it: GELU in tiles computes the same numbers, and what would
+leave values out or cut them up (attention in tiles, segments, the last row) is used only when no trace is attached.
+A layer of another class than this package's own stays where it is: it may read what these would leave out.
+"""
+
+from dataclasses import fields, replace
+
+from ..model.attention import Attention
+from ..model.gpt2 import GPT2, Block
+from ..model.ids import check_ids
+from ..model.layernorm import LayerNorm
+from ..model.mlp import GELU, MLP
+from ..model.trace import no_trace
+from .last_row import only_last_row
+from .memory import USUAL, keep_freed_memory
+from .segments import in_segments
+from .tiles import TiledAttention, TiledGELU
+
+
+def fast(model):
+    """Return a model with the call of `model` that runs faster and shares its arrays; one of another class as it is.
+
+    It has this process keep some of the memory that it frees (`memory.py`).
+    """
+    if type(model) is not GPT2:
+        return model
+    keep_freed_memory(USUAL)
+    h = tuple(map(_fast_block, model.h))
+    return FastGPT2(**_fields(model) | {"h": h})
+
+
+class FastGPT2(GPT2):
+    """A GPT2 that takes the shorter ways where no trace is attached."""
+
+    def hidden(self, ids, *, cache=None, trace=no_trace):
+        """ids (..., T) -> (..., T, C): all but the LM head."""
+        if trace is not no_trace:
+            return super().hidden(ids, cache=cache, trace=trace)
+        ids = check_ids(ids, self.config, 0 if cache is None else cache.length)
+        return in_segments(self, super().hidden, ids, cache)
+
+    def last_row(self, ids, *, cache=None, trace=no_trace):
+        """ids (..., T) -> (..., C): the last row of `hidden`; the last block computes no other if no trace wants it."""
+        model = self
+        if trace is no_trace and self.h and type(self.ln_f) is LayerNorm:
+            model = replace(self, h=(*self.h[:-1], only_last_row(self.h[-1])))
+        return model.hidden(ids, cache=cache, trace=trace)[..., -1, :]
+
+
+def _fast_block(block):
+    if type(block) is not Block:
+        return block
+    attn, mlp = block.attn, block.mlp
+    if type(attn) is Attention:
+        attn = TiledAttention(**_fields(attn))
+    if type(mlp) is MLP and type(mlp.act) is GELU:
+        mlp = replace(mlp, act=TiledGELU())
+    return replace(block, attn=attn, mlp=mlp)
+
+
+def _fields(layer):
+    return {field.name: getattr(layer, field.name) for field in fields(layer)}

@@ -1,0 +1,106 @@
+"""A long prompt on every core: it is cut into segments, which go through the model side by side.
+
+Matrix products use all cores by themselves; norms, softmax and GELU use one. So each segment runs through the whole
+model in a thread of its own, as if it came after the earlier segments in a KV cache: in every block it waits for
+their keys and values, and for nothing else. Neither the model nor its layers know. Meanwhile every matrix product
+keeps to one core (`blas.py`); where that cannot be set, there is one segment.
+"""
+
+import threading
+from contextvars import copy_context
+
+import numpy as np
+
+from ..model.cache import KVCache
+from . import blas
+
+SMALLEST = 192  # tokens of a segment at least; with fewer, products are better left to divide themselves
+_alone = threading.Lock()  # held by whoever has changed the number of threads
+
+
+class Stopped(Exception):
+    """Another segment has failed: what this one waits for will not come."""
+
+
+class Segment(KVCache):
+    """The cache as one segment of a prompt sees it: it holds the tokens before, once they are computed."""
+
+    def __init__(self, cache, start, n_layer, before, stop):
+        super().__init__(cache.config)
+        self.length, self._layers, self.before, self.stop = start, cache._layers, before, stop
+        self.stored = [threading.Event() for _ in range(n_layer)]
+
+    def _remember(self, i, k, v):
+        if self.before:
+            self.before.stored[i].wait()
+        if self.stop.is_set():
+            raise Stopped
+        keys_and_values = super()._remember(i, k, v)
+        self.stored[i].set()
+        return keys_and_values
+
+
+def in_segments(model, hidden, ids, cache):
+    """Return what ``hidden(ids, cache=cache)`` returns, (..., T, C), with a segment of the T tokens on each core.
+
+    If the last block computes one row only, (..., segments, C): the last row of each, the prompt's own last.
+
+    hidden : the plain way, as `GPT2.hidden`. cache : as for the model, None included.
+    """
+    T, cores = ids.shape[-1], blas.cores()
+    known = cache is None or type(cache) is KVCache  # another kind may do anything with what it is given
+    if not known or not 1 < cores <= T // SMALLEST or not _alone.acquire(blocking=False):
+        return hidden(ids, cache=cache)
+    try:
+        cache = KVCache(model.config) if cache is None else cache
+        stop, segments, begin = threading.Event(), [], 0
+        for end in shares(model.config, cache.length, T, cores):
+            before = segments[-1][0] if segments else None
+            segment = Segment(cache, cache.length + begin, len(model.h), before, stop)
+            segments.append((segment, ids[..., begin:end]))
+            begin = end
+        with blas.products_on_one_core():
+            x = np.concatenate(_side_by_side(hidden, segments, stop), axis=-2)
+        cache.advance(T)
+        return x
+    finally:
+        _alone.release()
+
+
+def _side_by_side(hidden, segments, stop):
+    """Return what each segment gave: the last runs in this thread, so that Ctrl-C reaches it, each other in its own."""
+    results, errors = {}, {}
+
+    def run(n):
+        segment, ids = segments[n]
+        try:
+            results[n] = hidden(ids, cache=segment)
+        except BaseException as error:
+            errors[n] = error
+            stop.set()
+        finally:  # no other segment may wait for what will not come
+            for event in segment.stored:
+                event.set()
+
+    last = len(segments) - 1
+    # In copies of this context, so that np.errstate holds there too.
+    threads = [threading.Thread(target=copy_context().run, args=(run, n)) for n in range(last)]
+    for thread in threads:
+        thread.start()
+    try:
+        run(last)
+    finally:
+        for thread in threads:  # after a failure each ends at its next block
+            thread.join()
+    for n in sorted(errors, key=lambda n: isinstance(errors[n], Stopped)):
+        raise errors[n]
+    return [results[n] for n in range(len(segments))]
+
+
+def shares(config, past, T, cores):
+    """Return where each of `cores` segments of T tokens ends, so that all take as long; later tokens see more keys."""
+    C, F = config.n_embd, config.mlp_width
+    products = C * (4 * C + 2 * F)  # for each token, in multiplications
+    for_each_key = 4 * C  # half of it in products, as much again for the softmax
+    cost = np.cumsum(products + for_each_key * np.arange(past, past + T, dtype=float))
+    return [*np.searchsorted(cost, cost[-1] * np.arange(1, cores) / cores).tolist(), T]

@@ -1,0 +1,62 @@
+"""GELU and attention in tiles: intermediate arrays stay in the processor's cache instead of going through memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model.attention import Attention
+from ..model.mlp import GELU
+from ..model.trace import no_trace
+
+# GELU makes some ten arrays of its size on the way. Of 16,384 float32 each they stay in the processor's cache, which
+# is three times faster than whole tensors in main memory.
+ELEMENTS = 1 << 14
+# Queries per head in a tile. Keys that come after the last of them are not even multiplied: for 1023 tokens that saves
+# a fifth of all time.
+QUERIES = 192
+LONG = 512 * 512  # scores of a head up to which all heads go through at once
+
+
+def elementwise(function, x, *others):
+    """Apply an elementwise `function` of arrays of one shape, `ELEMENTS` at a time; same shape."""
+    if x.size <= ELEMENTS:
+        return function(x, *others)
+    out = np.empty(x.shape, x.dtype)
+    flat, flat_out = [a.reshape(-1) for a in (x, *others)], out.reshape(-1)
+    for start in range(0, x.size, ELEMENTS):
+        stop = start + ELEMENTS
+        flat_out[start:stop] = function(*(a[start:stop] for a in flat))
+    return out
+
+
+class TiledGELU(GELU):
+    """GELU, some elements at a time: the same numbers."""
+
+    def __call__(self, x):
+        """Any shape; same shape"""
+        return elementwise(super().__call__, x)
+
+    def backward(self, d_out, x):
+        """d_out, x as it came in -> d_x, all of one shape"""
+        return elementwise(super().backward, d_out, x)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TiledAttention(Attention):
+    """Attention, for `QUERIES` queries of one head at a time where there are many scores."""
+
+    def attend(self, q, keys, values, trace=no_trace):
+        """Scaled queries (..., T, D), keys and values (..., S, D) -> (..., T, D): what each query finds
+
+        A trace gets the full table of scores.
+        """
+        T, S = q.shape[-2], keys.shape[-2]
+        if trace is not no_trace or T * S <= LONG:
+            return super().attend(q, keys, values, trace)
+        z = np.empty((*q.shape[:-1], values.shape[-1]), q.dtype)
+        for head in np.ndindex(q.shape[:-2]):
+            for start in range(0, T, QUERIES):
+                stop = min(start + QUERIES, T)
+                seen = S - T + stop
+                z[head][start:stop] = super().attend(q[head][start:stop], keys[head][:seen], values[head][:seen])
+        return z

@@ -1,0 +1,87 @@
+"""From a prompt to new ids: run the model, score what could follow the last token, choose, append, repeat.
+
+With the KV cache (`model/cache.py`) only the new token goes through the model. Choosing: `sampling.py`.
+"""
+
+import operator
+
+import numpy as np
+
+from ..fast import fast
+from ..model.attention import softmax
+from ..model.cache import KVCache
+from ..model.ids import check_ids
+from ..model.trace import no_trace
+from ..text.tokenizer import END_OF_TEXT_ID
+from .sampling import check_sampling, draw, probabilities
+
+
+def generate(
+    model,
+    ids,
+    n_new,
+    *,
+    temperature=0.0,
+    top_k=None,
+    top_p=None,
+    rng=None,
+    stop=(END_OF_TEXT_ID,),
+    use_cache=True,
+    trace=no_trace,
+):
+    """Return an iterator over up to `n_new` ids that follow the prompt `ids` (T,), each as soon as it is known.
+
+    model : a `GPT2`; it runs as `fast(model)`.
+    temperature : 0 takes the likeliest token each time; above 0 draws, with `rng`
+        (a numpy Generator; a fresh one if None) from the tokens that `top_k` and `top_p` leave.
+    stop : ids that end the text; they are not yielded.
+    use_cache : False runs all tokens through the model at every step: the same ids, slowly.
+    trace : as for the model, at every step; `NEXT_TOKEN` of names/activations.py follows the model's own points.
+
+    It also ends when the context is full: after n_positions - T + 1 tokens, since the last one needs no position.
+    Raises ValueError for bad arguments at once, and for logits that are not finite when they occur.
+    """
+    check_sampling(temperature, top_k, top_p)
+    model = fast(model)
+    ids = check_ids(ids, model.config)
+    if ids.ndim != 1:
+        raise ValueError(f"one prompt at a time: ids must have shape (T,), not {ids.shape}")
+    n_new = operator.index(n_new)
+    if n_new < 0:
+        raise ValueError(f"the number of new tokens must be 0 or more, not {n_new}")
+    room = model.config.n_positions - len(ids) + 1
+    rng = np.random.default_rng() if rng is None else rng
+
+    def choose(logits):
+        if temperature == 0:
+            return logits.argmax()
+        return draw(probabilities(logits, temperature, top_k, top_p), rng)
+
+    def steps(ids):
+        cache = KVCache(model.config) if use_cache else None
+        for _ in range(min(n_new, room)):
+            logits = next_logits(model, ids, cache=cache, trace=trace)
+            trace("hook_probabilities", softmax(logits))
+            token = int(trace("hook_next_token", np.asarray(choose(logits))))
+            if token in stop:
+                return
+            yield token
+            ids = np.array([token]) if use_cache else np.append(ids, token)
+
+    return steps(ids)
+
+
+def next_logits(model, ids, *, cache=None, trace=no_trace):
+    """ids (T,) -> (V,): the scores of what follows the last token; ValueError if any is NaN or infinite."""
+    model = fast(model)
+    with np.errstate(all="ignore"):  # an overflow is found below, and reported once
+        last_row = trace("hook_last_row", model.last_row(ids, cache=cache, trace=trace))
+        logits = model.lm_head(last_row)
+    if not np.isfinite(logits).all():
+        bad = [name for name, array in model.params.items() if not np.isfinite(array).all()]
+        where = f"tensor {bad[0]} holds NaN or inf" if bad else "the weights are finite, an activation overflowed"
+        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {where}")
+    logits = trace("hook_next_logits", logits)
+    if not np.isfinite(logits.max()):  # a trace may rule tokens out with -inf, but not all of them
+        raise ValueError("the trace returned logits without a finite maximum: there is no next token")
+    return logits

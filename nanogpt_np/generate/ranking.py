@@ -1,0 +1,23 @@
+"""How tokens rank after a pass: the likeliest ones, or where a given one stands. Ties go to the lower id."""
+
+import numpy as np
+
+from ..text.display import text_of
+
+
+def standing(logits, p, token):
+    """Return rank, logit and probability of `token`; logits and p are (V,).
+
+    Rank 1 is the likeliest; of equal logits the lower id comes first, as it does in greedy decoding.
+    """
+    rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
+    return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}
+
+
+def top_rows(logits, p, k, tokenizer):
+    """Return the `k` likeliest tokens, likeliest first; of equal logits the lower id comes first."""
+    order = np.argsort(-logits, kind="stable")[:k]
+    return [
+        {"rank": rank, "id": int(i), "token": text_of(tokenizer, int(i)), "logit": float(logits[i]), "p": float(p[i])}
+        for rank, i in enumerate(order, 1)
+    ]

@@ -1,0 +1,58 @@
+"""From logits to the next token: temperature, top-k and top-p.
+
+Greedy decoding (temperature 0) takes the likeliest token. Otherwise the logits are divided by the
+temperature, all but the k likeliest tokens are dropped, then all but the smallest set whose
+probabilities reach p (Holtzman et al. 2019, "The Curious Case of Neural Text Degeneration"; the
+token that crosses p stays), and one of what is left is drawn. Computed in float64: a sum of
+50,257 small numbers wants the digits.
+"""
+
+import math
+
+import numpy as np
+
+from ..model.attention import softmax
+
+
+def check_sampling(temperature, top_k, top_p):
+    """Raise ValueError for settings that mean nothing."""
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature must be 0 (greedy) or above, not {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be 1 or more tokens, not {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
+
+
+def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+    """(V,) logits -> (V,) float64 probabilities of being chosen; temperature 0 gives 1 to the likeliest.
+
+    Of equal logits, the lower id counts as likelier.
+    """
+    check_sampling(temperature, top_k, top_p)
+    logits = np.asarray(logits, np.float64)
+    if temperature == 0:
+        p = np.zeros(len(logits))
+        p[logits.argmax()] = 1
+        return p
+    # The maximum first: dividing by a tiny temperature then gives -inf and 0, never inf - inf.
+    with np.errstate(over="ignore"):
+        p = softmax((logits - logits.max()) / temperature)
+    if top_p == 1:  # all of them, however unlikely
+        top_p = None
+    if top_k is None and top_p is None:
+        return p
+    order = np.argsort(-logits, kind="stable")
+    keep = len(p) if top_k is None else min(top_k, len(p))
+    if top_p is not None:
+        # Tokens needed until their sum reaches p, among the keep likeliest scaled to sum 1.
+        so_far = np.cumsum(p[order[:keep]])
+        keep = min(keep, 1 + int(np.searchsorted(so_far, top_p * so_far[-1])))
+    p[order[keep:]] = 0
+    p /= p.sum()
+    return p
+
+
+def draw(p, rng):
+    """Return an id drawn with the probabilities `p` (V,)."""
+    return int(rng.choice(len(p), p=p))

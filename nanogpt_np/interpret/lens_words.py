@@ -1,0 +1,115 @@
+"""The report on one token in words: lines of text made of the rows of `lens_report.py`."""
+
+import itertools
+import math
+
+from ..text.display import quoted
+
+BAR = 20  # characters of the longest bar
+
+
+def answer_line(result):
+    """Say in one sentence how the token did."""
+    place = "the likeliest" if result["rank"] == 1 else _ordinal(result["rank"])
+    p = f"{100 * result['p']:.3g} %" if result["p"] >= 1e-4 else "less than 0.01 %"
+    rivals = {row["id"]: row for row in (result["best_other"], result["splits"][0]["against"])}
+    compared = ", ".join(_compared(result, rival) for rival in rivals.values())
+    return f"{_short(result['token'])} is {place}: {p}, logit {result['logit']:.3g}, {compared}"
+
+
+def deciding_line(result, row):
+    """Say in one sentence which parts of a split decide."""
+    names, winner, loser = row["decided_by"], _short(result["token"]), _short(row["against"]["token"])
+    if row["difference"] < 0:
+        winner, loser = loser, winner
+    if not names:
+        return f"Nothing decides: {winner} and {loser} are level."
+    *rest, last = names
+    listed = f"{', '.join(rest)} and {last}" if rest else last
+    return f"Decided by {listed}: the other parts alone would put {loser} ahead of {winner}."
+
+
+def lens_lines(result):
+    """Return the logit lens as lines, one for each half-block."""
+    lines = [
+        "If the model stopped early: the final LayerNorm and the LM head after every half-block",
+        f"{'after':10}  {'rank':>6}  {'logit':>9}  {'probability':>11}  likeliest there",
+    ]
+    for row in result["lens"]:
+        best = _short(row["best_token"])
+        lines.append(f"{row['after']:10}  {row['rank']:6}  {row['logit']:9.4f}  {row['p']:11.4%}  {best}")
+    return lines
+
+
+def split_lines(result, row, most):
+    """Return the parts of a split as lines, at most `most` on each side and the rest in one."""
+    token, rival = _short(result["token"]), _short(row["against"]["token"])
+    text = [
+        f"{token} against {rival}: the difference of their logits, part by part",
+        "(direct effects: what a part does through later ones counts there; head 2.1 is head 1 of block 2)",
+    ]
+    ranked = sorted(row["parts"], key=lambda part: -part["amount"])
+    top = [part for part in ranked if part["amount"] > 0][:most]
+    bottom = [part for part in ranked if part["amount"] < 0][-most:]
+    between = ranked[len(top) : len(ranked) - len(bottom)]
+    lines = [*top, *bottom, {"name": f"remainder ({row['remainder']:.1e})", "amount": row["remainder"]}]
+    if between:
+        rest = math.fsum(part["amount"] for part in between)
+        lines.insert(len(top), {"name": f"the {len(between)} parts between", "amount": rest})
+    wide = max(len(line["name"]) for line in lines)
+    longest = max(abs(part["amount"]) for part in ranked) or 1
+    for line, printed in zip(lines, _adding_up([line["amount"] for line in lines]), strict=True):
+        bar = looks = ""
+        if "kind" in line:  # a part, not a sum of many
+            bar = ("+" if line["amount"] > 0 else "-") * round(BAR * abs(line["amount"]) / longest)
+        if "looks_at" in line:
+            seen = line["looks_at"]
+            looks = f"looks at {_short(seen['token'])} {seen['weight']:.0%} (key {seen['key']})"
+        text.append(f"{printed:+9.3f}  {line['name']:{wide}}  {bar:{BAR}}  {looks}".rstrip())
+    difference = row["difference"]
+    times = math.exp(min(difference, 700))  # exp overflows at 710; no trained model comes near
+    text.append(
+        f"{difference:+9.3f}  in all: {token} is exp({difference:.3f}) = {times:.3g} times as likely as {rival}"
+    )
+    return text
+
+
+def by_kind_lines(result):
+    """Return the splits against all rivals side by side, in few lines."""
+    splits = result["splits"]
+    heads = [_short(row["against"]["token"]) for row in splits]
+    kinds = [*splits[0]["by_kind"], "remainder"]
+    columns = [_adding_up([*row["by_kind"].values(), row["remainder"]]) for row in splits]
+    lines = [(kind, amounts) for kind, *amounts in zip(kinds, *columns, strict=True)]
+    lines.append(("in all", [row["difference"] for row in splits]))
+    title = f"{_short(result['token'])} against"
+    wide = max(20, len(title))
+    text = [f"{title:{wide}}" + "".join(f"  {head:>10}" for head in heads)]
+    for kind, amounts in lines:
+        numbers = (f"  {amount:+{max(10, len(head))}.3f}" for amount, head in zip(amounts, heads, strict=True))
+        text.append(f"{kind:{wide}}{''.join(numbers)}")
+    return text
+
+
+def _short(text):
+    """Return `text` quoted, and cut where it is so long that it would break a table."""
+    text = quoted(text)
+    return text if len(text) <= 16 else text[:12] + '..."'
+
+
+def _ordinal(n):
+    ending = "th" if n // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n:,}{ending}"
+
+
+def _compared(row, other):
+    difference, rival = row["logit"] - other["logit"], _short(other["token"])
+    if not difference:
+        return f"level with {rival}"
+    return f"{abs(difference):.3g} {'ahead of' if difference > 0 else 'behind'} {rival}"
+
+
+def _adding_up(amounts):
+    """Round to 3 digits so that the printed numbers add up too: each is off by 0.001 at most."""
+    sums = [round(whole, 3) for whole in itertools.accumulate(amounts, initial=0)]
+    return [after - before for before, after in itertools.pairwise(sums)]

@@ -1,0 +1,231 @@
+"""Change an activation on its way, and see what follows.
+
+A `Patch` is a trace like any other: ``model(ids, trace=Patch({name: edit}))``. The layers know
+nothing of it. Several compose with `trace.chain`, first to last: what stands after a patch sees what
+it made, so ``chain(patch, recorder)`` records the changed run. Below it, the edits that are made most
+often; they count positions in the text, so with a KV cache they mean the same as without.
+"""
+
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..model.trace import chain
+from ..names import points
+
+TO_COME = [point.name for point in (*points.FINAL, *points.LOGITS, *points.NEXT_TOKEN)]  # when the blocks are done
+ALL_ROWS, LAST_ROW = points.ENDS
+NEXT_LOGITS, PROBABILITIES = (point.name for point in points.NEXT_TOKEN[1:3])
+INSTEAD = {  # how a pass ends: (the other end, which then never comes; what to patch instead)
+    LAST_ROW: (ALL_ROWS, f"generation scores the last row only: patch {NEXT_LOGITS}"),
+    ALL_ROWS: (LAST_ROW, f"a pass without generation scores every row: patch {ALL_ROWS}"),
+}
+
+
+class Patch:
+    """A trace that changes some activations.
+
+    edits : ``{name: edit}``; a name is that of a trace point, or a pattern such as
+        ``blocks.*.attn.hook_z``. An edit is an array to put in place, or a function ``x -> array``:
+        it may write into its `x`, a copy, and must return what to go on with, in the same shape and dtype.
+
+    Raises ValueError for a name that no model has at once; for one that this model has not, and for
+    an edit of the wrong shape or dtype, when the pass gets there.
+    """
+
+    def __init__(self, edits):
+        self.edits = dict(edits)
+        self._met = None  # edits that had their turn in this pass; None: no whole pass is under way
+        for name, edit in self.edits.items():
+            if not any(c in name for c in "*?["):
+                points.get(name)
+            if name == PROBABILITIES:
+                raise ValueError(f"{PROBABILITIES} are only to look at: patch {NEXT_LOGITS}")
+            if not callable(edit) and not isinstance(edit, np.ndarray):
+                raise ValueError(f"{name}: an edit is an array, or a function from array to array, not {edit!r}")
+
+    def __call__(self, name, x):
+        if name == points.BEGINS:
+            self._met = set()
+        for key, edit in self.edits.items():
+            if fnmatchcase(name, key):
+                if self._met is not None:
+                    self._met.add(key)
+                x = _edited(name, x, edit)
+        if self._met is not None:
+            self._check_met(name)
+        return x
+
+    def _check_met(self, name):
+        """Raise ValueError, as early as it is known, for edits whose point this pass does not have."""
+        if name in INSTEAD:
+            other, instead = INSTEAD[name]
+            if other in self.edits or (name == ALL_ROWS and NEXT_LOGITS in self.edits):
+                raise ValueError(f"nothing to patch: {instead}")
+            self._met = None
+        elif name == TO_COME[0]:
+            for key in self.edits.keys() - self._met:
+                if not any(fnmatchcase(later, key) for later in TO_COME):
+                    raise ValueError(f"nothing to patch: this model has no trace point {key!r}")
+
+
+def _edited(name, x, edit):
+    new = edit(x.copy()) if callable(edit) else edit
+    axes = " ".join(points.get(name).axis_names)
+    wanted = f"{x.dtype} of shape {list(x.shape)}" + (f" ({axes})" if axes else "")
+    if not isinstance(new, np.ndarray | np.generic):
+        raise ValueError(f"{name}: the patch returned {type(new).__name__}, expected an array: {wanted}")
+    if (new.shape, new.dtype) != (x.shape, x.dtype):
+        raise ValueError(f"{name}: the patch returned {new.dtype} of shape {list(new.shape)}, expected {wanted}")
+    return new
+
+
+def ablate_head(block, head, value=0.0, *, position=None):
+    """Return a trace that puts `value` for one head's output: a number, or a vector (D,) such as a mean.
+
+    position : only at this place in the text; else at every one.
+    """
+    name = f"blocks.{block}.attn.hook_z"
+    where = _Positions(position)
+
+    def edit(z):  # (..., T, H, D)
+        if np.shape(value) not in ((), z.shape[-1:]):
+            raise ValueError(
+                f"{name}: the value has shape {list(np.shape(value))}, expected a number or {[z.shape[-1]]}"
+            )
+        z[..., where.rows(), _head(name, head, z.shape[-2]), :] = value
+        return z
+
+    return chain(where, Patch({name: edit}))
+
+
+def ablate_attention(block, *, position=None):
+    """Return a trace after which the attention of a block adds nothing to the residual stream."""
+    return _nothing(f"blocks.{block}.hook_attn_out", position)
+
+
+def ablate_mlp(block, *, position=None):
+    """Return a trace after which the MLP of a block adds nothing to the residual stream."""
+    return _nothing(f"blocks.{block}.hook_mlp_out", position)
+
+
+def _nothing(name, position):
+    where = _Positions(position)
+
+    def edit(x):  # (..., T, C)
+        x[..., where.rows(), :] = 0
+        return x
+
+    return chain(where, Patch({name: edit}))
+
+
+def steer(name, vector, *, position=None):
+    """Return a trace that adds `vector` (C,) to `name` (..., T, C) at one position, or at every one."""
+    if points.get(name).axes != "T C":
+        raise ValueError(f"{name} has axes {points.get(name).axes}: a vector can be added where they are T C")
+    where, vector = _Positions(position), np.array(vector)
+
+    def edit(x):
+        if vector.shape != x.shape[-1:] or not np.can_cast(vector.dtype, x.dtype, "same_kind"):
+            raise ValueError(
+                f"{name}: the vector is {vector.dtype} of shape {list(vector.shape)}, "
+                f"expected {x.dtype} of {list(x.shape[-1:])}"
+            )
+        x[..., where.rows(), :] += vector
+        return x
+
+    return chain(where, Patch({name: edit}))
+
+
+def transplant(name, acts, *, position=None, head=None):
+    """Return a trace that puts in place of `name` what another run had there ("activation patching").
+
+    acts : that run's `Recorder`, of one prompt and without a cache.
+    position : only this place in the text; else every place where both runs have a token.
+    head : only this head.
+    """
+    axes = points.get(name).axes.split()
+    if "T" not in axes or name in points.WHOLE_NUMBERS:
+        raise ValueError(f"{name} is no vector for each token: give Patch an array, or change the prompt")
+    if head is not None and "H" not in axes:
+        raise ValueError(f"{name} has no heads")
+    for needed in (name, "hook_positions"):
+        if needed not in acts:
+            raise ValueError(f"the other run has not recorded {needed}")
+    where, source, there = _Positions(position), acts[name], acts["hook_positions"]
+    if source.ndim != len(axes):
+        raise ValueError(f"{name}: the other run has shape {list(source.shape)}, expected one prompt, without a batch")
+    if position is not None and position not in there:
+        raise ValueError(f"the other run has no position {position}: its last is {there[-1]}")
+
+    def edit(x):
+        sizes, others = (dict(zip(axes, shape, strict=True)) for shape in (x.shape[-len(axes) :], source.shape))
+        if x.dtype != source.dtype or any(sizes[a] != others[a] for a in axes if a not in "TS"):
+            raise ValueError(
+                f"{name}: the other run has {source.dtype} of shape {list(source.shape)}, "
+                f"this one {x.dtype} of {list(x.shape)}"
+            )
+        if head is not None:
+            _head(name, head, sizes["H"])
+        _, here, rows = np.intersect1d(where.now, there, return_indices=True)
+        wanted = np.isin(where.now[here], where.now[where.rows()])
+        # A row sees no key after its own position, so where one run has more keys than the other they are masked.
+        keys = slice(min(sizes["S"], others["S"])) if "S" in axes else None
+        x[_index(axes, here[wanted], head, keys)] = source[_index(axes, rows[wanted], head, keys)]
+        return x
+
+    return chain(where, Patch({name: edit}))
+
+
+def _index(axes, rows, head, keys):
+    """Return the index of some rows, of one head or all, and of the first keys."""
+    along = {"T": rows, "H": slice(None) if head is None else head, "S": keys}
+    return (..., *(along.get(axis, slice(None)) for axis in axes))
+
+
+def sweep(model, ids, acts, names, measure, *, head=None, report=None):
+    """Transplant every single position of every point in turn: where does the other run's answer come from?
+
+    ids (T,) is the prompt that is changed, `acts` the other run's, with the same number of tokens;
+    `measure` makes a number of the logits (V,) after the last token. Returns (len(names), T).
+
+    report : is called with the number of passes done and of all passes, after each.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    T = len(acts["hook_positions"]) if "hook_positions" in acts else None
+    if np.shape(ids) != (T,):
+        raise ValueError(f"ids have shape {list(np.shape(ids))}, but the other run has {T} tokens: give as many")
+    runs = [(name, position) for name in names for position in range(T)]
+    found = []
+    for name, position in runs:
+        trace = transplant(name, acts, position=position, head=head)
+        found.append(float(measure(model(ids, trace=trace)[-1])))
+        if report:
+            report(len(found), len(runs))
+    return np.array(found).reshape(len(names), T)
+
+
+class _Positions:
+    """A trace that remembers where in the text this pass's tokens stand."""
+
+    def __init__(self, wanted):
+        if wanted is not None and (not isinstance(wanted, int | np.integer) or wanted < 0):
+            raise ValueError(f"position must be a whole number, 0 at the start of the text, not {wanted!r}")
+        self.wanted = wanted
+        self.now = None  # (T,)
+
+    def __call__(self, name, x):
+        if name == "hook_positions":
+            self.now = x.reshape(-1, x.shape[-1])[0].copy()  # the same in every row of a batch
+        return x
+
+    def rows(self):
+        """Return the rows of this pass that are wanted."""
+        every = np.arange(len(self.now))
+        return every if self.wanted is None else every[self.now == self.wanted]
+
+
+def _head(name, head, H):
+    if not isinstance(head, int | np.integer) or not 0 <= head < H:
+        raise ValueError(f"{name}: no head {head}, there are 0 to {H - 1}")
+    return head

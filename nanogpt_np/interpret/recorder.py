@@ -1,0 +1,26 @@
+"""The Recorder: a dict of every activation of the last pass."""
+
+from ..model.gpt2 import GPT2
+from ..model.trace import Tape
+from ..names import points
+
+
+class Recorder(Tape):
+    """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts over.
+
+    model : the `GPT2` that is recorded, if it is known: for what needs weights or sizes that no activation shows.
+    acts : arrays to begin with, by name.
+
+    Raises ValueError for a model that is not a GPT2.
+    """
+
+    def __init__(self, model=None, acts=()):
+        if model is not None and not isinstance(model, GPT2):
+            raise ValueError(f"a Recorder is made with the model, as load returns it, not {model!r:.60}; see `acts`")
+        super().__init__(acts)
+        self.model = model
+
+    def __call__(self, name, x):
+        if name == points.BEGINS:
+            self.clear()
+        return super().__call__(name, x)

@@ -1,0 +1,57 @@
+"""What an array holds in a few figures, and how many tokens a recorded pass is of."""
+
+import math
+
+import numpy as np
+
+from ..names import points
+
+AT_ONCE = 1 << 16  # numbers that are converted to float64 at a time: a matrix may have gigabytes
+
+
+def stats(x):
+    """Return mean, RMS, min and max of an array, in float64, and how many masked numbers (-inf) were left out.
+
+    Of nothing but masked numbers all four are NaN.
+    """
+    flat = np.reshape(x, -1)  # the same order of summation however it lies in memory
+    total, square, low, high, seen = 0.0, 0.0, math.inf, -math.inf, 0
+    for i in range(0, flat.size, AT_ONCE):
+        some = flat[i : i + AT_ONCE].astype(np.float64)
+        some = some[some != -math.inf]
+        if not some.size:
+            continue
+        total, square = total + some.sum(), square + (some * some).sum()
+        low, high = np.minimum(low, some.min()), np.maximum(high, some.max())  # of NaN and a number they are NaN
+        seen += some.size
+    if not seen:
+        return dict.fromkeys(("mean", "rms", "min", "max"), math.nan) | {"masked": flat.size}
+    return {
+        "mean": float(total / seen),
+        "rms": math.sqrt(square / seen),
+        "min": float(low),
+        "max": float(high),
+        "masked": flat.size - seen,
+    }
+
+
+def stats_line(row):
+    """Return `stats` as text."""
+    shown = (f"{label} {row[label.lower()]:<11.5g}" for label in ("mean", "RMS", "min", "max"))
+    return ("  ".join(shown) + (f"  {row['masked']} masked" if row["masked"] else "")).rstrip()
+
+
+def lengths(acts):
+    """Return (T, S) of a recorded pass: new tokens, and all that they can see.
+
+    Where no array has an axis of keys, the last position tells S, or else T. Raises ValueError without a row for
+    each token.
+    """
+    sizes = {}
+    for name, x in acts.items():
+        sizes |= zip(points.get(name).axes.split(), np.shape(x), strict=True)
+    if "T" not in sizes:
+        raise ValueError("the recording has no array with a row for each token")
+    places = acts.get("hook_positions")
+    last = sizes["T"] if places is None else max(sizes["T"], int(places[-1]) + 1)
+    return sizes["T"], sizes.get("S", last)

@@ -1,0 +1,172 @@
+"""Walk through a recorded pass in the terminal, one step at a time, forwards and backwards.
+
+A step is one trace point (`activations.py`): what it is, what it is made of, what to look at, what is in it.
+Nothing is computed again: the numbers are those of the recording.
+"""
+
+import numpy as np
+
+from ..generate.ranking import top_rows
+from ..names import parameters, points
+from ..names.glossary import as_text, find
+from ..names.wording import WIDTH, columns, wrapped
+from ..text.display import quoted, text_of
+from ..text.tokenizer import Tokenizer
+from .explain import explain
+from .stats import lengths, stats, stats_line
+
+CANDIDATES = 20  # names that are listed where a part of a name is in several
+ENTRIES = 3  # of the glossary that are shown for a word
+PRINTED = 500  # numbers up to which an array is printed whole; of larger ones NumPy shows the corners
+HELP = """\
+Enter, n    next step
+b           back
+NUMBER      the step of this number
+j NAME      jump to a trace point; a part of its name will do
+p           print the values; p 4 prints those at index 4 of the first axis, p : 2 those at 2 of the second
+t, t K      the likeliest next tokens
+e INDEX     derive one number from those before it: e 2 4 1
+/WORD       what WORD is called here and elsewhere
+q, Ctrl-D   quit"""
+
+
+def step(recording, ask, tell, model=None):
+    """Show the steps of a `recording.Recording` as the answers of `ask` say, until they say ``q`` or raise EOFError.
+
+    ask, tell : as ``input`` and ``print``. model : the model that was recorded; deriving a number needs its weights.
+    """
+    names, at = list(recording.acts), 0
+    if "hook_next_token" not in recording.acts:
+        raise ValueError("to walk through, record a whole pass to the next token: generate(model, ids, 1, trace=acts)")
+    tell(f"{len(names)} steps; Enter goes on, b back, ? lists the rest, q quits\n")
+    tell(page(recording, names, at))
+    while True:
+        try:
+            word, *more = ask("> ").split() or ["n"]
+        except EOFError:
+            return tell("")
+        try:
+            if word == "q":
+                return
+            to = _goes_to(word, more, names, at)
+            if to is None:
+                tell(_answer(word, more, recording, names[at], model))
+            elif to < 0:
+                tell("this is the first step")
+            elif to == len(names):
+                tell(f"this was the last step, the end of the pass: {_ending(recording)}")
+            else:
+                at = to
+                tell(page(recording, names, at))
+        except ValueError as error:
+            tell(str(error))
+
+
+def page(recording, names, at):
+    """Return the text of step `at`: all that there is to say about one trace point."""
+    acts, config, name = recording.acts, recording.config, names[at]
+    point, x, stored = points.get(name, config), acts[name], parameters.table(config)
+    reads = [f"{read} {list(acts[read].shape)}" for read in point.reads if read in acts]
+    weights = [f"{weight} {list(stored[weight].shape(config))}" for weight in point.weights]
+    fields = {
+        "equation": point.equation,
+        "in numbers": point.shapes_of(config, *lengths(acts)),
+        "reads": ", ".join(reads),
+        "weights": ", ".join(weights),
+        "made in": point.place,
+        "notice": point.notice,
+        "values": stats_line(stats(x)) if name not in points.WHOLE_NUMBERS else "",
+    }
+    lines = [f"{at + 1} of {len(names)}  {name}  {list(x.shape)}  {_axes(point)}"]
+    lines += [wrapped(f"  {field:12}", text) for field, text in fields.items() if text]
+    return "\n".join(lines)
+
+
+def _goes_to(word, more, names, at):
+    """Return the step that was asked for, which may be one before the first or after the last; None if none was."""
+    if word == "j":
+        return names.index(_one_of(" ".join(more), names))
+    if word.isdecimal():
+        if not 1 <= int(word) <= len(names):
+            raise ValueError(f"there is no step {word}: they are 1 to {len(names)}")
+        return int(word) - 1
+    return {"n": at + 1, "b": at - 1}.get(word)
+
+
+def _one_of(fragment, names):
+    if not fragment:
+        raise ValueError("j wants a name, or a part of one: j blocks.0.attn.hook_pattern")
+    found = points.select(fragment, names)
+    if len(found) == 1:
+        return found[0]
+    lines = [f"{names.index(name) + 1:5}  {name}" for name in found[:CANDIDATES]]
+    if len(found) > CANDIDATES:
+        lines.append(f"       and {len(found) - CANDIDATES} more")
+    raise ValueError("\n".join([f"{fragment} is in {len(found)} names; give more of one, or its number:", *lines]))
+
+
+def _answer(word, more, recording, name, model):
+    if word == "?":
+        return HELP
+    if word == "p":
+        return values(recording, name, more)
+    if word == "t":
+        return _tokens(recording, *more[:1])
+    if word == "e":
+        return _derivation(recording, name, more, model)
+    if word.startswith("/"):
+        return _looked_up(" ".join([word[1:], *more]), recording.config)
+    raise ValueError(f"{word!r} is no command; ? lists them")
+
+
+def values(recording, name, index=()):
+    """Return the numbers of a trace point as text, or those at an `index`: words, each a whole number or ``:``."""
+    x, axis_names = recording.acts[name], points.get(name).axis_names
+    places = [slice(None) if word == ":" else _whole(word) for word in index]
+    if len(places) > x.ndim:
+        raise ValueError(f"{name} has {x.ndim} axes, not {len(places)}: {_axes(points.get(name))}")
+    for place, axis, size in zip(places, axis_names, x.shape, strict=False):
+        if isinstance(place, int) and not -size <= place < size:
+            raise ValueError(f"there is no {axis} {place}: they are 0 to {size - 1}")
+    x = x[tuple(places)]
+    shown = np.array2string(x, max_line_width=columns(WIDTH), precision=4, threshold=PRINTED)
+    where = f"[{', '.join(index)}]" if index else ""
+    return f"{name}{where}  {list(x.shape)}\n{shown}"
+
+
+def _tokens(recording, k="5"):
+    acts = recording.acts
+    count = _whole(k)
+    if count < 1:
+        raise ValueError(f"t wants a number of tokens, 1 or more, not {k}")
+    rows = top_rows(acts["hook_next_logits"], acts["hook_probabilities"], count, Tokenizer())
+    return "\n".join(f"{row['rank']:5}  {row['p']:9.4%}  {quoted(row['token'])}" for row in rows)
+
+
+def _ending(recording):
+    token = int(recording.acts["hook_next_token"])
+    return f"the next token is {token} {quoted(text_of(Tokenizer(), token))}"
+
+
+def _derivation(recording, name, index, model):
+    if model is None:
+        raise ValueError("a replayed pass has no weights to derive a number from: walk through a PROMPT instead")
+    return str(explain(recording.acts, model, name, tuple(_whole(word) for word in index)))
+
+
+def _looked_up(word, config):
+    found = find(word, config)
+    rest = f"and {len(found) - ENTRIES} more: {', '.join(entry.name for entry in found[ENTRIES:])}"
+    texts = [as_text(entry.row(config)) for entry in found[:ENTRIES]]
+    return "\n\n".join(texts + [wrapped("", rest)] * (len(found) > ENTRIES))
+
+
+def _whole(word):
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"{word!r} is not a whole number") from None
+
+
+def _axes(point):
+    return f"({', '.join(point.axis_names)})" if point.axes else "(a single number)"

@@ -1,0 +1,13 @@
+"""GPT-2 and nothing else: the forward pass and, under each forward, its backward.
+
+Read `config`, `trace`, `linear`, `embedding`, `layernorm`, `attention`, `mlp`, `lm_head`, `gpt2` and `cache`, in this
+order (`ids` checks what comes in). They import NumPy, the standard library and one another. What makes the same pass
+faster is in `fast/`, where weights come from in `weights/`, and what the trace points are called in `names/`.
+"""
+
+from .cache import KVCache
+from .config import Config
+from .gpt2 import GPT2
+from .trace import ShapeLog, Tape, no_trace
+
+__all__ = ["GPT2", "Config", "KVCache", "ShapeLog", "Tape", "no_trace"]

@@ -1,0 +1,72 @@
+"""The KV cache: keys and values of the tokens so far, so that they are not computed again for every new token.
+
+A key or value depends only on its own token and those before it, so it stays right once it is computed. The model
+runs the same code with and without a cache: attention passes its new keys and values to `remember`, and uses all
+that it returns (`attention.no_cache` returns the same ones).
+"""
+
+from functools import partial
+
+import numpy as np
+
+from .attention import no_cache
+
+
+class NoCache:
+    """Every pass is the first: what the model uses when no cache is given."""
+
+    length = 0  # tokens so far
+
+    def layer(self, i):
+        """Return ``remember(k, v)`` for block `i`, as `Attention` takes it."""
+        return no_cache
+
+    def advance(self, T):
+        """Count `T` more tokens: nothing to do, since nothing is kept."""
+
+
+class KVCache:
+    """Keys and values of all blocks for up to `config.n_positions` tokens.
+
+    ``model(ids, cache=cache)`` continues after the `length` tokens in it. Its batch shape and dtype are those of the
+    first pass. A pass that fails in a block leaves the cache unchanged.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.length = 0  # tokens so far
+        # Block index -> (keys, values), each (..., H, n_positions, D). Heads come before tokens, so
+        # that each head's keys are one matrix.
+        self._layers = {}
+
+    def layer(self, i):
+        """Return ``remember(k, v)`` for block `i`, as `Attention` takes it."""
+        return partial(self._remember, i)
+
+    def advance(self, T):
+        """Count `T` more tokens, when every block has stored them."""
+        self.length += T
+
+    @property
+    def nbytes(self):
+        """Bytes in use by the tokens so far."""
+        full = sum(keys.nbytes + values.nbytes for keys, values in self._layers.values())
+        return full * self.length // self.config.n_positions
+
+    def _remember(self, i, k, v):
+        """(..., H, T, D) of this pass -> (..., H, S, D) of all passes"""
+        T, longest = k.shape[-2], self.config.n_positions
+        S = self.length + T
+        if S > longest:
+            raise ValueError(f"{self.length} cached + {T} tokens are more than this cache holds: {longest}")
+        if not self.length:
+            self._layers[i] = tuple(np.empty((*x.shape[:-2], longest, x.shape[-1]), x.dtype) for x in (k, v))
+        for name, stored, x in zip(("keys", "values"), self._layers[i], (k, v), strict=True):
+            shape = (*x.shape[:-2], longest, x.shape[-1])
+            if (stored.shape, stored.dtype) != (shape, x.dtype):
+                raise ValueError(
+                    f"this cache holds {stored.dtype} {name} of shape {stored.shape}, not {x.dtype} of {shape}"
+                )
+            stored[..., self.length : S, :] = x
+        keys, values = self._layers[i]
+        return keys[..., :S, :], values[..., :S, :]

@@ -1,0 +1,125 @@
+"""GPT-2's hyperparameters, under the names that config.json gives them.
+
+The published sizes (`names/sizes.py`) differ in three numbers only. The rest of the architecture is the
+same, so this one dataclass describes them all. Read next: `trace.py`, then the layers, `linear.py` first.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+REQUIRED = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The numbers that fix every shape of a GPT-2, and the few that change its arithmetic.
+
+    The letters are used for these sizes in every file of this package.
+    Defaults are those of gpt2 (124M).
+    """
+
+    vocab_size: int = 50257  # V: tokens that exist
+    n_positions: int = 1024  # longest context, in tokens
+    n_embd: int = 768  # C: width of the residual stream
+    n_layer: int = 12  # blocks
+    n_head: int = 12  # H: attention heads in a block
+    n_inner: int | None = None  # F: width of the MLP; None means 4 C
+    layer_norm_epsilon: float = 1e-5
+    activation_function: str = "gelu_new"
+    tie_word_embeddings: bool = True  # the LM head is the token embedding
+    scale_attn_weights: bool = True  # divide attention scores by sqrt(D)
+    scale_attn_by_inverse_layer_idx: bool = False  # and by (index of the block + 1)
+
+    def __post_init__(self):
+        """Raise ValueError for values that no GPT-2 can have."""
+        for name in (*REQUIRED, "n_inner"):
+            value = getattr(self, name)
+            if name == "n_inner" and value is None:
+                continue
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+        for field in fields(self):
+            if field.type is bool and type(getattr(self, field.name)) is not bool:
+                value = getattr(self, field.name)
+                raise ValueError(f"{field.name} must be true or false, not {value!r}")
+        eps = self.layer_norm_epsilon
+        if type(eps) not in (int, float) or not (math.isfinite(eps) and eps > 0):
+            raise ValueError(f"layer_norm_epsilon must be a number above 0, not {eps!r}")
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: every head has n_embd / n_head columns"
+            )
+        if self.activation_function != "gelu_new":
+            raise ValueError(
+                f"activation_function {self.activation_function!r} is not supported: "
+                "GPT-2 was trained with 'gelu_new' (the tanh form of GELU), and only that is here"
+            )
+
+    @property
+    def head_width(self):
+        """D, the columns that each head has for itself: 64 in every published size."""
+        return self.n_embd // self.n_head
+
+    @property
+    def mlp_width(self):
+        """F, the width between the two matrices of the MLP."""
+        return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
+    @property
+    def sizes(self):
+        """The letters of this package: ``{"C": 768, "H": 12, "D": 64, "F": 3072, "V": 50257}``."""
+        return {
+            "C": self.n_embd,
+            "H": self.n_head,
+            "D": self.head_width,
+            "F": self.mlp_width,
+            "V": self.vocab_size,
+            "n_positions": self.n_positions,
+        }
+
+    def attention_scale(self, layer):
+        """What the dot products of queries and keys are multiplied by in block `layer`."""
+        scale = 1 / math.sqrt(self.head_width) if self.scale_attn_weights else 1.0
+        return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
+
+    @classmethod
+    def from_dict(cls, values):
+        """Build a Config from the contents of a config.json; fields that change nothing are passed over.
+
+        Raises ValueError where the file describes something that is not a GPT-2.
+        """
+        if not isinstance(values, dict):
+            raise ValueError("config.json must hold a JSON object")
+        if values.get("model_type", "gpt2") != "gpt2":
+            raise ValueError(f"model_type {values['model_type']!r} is not 'gpt2': only GPT-2 is here")
+        for name, harmless in (("add_cross_attention", False), ("quantization_config", None)):
+            if values.get(name, harmless) != harmless:
+                raise ValueError(f"{name} is set: only plain GPT-2 checkpoints are supported")
+        # The oldest files call it n_ctx; where both stand, transformers reads n_positions only.
+        if "n_positions" not in values and "n_ctx" in values:
+            values = {**values, "n_positions": values["n_ctx"]}
+        missing = [name for name in REQUIRED if name not in values]
+        if missing:
+            raise ValueError(f"config.json has no {missing[0]}")
+        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+
+    @classmethod
+    def from_json(cls, path):
+        """Read a config.json; ValueError names the file."""
+        path = Path(path)
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:  # also bad JSON and bad UTF-8
+            raise ValueError(f"{path}: {error}") from None
+
+    def to_dict(self):
+        """Return the fields of a config.json that transformers reads as the same model."""
+        return {
+            "model_type": "gpt2",
+            "architectures": ["GPT2LMHeadModel"],
+            "bos_token_id": 50256,
+            "eos_token_id": 50256,
+            **asdict(self),
+        }

@@ -1,0 +1,27 @@
+"""Which token ids a model can read: everything else gets one line that says what is wrong.
+
+Read next: `embedding.py`, which looks them up.
+"""
+
+import numpy as np
+
+
+def check_ids(ids, config, past=0):
+    """Return a copy of `ids` as integers, or raise ValueError if no model can read them after `past` tokens."""
+    if ids is None:
+        raise ValueError("token ids are None: a trace must return the array to go on with")
+    ids = np.asarray(ids)
+    V, longest = config.vocab_size, config.n_positions
+    if ids.ndim == 0 or ids.size == 0:
+        hint = "; encode text first: Tokenizer().encode(...)" if ids.dtype.kind == "U" else ""
+        raise ValueError(f"no token ids: got an array of shape {ids.shape}, need (T,) or (B, T) with T >= 1{hint}")
+    if ids.dtype.kind not in "iu":
+        raise ValueError(f"token ids must be integers, not {ids.dtype}")
+    if ids.min() < 0 or ids.max() >= V:
+        bad = ids[(ids < 0) | (ids >= V)][0]
+        raise ValueError(f"token id {bad} is out of range: this model knows ids 0 to {V - 1}")
+    T = ids.shape[-1]
+    if past + T > longest:
+        before = f"{past} cached + " if past else ""
+        raise ValueError(f"{before}{T} tokens are more than this model's context of {longest} tokens")
+    return ids.astype(np.int64)

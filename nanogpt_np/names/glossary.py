@@ -1,0 +1,100 @@
+"""Look a tensor up by any name: ours, TransformerLens's, Hugging Face's, llama.cpp's, a paper's, a plain word.
+
+`find` and `names_of` read `entries.py`. Read next: `points_page.py`, all of it as docs/points.md.
+"""
+
+import functools
+import re
+import textwrap
+
+from .entries import entries
+from .wording import columns, nearest
+
+# The number of a block as anybody writes it: blocks.3, blk.3, h.3, h3, layers[3], block 3, hidden_states[3].
+NUMBERED = re.compile(r"\b(?:blocks?|blk|layers?|h)[ ._/\[-]?(\d+)\b|\[(\d+)\]", re.IGNORECASE)
+STATE = re.compile(r"\bhidden[ _.-]?states?\[(\d+)\]", re.IGNORECASE)
+WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how much of a name a query is
+ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see _words.
+
+
+def find(query, config=None):
+    """Return the entries that `query` means, best first: any name in any dialect, the end or a part of one.
+
+    A block's number in it (blocks.3, h.3, blk.3, block 3) selects that block. Case and separators do not matter.
+    config : of the model in question, which decides what blocks there are and whether the LM head is tied.
+
+    Raises ValueError with the nearest names if nothing is called so.
+    """
+    state = STATE.search(query)
+    if config is not None and state and int(state[1]) == config.n_layer:  # one more than blocks: it comes after ln_f
+        query = STATE.sub("hidden_states[-1]", query)
+    numbered = NUMBERED.search(query)
+    block = int(numbered[1] or numbered[2]) if numbered else None
+    if block is not None and config is not None and block >= config.n_layer:
+        raise ValueError(f"no block {block} for {query!r}: this model has blocks 0 to {config.n_layer - 1}")
+    target = "".join(_words(query))
+    if not target and block is None:
+        raise ValueError(f"no word to look up in {query!r}")
+    known = entries(block, config)
+    fits = [min((_fit(target, name, entry), name != entry.name) for name in _all_names(entry)) for entry in known]
+    best, _ = min(fits)
+    if best == NOTHING:
+        names = {name for entry in known for name in _all_names(entry)}
+        names |= {name.rpartition(".")[2] for name in names}
+        raise ValueError(f"no tensor is called {query!r}{nearest(query, names, n=3)}")
+    chosen = [(fit, entry) for fit, entry in zip(fits, known, strict=True) if fit[0] <= max(best, END)]
+    return [entry for _, entry in sorted(chosen, key=lambda pair: pair[0])]
+
+
+def names_of(name):
+    """Return ``{whose: (name, ...)}`` of a trace point or a parameter, such as ``blocks.3.attn.hook_k``.
+
+    Dialects without a name for it are left out. Raises ValueError with the nearest names.
+    """
+    numbered = re.match(r"(?:blocks|h)\.(\d+)\.", name)
+    known = {entry.name: entry.names for entry in entries(int(numbered[1]) if numbered else None)}
+    if name not in known:
+        raise ValueError(f"no trace point or parameter {name!r}{nearest(name, known, n=3)}")
+    return dict(known[name])
+
+
+def _all_names(entry):
+    return [entry.name, *(name for names in entry.names.values() for name in names)]
+
+
+@functools.lru_cache(maxsize=4096)
+def _words(name):
+    """Return the words of a name in lower case and in the singular, without the block and its number."""
+    words = re.findall(r"[a-z0-9]+", NUMBERED.sub(" ", name.replace("{i}", "0")).lower())
+    singular = (re.sub(r"(?<=\w\w[^s])s$", "", re.sub("ies$", "y", word)) for word in words)
+    return [word for word in singular if word not in ("of", "the")]
+
+
+def _fit(target, name, entry):
+    words = _words(name)
+    whole = "".join(words)
+    if target not in whole:
+        return NOTHING
+    if target == whole:
+        return WHOLE
+    ends = [b for a in range(len(words)) for b in range(a + 1, len(words) + 1) if "".join(words[a:b]) == target]
+    if len(words) in ends or (len(words) - 1 in ends and words[-1] in ENDINGS and not entry.is_point):
+        return END
+    return PART if ends or not target else LETTERS if len(target) > 2 else NOTHING
+
+
+def facts(row):
+    """Yield (label, a text or a list of names) for all that a row says below its heading."""
+    shown = {label: value for label, value in row.items() if label not in ("name", "kind", "axes", "shape", "names")}
+    yield from ((label, value) for label, value in (shown | row["names"]).items() if value)
+
+
+def as_text(row):
+    """Return a row of `Entry.row` as lines of at most 100 columns, or those of the terminal."""
+    sizes = f" = {row['shape']}".replace("'", "") if row["shape"] else ""
+    lines = [f"{row['name']}  [{row['axes']}]{sizes}  {row['kind']}"]
+    for label, value in facts(row):
+        text = value if isinstance(value, str) else ", ".join(value)
+        indents = {"initial_indent": f"  {label:18}", "subsequent_indent": " " * 20}
+        lines += textwrap.wrap(text, columns(100), break_long_words=False, break_on_hyphens=False, **indents)
+    return "\n".join(lines)

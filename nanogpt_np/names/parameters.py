@@ -1,0 +1,79 @@
+"""The parameters of GPT-2: one ordered table of names, shapes and purposes.
+
+The loader checks files against it, `inventory` prints it, and a dry run makes its zeros from it.
+Linear layers are stored [in, out], as y = x @ W + b reads (Hugging Face calls that Conv1D).
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One stored tensor, or the same one of every block where the name holds ``{i}``."""
+
+    name: str
+    axes: str  # letters of sizes: "C 3C" is [768, 2304] in gpt2
+    group: str  # one of `GROUPS`
+    purpose: str
+
+    def shape(self, config):
+        """Its shape in a model of these sizes."""
+        return tuple(axis_size(axis, config.sizes) for axis in self.axes.split())
+
+
+def axis_size(axis, sizes):
+    """Return the length of an axis written as a letter, a multiple such as ``3C``, or a number."""
+    if axis in sizes:
+        return sizes[axis]
+    digits = axis.rstrip("CHDFVTSB")
+    return int(digits) * sizes.get(axis[len(digits) :], 1)
+
+
+GROUPS = (
+    "token embedding",
+    "position embedding",
+    "layer norms",
+    "attention QKV",
+    "attention output",
+    "MLP",
+    "LM head",
+)
+EMBEDDINGS = (
+    Parameter("wte.weight", "V C", GROUPS[0], "a row per token; also the LM head where tied"),
+    Parameter("wpe.weight", "n_positions C", GROUPS[1], "a row per position"),
+)
+BLOCK_PARAMETERS = (
+    Parameter("h.{i}.ln_1.weight", "C", GROUPS[2], "gain before attention"),
+    Parameter("h.{i}.ln_1.bias", "C", GROUPS[2], "shift before attention"),
+    Parameter("h.{i}.attn.c_attn.weight", "C 3C", GROUPS[3], "to queries, keys, values"),
+    Parameter("h.{i}.attn.c_attn.bias", "3C", GROUPS[3], "their biases"),
+    Parameter("h.{i}.attn.c_proj.weight", "C C", GROUPS[4], "from the merged heads"),
+    Parameter("h.{i}.attn.c_proj.bias", "C", GROUPS[4], "its bias"),
+    Parameter("h.{i}.ln_2.weight", "C", GROUPS[2], "gain before the MLP"),
+    Parameter("h.{i}.ln_2.bias", "C", GROUPS[2], "shift before the MLP"),
+    Parameter("h.{i}.mlp.c_fc.weight", "C F", GROUPS[5], "widen"),
+    Parameter("h.{i}.mlp.c_fc.bias", "F", GROUPS[5], "its bias"),
+    Parameter("h.{i}.mlp.c_proj.weight", "F C", GROUPS[5], "narrow again"),
+    Parameter("h.{i}.mlp.c_proj.bias", "C", GROUPS[5], "its bias"),
+)
+FINAL = (
+    Parameter("ln_f.weight", "C", GROUPS[2], "gain before the LM head"),
+    Parameter("ln_f.bias", "C", GROUPS[2], "shift before the LM head"),
+)
+LM_HEAD = Parameter("lm_head.weight", "V C", GROUPS[6], "a row per token, where not tied to wte")
+
+
+def table(config):
+    """Return ``{name: Parameter}`` for every tensor of a model, in the order of use."""
+    entries = {p.name: p for p in EMBEDDINGS}
+    entries |= {p.name.format(i=i): p for i in range(config.n_layer) for p in BLOCK_PARAMETERS}
+    entries |= {p.name: p for p in FINAL}
+    if not config.tie_word_embeddings:
+        entries[LM_HEAD.name] = LM_HEAD
+    return entries
+
+
+def count(config):
+    """Return how many parameters a model has: 124,439,808 for gpt2."""
+    return sum(math.prod(p.shape(config)) for p in table(config).values())

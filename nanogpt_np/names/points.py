@@ -1,0 +1,79 @@
+"""Trace points looked up: all of a model in order, one by its name, some by a pattern.
+
+The table that they stand in is `activations.py`; here it is filled in for a model: its blocks with their
+numbers, and the LM head, which may be the token embedding. What others call these tensors: `aliases.py`.
+"""
+
+import functools
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from .activations import BLOCK_POINTS, FINAL, LOGITS, NEXT_TOKEN, START
+from .trace_point import BLOCK_NUMBER, block_of
+from .wording import nearest
+
+WHOLE_NUMBERS = ("hook_tokens", "hook_positions", "hook_next_token")  # these count; all others measure
+BEGINS = START[0].name  # announced first in every pass
+ENDS = (LOGITS[0].name, NEXT_TOKEN[0].name)  # follows the last norm: of a pass that scores every row, or only the last
+TEMPLATES = {point.name: point for point in (*START, *BLOCK_POINTS, *FINAL, *LOGITS, *NEXT_TOKEN)}
+
+
+def table(config, end=LOGITS):
+    """Return ``{name: Point}`` for a pass through a model, in the order of announcement.
+
+    end : `LOGITS` for ``model(ids)``, `NEXT_TOKEN` for a step of generation.
+    """
+    blocks = (_in_block(point, i) for i in range(config.n_layer) for point in BLOCK_POINTS)
+    return {p.name: p for p in (_in_model(p, config) for p in (*START, *blocks, *FINAL, *end))}
+
+
+@functools.cache
+def get(name, config=None):
+    """Return the Point called `name`; of any block there could be, or of those that `config` has.
+
+    ``blocks.{i}.hook_resid_pre``, with the braces, is that point of no block in particular.
+
+    Raises ValueError with the nearest names.
+    """
+    i = block_of(name)
+    template = TEMPLATES.get(BLOCK_NUMBER.sub("blocks.{i}.", name, count=1))
+    if template is None:
+        here = [known.replace("{i}", "0" if i is None else str(i)) for known in TEMPLATES]
+        raise ValueError(f"no trace point {name!r}{nearest(name, here, n=3)}")
+    if config is not None and i is not None and i >= config.n_layer:
+        raise ValueError(f"no trace point {name!r}: this model has blocks 0 to {config.n_layer - 1}")
+    point = template if i is None else _in_block(template, i)
+    return point if config is None else _in_model(point, config)
+
+
+def select(pattern, names):
+    """Return those of `names` that a pattern means: a whole name, a part of one, or with ``*`` and ``?`` and ``[]``.
+
+    Raises ValueError, with the nearest names, if it means none.
+    """
+    names = list(names)
+    found = [name for name in names if name == pattern] or [name for name in names if fnmatchcase(name, pattern)]
+    found = found or [name for name in names if pattern and pattern in name]
+    if not found:
+        ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
+        raise ValueError(f"no trace point {pattern!r}{nearest(pattern, [*names, *ends], n=3)}")
+    return found
+
+
+def _in_block(point, i):
+    def numbered(name):
+        return name.replace("{i}", str(i)).replace("{before}", str(i - 1))
+
+    if i == 0 and point.name.endswith(".hook_resid_pre"):
+        point = replace(point, equation="embed + pos_embed", shapes="[T C] + [T C]", view=False)
+        point = replace(point, reads=("hook_embed", "hook_pos_embed"))
+    elif point.name.endswith(".hook_resid_pre"):
+        point = replace(point, equation="resid_post of the block before")
+    reads, weights = tuple(map(numbered, point.reads)), tuple(map(numbered, point.weights))
+    return replace(point, name=numbered(point.name), reads=reads, weights=weights)
+
+
+def _in_model(point, config):
+    reads = tuple(name.replace("{last}", str(config.n_layer - 1)) for name in point.reads)
+    head = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
+    return replace(point, reads=reads, weights=tuple(head if w == "lm_head.weight" else w for w in point.weights))

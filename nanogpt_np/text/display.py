@@ -1,0 +1,43 @@
+"""Tokens as people can read them: their text, with bytes and control characters made visible."""
+
+import json
+import re
+import unicodedata
+
+
+def text_of(tokenizer, i):
+    """Return the text of one token; bytes that are no whole character show as their codes."""
+    return tokenizer.token(i).decode("utf-8", "backslashreplace")
+
+
+def quoted(text):
+    """Return a token's text as JSON writes it, so that spaces and line ends can be seen, and codes as they are."""
+    # `text_of` writes codes of bytes; no token of GPT-2 has a backslash before an x of its own.
+    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", json.dumps(text, ensure_ascii=False))
+
+
+def pieces(raw):
+    r"""Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
+
+    What has no shape of its own (control characters, marks of direction, bytes that are no whole character) becomes
+    its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
+    letter stands on a dotted circle.
+    """
+    found = []
+    for c in raw.decode("utf-8", "surrogateescape"):
+        category = unicodedata.category(c)
+        if 0xDC80 <= ord(c) <= 0xDCFF:
+            kind, text = 2, f"\\x{ord(c) - 0xDC00:02x}"
+        elif c == " ":
+            kind, text = 1, c
+        elif category[0] in "CZ":
+            kind, text = 2, f"\\u{ord(c):04x}" if 0x80 <= ord(c) < 0x100 else c.encode("unicode_escape").decode()
+        elif category[0] == "M" and not (found and found[-1][0] == 0):
+            kind, text = 0, "\u25cc" + c
+        else:
+            kind, text = 0, c
+        if found and found[-1][0] == kind:
+            found[-1][1] += text
+        else:
+            found.append([kind, text])
+    return found

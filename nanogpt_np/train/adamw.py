@@ -1,0 +1,67 @@
+"""AdamW: each parameter moves against its smoothed gradient, divided by the gradient's usual size.
+
+Source: Kingma and Ba 2015, "Adam"; Loshchilov and Hutter 2019, "Decoupled Weight Decay
+Regularization" (the decay acts on the parameter itself, not through the gradient).
+"""
+
+import math
+
+import numpy as np
+
+# Numbers updated at a time: what one step reads and writes of 32,768 parameters stays in the
+# processor's second-level cache; whole tensors would go through main memory ten times.
+ELEMENTS = 1 << 15
+
+
+class AdamW:
+    """The optimiser's state for ``{name: array}``; `step` changes the arrays in place.
+
+    decayed : function of a name and an array that says whether it decays. Default: matrices do
+        (embeddings too), biases and LayerNorms do not.
+    """
+
+    def __init__(self, params, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, decayed=None):
+        for name, array in params.items():
+            if not (array.flags.c_contiguous and array.flags.writeable):
+                raise ValueError(
+                    f"{name} must be writeable and in C order; what `load` returns is not: take array.copy()"
+                )
+        self.params = params
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.decayed = decayed or (lambda name, array: array.ndim > 1)
+        self.steps = 0
+        self.mean = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of gradients
+        self.square = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of their squares
+
+    def step(self, grads, lr):
+        """Move every parameter by its gradient in `grads`, at learning rate `lr`."""
+        self.steps += 1
+        b1, b2 = self.betas
+        # Both averages start from 0; dividing by what they lack makes the first steps as long as later ones.
+        step, root = lr / (1 - b1**self.steps), math.sqrt(1 - b2**self.steps)
+        for name, array in self.params.items():
+            keep = 1 - lr * self.weight_decay if self.decayed(name, array) else 1.0
+            flat = [a.reshape(-1) for a in (array, grads[name], self.mean[name], self.square[name])]
+            for start in range(0, array.size, ELEMENTS):
+                p, g, m, v = (a[start : start + ELEMENTS] for a in flat)
+                m += (1 - b1) * (g - m)
+                v += (1 - b2) * (g * g - v)
+                p *= keep
+                p -= step * m / (np.sqrt(v) / root + self.eps)
+
+
+def clip_by_global_norm(grads, limit):
+    """Scale all gradients in place so that their joint length is at most `limit`; return what it was."""
+    norm = math.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in grads.values()))
+    if norm > limit:
+        for g in grads.values():
+            g *= limit / norm
+    return norm
+
+
+def learning_rate(step, *, peak, final, warmup, steps):
+    """Rise in a line to `peak` over `warmup` steps, then fall along half a cosine to `final` at `steps`."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * done))

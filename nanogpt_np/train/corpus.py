@@ -1,0 +1,72 @@
+"""Text to learn from: files read whole, tokens in one row, random windows cut from it.
+
+A source of batches has `used` (the ids that occur), `digest` (of all that it is made from),
+`batch(rng)`, `held_out()` and `evaluate(trainer)`, so that a recipe can bring its own (`facts.py`).
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ..text.tokenizer import END_OF_TEXT_ID
+
+HELD_OUT = 0.05  # the last twentieth of the text measures what was learned, and is not learned from
+
+
+def read_texts(paths):
+    """Return the texts of files, and of all .txt and .md files in directories; ValueError names a bad one."""
+    texts = []
+    for path in map(Path, paths):
+        files = [path]
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".txt", ".md") and p.is_file())
+        if not files:
+            raise ValueError(f"{path} holds no .txt and no .md file")
+        for file in files:
+            try:
+                text = file.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file} is not UTF-8 text: {error}") from None
+            if not text:
+                raise ValueError(f"{file} is empty")
+            texts.append(text)
+    return texts
+
+
+class TextData:
+    """Windows of `context` tokens from texts that follow one another, with <|endoftext|> between them."""
+
+    def __init__(self, texts, tokenizer, context, batch_size):
+        ids = []
+        for text in texts:
+            ids += [*tokenizer.encode(text), END_OF_TEXT_ID]
+        ids = np.array(ids)
+        if len(ids) <= context:
+            raise ValueError(f"{len(ids)} tokens of text are too few: one context needs {context} and the one after")
+        last = len(ids) - int(HELD_OUT * len(ids))
+        self.train, self.tail = ids[:last], ids[last:]
+        if len(self.tail) <= context or len(self.train) <= context:  # too short to spare any
+            self.train, self.tail = ids, ids[:0]
+        self.context, self.batch_size = context, batch_size
+        self.used = np.unique(ids)
+        self.digest = hashlib.sha256(ids.astype("<u4").tobytes()).hexdigest()
+
+    def batch(self, rng):
+        """Return (ids, targets), each (B, T): windows that begin anywhere, and the same one token on."""
+        starts = rng.integers(0, len(self.train) - self.context, self.batch_size)
+        windows = self.train[starts[:, None] + np.arange(self.context + 1)]  # (B, T + 1)
+        return windows[:, :-1], windows[:, 1:]
+
+    def held_out(self, batches=8):
+        """Yield up to `batches` of (ids, targets) from the tail, side by side; none if there is no tail."""
+        whole = (len(self.tail) - 1) // self.context
+        rows = np.arange(min(whole, batches * self.batch_size))
+        windows = self.tail[rows[:, None] * self.context + np.arange(self.context + 1)] if whole > 0 else []
+        for i in range(0, len(windows), self.batch_size):
+            yield windows[i : i + self.batch_size, :-1], windows[i : i + self.batch_size, 1:]
+
+    def evaluate(self, trainer):
+        """Return lines that say how well the held-out text is predicted."""
+        loss = trainer.held_out_loss()
+        return [] if loss is None else [f"held-out loss {loss:.4f} nats/token"]

@@ -1,0 +1,66 @@
+"""The training loop: steps, evaluations, checkpoints. What a step does, and how a run is kept: `trainer.py`."""
+
+import json
+import time
+from dataclasses import dataclass
+
+from ..generate import generate
+from ..model.ids import check_ids
+from ..text.tokenizer import Tokenizer
+from .corpus import TextData, read_texts
+from .facts import FactsData
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is after a step."""
+
+    step: int
+    steps: int  # of the whole run
+    loss: float  # of this step, in nats per token
+    tokens_per_second: float  # since the run began or was resumed
+    seconds_left: float
+    notes: tuple[str, ...] | None  # lines that say what an evaluation found; None between evaluations
+
+
+def run(trainer, out, *, sample=None, report=None, stop=None):
+    """Train to the last step, saving into the directory `out`; return False if it was stopped before.
+
+    sample : a prompt that is continued at every evaluation.
+    report : is called with the `Progress` after every step.
+    stop : is called after every step; when it returns True, the run is saved and ends.
+    """
+    s = trainer.settings
+    if sample:
+        check_ids(Tokenizer().encode(sample), trainer.config)
+    if not trainer.step_number:
+        trainer.save(out)  # what is wrong with `out` shows now, not after hours
+    began, tokens, first = time.monotonic(), 0, trainer.step_number
+    stopped = False
+    while trainer.step_number < s.steps and not stopped:
+        loss, counted = trainer.step()
+        tokens += counted
+        n, spent, notes = trainer.step_number, time.monotonic() - began, None
+        if n % s.eval_every == 0 or n == s.steps:
+            notes = (*trainer.data.evaluate(trainer), *([_sample(trainer, sample)] if sample else ()))
+        if report:
+            report(Progress(n, s.steps, loss, tokens / spent, (s.steps - n) * spent / (n - first), notes))
+        stopped = bool(stop and stop())
+        if n % s.save_every == 0 and n < s.steps and not stopped:
+            trainer.save(out)
+    trainer.save(out)
+    return trainer.step_number >= s.steps
+
+
+def _sample(trainer, prompt):
+    tokenizer, model = Tokenizer(), trainer.whole_model()
+    ids = tokenizer.encode(prompt)
+    return json.dumps(prompt + tokenizer.decode(generate(model, ids, 20)), ensure_ascii=False)
+
+
+def make_data(settings):
+    """Return the source of batches that `settings.source` describes."""
+    source = settings.source
+    if "recipe" in source:
+        return FactsData(settings.context, settings.batch_size)
+    return TextData(read_texts(source["texts"]), Tokenizer(), settings.context, settings.batch_size)

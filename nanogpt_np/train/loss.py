@@ -1,0 +1,108 @@
+"""The loss that language models are trained on, and the gradient of every parameter.
+
+The cross-entropy of a token is minus the logarithm of the probability that the model gave to the
+token that came: 0 nats for a sure hit, log(50257) = 10.8 nats for a model that knows nothing.
+Read next: `adamw.py`, then `trainer.py`.
+"""
+
+import numpy as np
+
+from ..fast import fast
+from ..model.trace import Tape, chain, no_trace
+
+IGNORED = -100  # a target that does not count, as in PyTorch
+# Logits at a time. 4 million are 16 MB, and the softmax over them mostly runs in the processor's cache;
+# 32 million are 128 MB, and products that deep add up the gradient of the LM head at full speed. All of a
+# batch at once would be 200 KB for each token.
+IN_CACHE, AT_ONCE = 1 << 22, 1 << 25
+
+
+def cross_entropy(logits, targets, offset=None):
+    """logits (N, V), targets (N,) -> sum of the losses in nats, d_logits (N, V) of that sum
+
+    targets : ids, or -100 where a token does not count.
+    offset : (V,) added to the logits, for a row that stands for several tokens (see `shared_rows.py`).
+
+    The loss is log(sum(exp(x))) - x[target], for logits x less their maximum, so that nothing overflows
+    and no small probability is rounded away. With p = softmax(x): d_logits = p, less 1 at the target.
+    """
+    p = logits if offset is None else logits + offset
+    p = p - p.max(axis=-1, keepdims=True)
+    rows = np.flatnonzero(targets != IGNORED)
+    wanted = p[rows, targets[rows]]
+    np.exp(p, out=p)
+    total = p.sum(axis=-1, keepdims=True)
+    loss = (np.log(total[rows, 0]) - wanted).sum(dtype=np.float64)
+    p /= total
+    p[rows, targets[rows]] -= 1
+    p[targets == IGNORED] = 0
+    return loss, p
+
+
+def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, offset=None):
+    """Return the mean cross-entropy in nats per token, and ``{parameter name: gradient}``.
+
+    ids : (..., T) integers; targets : the same shape, the token that follows each, or -100 to ignore.
+    trace : is told every activation of the forward pass up to the last norm, and may change it; the
+        logits are made some rows at a time.
+    grad_trace : is told the gradient of every trace point, last to first, under the point's own name,
+        and may change what flows on to the points before it.
+    offset : as for `cross_entropy`.
+
+    The tied embedding gets the sum of its gradients as embedding and as LM head. Raises ValueError
+    for targets of another shape or out of range, or all of them ignored.
+    """
+    targets, model = check_targets(model, ids, targets), fast(model)
+    tape = Tape()
+    hidden = model.hidden(ids, trace=chain(trace, tape))
+    x, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    count = int((wanted != IGNORED).sum())
+
+    loss, d_x, d_head = 0.0, np.empty_like(x), np.zeros_like(model.lm_head.weight)
+    # Who watches the gradients wants to see those of the logits in one piece.
+    at_once = AT_ONCE // model.config.vocab_size if grad_trace is no_trace else len(x)
+    for rows in _slices(len(x), at_once):
+        d_logits = np.empty((len(x[rows]), model.config.vocab_size), x.dtype)
+        for few in _slices(len(d_logits), IN_CACHE // model.config.vocab_size):
+            few_losses, d_few = cross_entropy(model.lm_head(x[rows][few]), wanted[rows][few], offset)
+            loss += few_losses / count
+            np.divide(d_few, count, out=d_logits[few])
+        if grad_trace is not no_trace:
+            d_logits = grad_trace("hook_logits", d_logits.reshape(*targets.shape, -1)).reshape(d_logits.shape)
+        d_x[rows], grads = model.lm_head.backward(d_logits, x[rows])
+        d_head += grads["weight"]
+
+    grads = model.backward(d_x.reshape(hidden.shape), tape, grad_trace)
+    if model.tied:
+        grads["wte.weight"] += d_head
+    else:
+        grads["lm_head.weight"] = d_head
+    return loss, grads
+
+
+def mean_loss(model, ids, targets, *, offset=None):
+    """Return the mean cross-entropy in nats per token; arguments as for `loss_and_grads`."""
+    targets, model = check_targets(model, ids, targets), fast(model)
+    x, wanted = model.hidden(ids), targets.reshape(-1)
+    x = x.reshape(-1, x.shape[-1])
+    slices = _slices(len(x), IN_CACHE // model.config.vocab_size)
+    total = sum(cross_entropy(model.lm_head(x[rows]), wanted[rows], offset)[0] for rows in slices)
+    return total / int((wanted != IGNORED).sum())
+
+
+def _slices(N, step):
+    """Return slices that cut N rows into runs of `step`, or of 1 if that is 0."""
+    return [slice(start, start + max(1, step)) for start in range(0, N, max(1, step))]
+
+
+def check_targets(model, ids, targets):
+    """Return `targets` as an array, or raise ValueError."""
+    ids, targets = np.asarray(ids), np.asarray(targets)
+    if targets.shape != ids.shape or targets.dtype.kind not in "iu":
+        raise ValueError(f"targets must be integers of the ids' shape {ids.shape}, not {targets.dtype} {targets.shape}")
+    counted = targets[targets != IGNORED]
+    if not counted.size:
+        raise ValueError("every target is -100: there is nothing to learn from")
+    if counted.min() < 0 or counted.max() >= model.config.vocab_size:
+        raise ValueError(f"targets must be ids from 0 to {model.config.vocab_size - 1}, or {IGNORED}")
+    return targets

@@ -1,0 +1,16 @@
+"""Checkpoints in and out: from a name or a folder to a model, and back.
+
+- `places` and `pins`: where models live on this machine, and which files are the published ones.
+- `tensors`: the bytes of a safetensors file, mapped or read.
+- `checkpoint`: one checkpoint, opened; `provenance`: whose weights these are.
+- `assembly`: from arrays to a model. `saving` and `atomic`: files that are whole or not there.
+- `models/`: the checkpoint that ships with the package.
+
+Nothing here downloads: that is weights.sh.
+"""
+
+from .assembly import assemble
+from .checkpoint import Checkpoint, load, open_checkpoint
+from .saving import save
+
+__all__ = ["Checkpoint", "assemble", "load", "open_checkpoint", "save"]

@@ -1,0 +1,29 @@
+"""Atomic writes: a file is whole or not there, whatever happens while it is written."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Yield a temporary path beside `path` to write to, and replace `path` by that file when the block is done.
+
+    A link keeps pointing where it does: the file behind it is replaced. Raises ValueError for a device or a pipe.
+    """
+    from safetensors import SafetensorError
+
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file, and only a regular file can be replaced")
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never share one
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        partial.chmod(mode)  # safetensors makes files that only their owner may read
+        os.replace(partial, path)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(f"cannot write {path}: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""Whose weights these are, claiming no more than was checked.
+
+A name proves nothing: a checkpoint is called published only if its digest is that of `pins.py`.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from . import places
+from .pins import PINS
+from .tensors import INDEX, SINGLE
+
+KINDS = ("bundled", "published", "downloaded", "other", "local")  # of checkpoints, by what was checked
+DIGEST = re.compile(r"[0-9a-f]{64}\b")
+HASHED_AT_ONCE = 1 << 24  # bytes: up to this size a SHA-256 takes less than a twentieth of a second
+HASHED_PART = 1 << 22  # bytes read at a time of larger ones
+
+
+def whose(name, directory, digest):
+    """Return (one of `KINDS`, a sentence that says whose weights these are); None for `digest` if nobody computed it.
+
+    The sentence holds names that anybody may choose, the kind does not.
+    """
+    path = Path(directory) / SINGLE
+    shown = f"sha256 {digest[:12]}" if digest else "sha256 not checked"
+    if name in places.bundled():
+        return "bundled", f"{name} (bundled with nanogpt_np, not a published GPT-2; {shown})"
+    if name not in PINS:
+        return "local", f"{name} (local checkpoint; {shown})"
+    pin = PINS[name]
+    size = path.stat().st_size if path.is_file() else None
+    if size is None or pin.nbytes not in (None, size) or digest not in (None, pin.sha256):
+        return "other", f"NOT the published {name} (another checkpoint in {directory}; {shown})"
+    if digest is None:
+        return "downloaded", f"{name} (downloaded; {shown})"
+    return "published", f"{name} (downloaded, the published weights; {shown})"
+
+
+def known_digest(path):
+    """Return the SHA-256 of a file where that is cheap to know, else None.
+
+    It is when the file is small, when weights.sh left its record, and in Hugging Face's cache,
+    where a big file's real name is its digest.
+    """
+    if not path.is_file():
+        return None
+    if path.stat().st_size <= HASHED_AT_ONCE:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    record = path.with_name(path.name + ".sha256")
+    if record.is_file() and record.stat().st_mtime >= path.stat().st_mtime:
+        found = DIGEST.match(record.read_text(encoding="utf-8", errors="replace"))
+        return found and found[0]
+    blob = path.resolve()
+    return blob.name if blob.parent.name == "blobs" and DIGEST.fullmatch(blob.name) else None
+
+
+def computed_digest(directory):
+    """Return (the SHA-256, the name) of the file of weights in a directory; of several files it is the first one's.
+
+    It reads the whole file, which of a large model takes seconds.
+    """
+    path = Path(directory) / SINGLE
+    if not path.is_file():
+        index = json.loads((Path(directory) / INDEX).read_text(encoding="utf-8"))
+        path = Path(directory) / min(index["weight_map"].values())
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(HASHED_PART):
+            digest.update(part)
+    return digest.hexdigest(), path.name

@@ -1,0 +1,48 @@
+"""Saving a checkpoint: the config.json and model.safetensors that Hugging Face's ``from_pretrained`` reads."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .atomic import atomic_write
+from .checkpoint import PREFIX
+from .tensors import INDEX, SINGLE
+
+
+def save(model, directory, dtype=np.float32):
+    """Write config.json and model.safetensors, which transformers' ``from_pretrained`` loads.
+
+    dtype : numpy float32 or float16 (half the size; values are rounded).
+
+    Both files are written beside their final names and renamed when whole. Raises ValueError where the
+    directory holds a sharded checkpoint, whose index would no longer be true, or links to files that
+    stand elsewhere, and for values that float16 cannot hold.
+    """
+    from safetensors.numpy import save_file
+
+    if np.dtype(dtype) not in (np.float32, np.float16):
+        raise ValueError(f"dtype must be float32 or float16, not {np.dtype(dtype)}")
+    directory = Path(directory)
+    if (directory / INDEX).exists():
+        raise ValueError(f"{directory} holds a sharded checkpoint: save to another directory")
+    if any((directory / name).is_symlink() for name in (SINGLE, "config.json")):
+        # Hugging Face's cache is made of links to files that are named by their SHA-256.
+        raise ValueError(f"{directory} holds links to files that others may share: save to another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    head, tensors = "lm_head.weight", {}  # the only name without the prefix
+    for name, array in model.params.items():
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array, dtype)
+        if np.isinf(stored).any() and np.isfinite(array).all():
+            raise ValueError(f"{name} holds {np.abs(array).max()}, too large for {stored.dtype}")
+        tensors[name if name == head else PREFIX + name] = stored
+    fields = replace(model.config, tie_word_embeddings=model.tied).to_dict() | {"dtype": np.dtype(dtype).name}
+    with atomic_write(directory / SINGLE) as weights, atomic_write(directory / "config.json") as config:
+        save_file(tensors, weights, metadata={"format": "pt"})
+        config.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        # config.json is put in place first: until the tensors follow, none of another model may stand beside it.
+        old = directory / "config.json"
+        if not (old.is_file() and old.read_bytes() == config.read_bytes()):
+            (directory / SINGLE).unlink(missing_ok=True)
