@@ -14,7 +14,7 @@ import numpy as np
 from ..model.cache import KVCache
 from . import blas
 
-SMALLEST = 192  # tokens of a segment at least; with fewer, products are better left to divide themselves
+SMALLEST = 128  # tokens of a segment at least; with fewer, products are better left to divide themselves
 _alone = threading.Lock()  # held by whoever has changed the number of threads
 
 
