@@ -18,7 +18,7 @@ import pytest
 from course_helpers import graded, graded_version, statuses, with_body
 
 from nanogpt_np.commands.course import main
-from nanogpt_np.course import compare, report, runner, seams, student
+from nanogpt_np.course import compare, report, runner, seams, sources, student
 from nanogpt_np.course.answers import answer, definition
 from nanogpt_np.course.assignment import assignments, get
 from nanogpt_np.course.assignments import whole
@@ -155,7 +155,7 @@ def test_every_function_has_checks_three_hints_and_three_known_mistakes(name):
 
 def shown(function):
     """Return the signature with the names of functions that are defaults, which a stub may have its own copy of."""
-    return re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.signature(function)))
+    return re.sub(r"<function (\w+) at \w+>", r"\1", str(sources.signature(function)))
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -223,7 +223,7 @@ GIVEN = {
 
 def told_by_the_answer(where):
     """Yield the statements of the answer and what they assign or give back, where longer than 20 characters."""
-    module = ast.parse(inspect.getsource(inspect.getmodule(seams.own(where))))
+    module = ast.parse(sources.source(inspect.getmodule(seams.own(where))))
     for node in ast.walk(definition(module, seams.short(where))):
         parts = [node] if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return, ast.Expr)) else []
         parts += [node.value] if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) and node.value else []
@@ -863,3 +863,62 @@ def test_lines_of_a_report_are_not_too_long(folder):
     (folder / "a2_layernorm.py").write_text(with_body("a2", CALL, "return x * 2"))
     for done in grade(folder):
         assert max(map(len, report.lines(done))) <= 130
+
+
+ANNOTATED = '''
+def one(a: int, b: "dict[str, int]" = {}, *c: int, d: list[int] | None = None, **e: int) -> "str":
+    """Words -> stay: as they are."""
+    x: int = a  # a comment
+    y: int
+    return x
+
+
+class Two:
+    z: int = 3
+
+    def three(
+        self, long: int, trace: Trace = no_trace
+    ) -> tuple[int, int]:
+        return lambda q: q
+'''
+PLAIN = '''
+def one(a, b={}, *c, d=None, **e):
+    """Words -> stay: as they are."""
+    x = a  # a comment
+    y: int
+    return x
+
+
+class Two:
+    z: int = 3
+
+    def three(self, long, trace=no_trace):
+        return lambda q: q
+'''
+
+
+def test_annotations_of_functions_are_taken_out_of_the_source_and_nothing_else():
+    assert sources.without_annotations(ANNOTATED) == PLAIN
+    assert sources.without_annotations(PLAIN) == PLAIN
+
+
+def test_every_function_to_write_is_the_same_code_without_its_annotations():
+    """Without types both trees are equal, so no edit of the text hit anything else."""
+
+    class Bare(ast.NodeTransformer):
+        def visit_arg(self, node):
+            return ast.arg(node.arg)
+
+        def visit_FunctionDef(self, node):
+            node.returns = None
+            return self.generic_visit(node)
+
+        def visit_AnnAssign(self, node):
+            if not node.value:
+                return node
+            return ast.Assign([node.target], node.value, lineno=node.lineno)
+
+    for where in {where for a in WRITTEN.values() for where in a.functions}:
+        if not inspect.isclass(seams.own(where)):
+            text = textwrap.dedent(inspect.getsource(seams.own(where)))
+            assert ast.dump(Bare().visit(ast.parse(text))) == ast.dump(ast.parse(sources.source(seams.own(where))))

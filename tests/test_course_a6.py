@@ -1,12 +1,11 @@
 """Assignment a6: other right ways pass, also those that use chance in another way; wrong ones are told in full."""
 
-import inspect
 import textwrap
 
 import pytest
 from course_helpers import graded, graded_version, statuses, student_node, with_body
 
-from nanogpt_np.course import seams, student
+from nanogpt_np.course import seams, sources, student
 from nanogpt_np.course.answers import answer
 from nanogpt_np.course.assignment import assignments
 from nanogpt_np.course.definitions import Check
@@ -322,7 +321,7 @@ def test_what_the_stub_gives_is_as_the_packages(tmp_path):
     path = tmp_path / "a6_generation.py"
     path.write_text(assignments()["a6"].stub.read_text("utf-8"), "utf-8")
     stub = student.load(path)
-    assert inspect.getsource(stub.check_sampling) == inspect.getsource(sampling.check_sampling)
+    assert sources.source(stub.check_sampling) == sources.source(sampling.check_sampling)
     assert stub.END_OF_TEXT_ID == tokenizer.END_OF_TEXT_ID
 
 

@@ -4,11 +4,10 @@ Nothing is stored twice: the answer is read from the package on request, so it c
 """
 
 import ast
-import inspect
 import sys
 import textwrap
 
-from . import seams
+from . import seams, sources
 
 
 def answer(assignment):
@@ -17,7 +16,7 @@ def answer(assignment):
     lines, edits, helpers, modules = stub.splitlines(), [], {}, {}
     for where in assignment.functions:
         ours, node = seams.own(where), definition(ast.parse(stub), seams.short(where))
-        source = textwrap.dedent(inspect.getsource(ours)).rstrip()
+        source = sources.source(ours).rstrip()
         edits.append((first_line(node), node.end_lineno, textwrap.indent(source, " " * node.col_offset)))
         needed(ours, helpers, modules)
     for start, end, text in sorted(edits, reverse=True):
@@ -75,9 +74,9 @@ def needed(ours, helpers, modules):
     is in the stub: imported, or given.
     """
     module = sys.modules[ours.__module__]
-    text = inspect.getsource(module)
+    text = sources.source(module)
     at_top = {name: node for node in ast.parse(text).body for name in names_of(node)}
-    used = {n.id for n in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(ours)))) if isinstance(n, ast.Name)}
+    used = {n.id for n in ast.walk(ast.parse(sources.source(ours))) if isinstance(n, ast.Name)}
     for name, node in at_top.items():
         if name not in used or name in helpers or name == getattr(ours, "__name__", ""):
             continue

@@ -12,10 +12,11 @@ import functools
 import inspect
 import re
 import sys
-import textwrap
 from dataclasses import fields, is_dataclass
 
 import numpy as np
+
+from . import sources
 
 PACKAGE = __package__.rpartition(".")[0]
 UNCHANGING = {int, float, bool, str, bytes, type(None)}
@@ -78,9 +79,9 @@ def _same_parameters(version, where):
             raise Finding(f"class {short(where)} has no method {missing[0]}")
         pairs += [(getattr(version, m), getattr(own(where), m), f"{short(where)}.{m}") for m in methods]
     for given, ours, name in pairs:
-        wanted = inspect.signature(ours)
+        wanted = sources.signature(ours)
         try:
-            have = inspect.signature(given)
+            have = sources.signature(given)
         except (TypeError, ValueError):  # a NumPy function, or another that is written in C
             raise Finding(f"{name} must be written with def, with the parameters {_shown(wanted)}") from None
         common = list(have.parameters.values())[: len(wanted.parameters)]
@@ -199,7 +200,7 @@ def edited(where, edits, version=None):
     version : what is edited; default: the package's own.
     """
     version = own(where) if version is None else version
-    source = _source(version)
+    source = sources.source(version)
     for old, new in edits:
         if source.count(old) != 1:
             raise ValueError(f"{where} holds {old!r} {source.count(old)} times, not once")
@@ -208,8 +209,3 @@ def edited(where, edits, version=None):
     namespace = {name: value for module in modules for name, value in vars(sys.modules[module]).items()}
     exec(compile(source, f"<{where}, edited>", "exec"), namespace)
     return namespace[version.__name__]
-
-
-@functools.cache  # reading a file takes milliseconds, and there are dozens of mistakes
-def _source(version):
-    return textwrap.dedent(inspect.getsource(version))

@@ -7,20 +7,23 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2. Read next
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .linear import Linear, named
-from .trace import no_trace, scoped, under
+from .trace import Array, Grads, Reader, Trace, no_trace, scoped, under
+
+Remember = Callable[[Array, Array], tuple[Array, Array]]  # this pass's keys and values -> those of all passes
 
 
-def no_cache(k, v):
+def no_cache(k: Array, v: Array) -> tuple[Array, Array]:
     """Return the keys and values of this pass as all there are: the default, without a cache."""
     return k, v
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     """Turn each row of the last axis into positive weights that sum to 1; same shape.
 
     e^x_i / sum_j e^x_j, which stays the same when one number is subtracted from the whole row.
@@ -43,7 +46,7 @@ class Attention:
     head_width: int  # D, columns of a query and of a key; values may have another width
     scale: float  # 1/sqrt(D), unless config.json changes it
 
-    def __call__(self, x, remember=no_cache, trace=no_trace):
+    def __call__(self, x: Array, remember: Remember = no_cache, trace: Trace = no_trace) -> Array:
         """(..., T, C) -> (..., T, C)
 
         `remember(k, v)` takes this pass's keys and values (..., H, T, D) and returns those of all S tokens so far,
@@ -63,7 +66,7 @@ class Attention:
         merged = trace("hook_merged", z.reshape(*x.shape[:-1], -1))  # (..., T, C)
         return self.c_proj(merged, scoped(trace, "c_proj."))
 
-    def attend(self, q, keys, values, trace=no_trace):
+    def attend(self, q: Array, keys: Array, values: Array, trace: Trace = no_trace) -> Array:
         """Scaled queries (..., T, D) of the last T of S tokens, keys and values (..., S, D) -> (..., T, D)"""
         T, S = q.shape[-2], keys.shape[-2]
         scores = q @ keys.swapaxes(-1, -2)  # (..., T, S)
@@ -73,7 +76,7 @@ class Attention:
         pattern = trace("hook_pattern", softmax(trace("hook_attn_scores", scores)))
         return pattern @ values
 
-    def backward(self, d_out, x, tape, trace=no_trace):
+    def backward(self, d_out: Array, x: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
         """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
 
         For a row p = softmax(s): d_s = p (d_p - sum(d_p p)), since raising one score lowers the share of all

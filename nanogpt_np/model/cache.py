@@ -9,7 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from .attention import no_cache
+from .attention import Remember, no_cache
+from .config import Config
+from .trace import Array
 
 
 class NoCache:
@@ -17,11 +19,11 @@ class NoCache:
 
     length = 0  # tokens so far
 
-    def layer(self, i):
+    def layer(self, i: int) -> Remember:
         """Return ``remember(k, v)`` for block `i`, as `Attention` takes it."""
         return no_cache
 
-    def advance(self, T):
+    def advance(self, T: int) -> None:
         """Count `T` more tokens: nothing to do, since nothing is kept."""
 
 
@@ -32,35 +34,36 @@ class KVCache:
     first pass. A pass that fails in a block leaves the cache unchanged.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         self.config = config
         self.length = 0  # tokens so far
         # Block index -> (keys, values), each (..., H, n_positions, D). Heads come before tokens, so
         # that each head's keys are one matrix.
-        self._layers = {}
+        self._layers: dict[int, tuple[Array, Array]] = {}
 
-    def layer(self, i):
+    def layer(self, i: int) -> Remember:
         """Return ``remember(k, v)`` for block `i`, as `Attention` takes it."""
         return partial(self._remember, i)
 
-    def advance(self, T):
+    def advance(self, T: int) -> None:
         """Count `T` more tokens, when every block has stored them."""
         self.length += T
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes in use by the tokens so far."""
         full = sum(keys.nbytes + values.nbytes for keys, values in self._layers.values())
         return full * self.length // self.config.n_positions
 
-    def _remember(self, i, k, v):
+    def _remember(self, i: int, k: Array, v: Array) -> tuple[Array, Array]:
         """(..., H, T, D) of this pass -> (..., H, S, D) of all passes"""
         T, longest = k.shape[-2], self.config.n_positions
         S = self.length + T
         if S > longest:
             raise ValueError(f"{self.length} cached + {T} tokens are more than this cache holds: {longest}")
         if not self.length:
-            self._layers[i] = tuple(np.empty((*x.shape[:-2], longest, x.shape[-1]), x.dtype) for x in (k, v))
+            keys, values = (np.empty((*x.shape[:-2], longest, x.shape[-1]), x.dtype) for x in (k, v))
+            self._layers[i] = keys, values
         for name, stored, x in zip(("keys", "values"), self._layers[i], (k, v), strict=True):
             shape = (*x.shape[:-2], longest, x.shape[-1])
             if (stored.shape, stored.dtype) != (shape, x.dtype):

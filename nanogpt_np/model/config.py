@@ -6,8 +6,10 @@ same, so this one dataclass describes them all. Read next: `trace.py`, then the 
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 REQUIRED = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
@@ -32,7 +34,7 @@ class Config:
     scale_attn_weights: bool = True  # divide attention scores by sqrt(D)
     scale_attn_by_inverse_layer_idx: bool = False  # and by (index of the block + 1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raise ValueError for values that no GPT-2 can have."""
         for name in (*REQUIRED, "n_inner"):
             value = getattr(self, name)
@@ -58,17 +60,17 @@ class Config:
             )
 
     @property
-    def head_width(self):
+    def head_width(self) -> int:
         """D, the columns that each head has for itself: 64 in every published size."""
         return self.n_embd // self.n_head
 
     @property
-    def mlp_width(self):
+    def mlp_width(self) -> int:
         """F, the width between the two matrices of the MLP."""
         return 4 * self.n_embd if self.n_inner is None else self.n_inner
 
     @property
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         """The letters of this package: ``{"C": 768, "H": 12, "D": 64, "F": 3072, "V": 50257}``."""
         return {
             "C": self.n_embd,
@@ -79,13 +81,13 @@ class Config:
             "n_positions": self.n_positions,
         }
 
-    def attention_scale(self, layer):
+    def attention_scale(self, layer: int) -> float:
         """What the dot products of queries and keys are multiplied by in block `layer`."""
         scale = 1 / math.sqrt(self.head_width) if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Any) -> "Config":
         """Build a Config from the contents of a config.json; fields that change nothing are passed over.
 
         Raises ValueError where the file describes something that is not a GPT-2.
@@ -106,7 +108,7 @@ class Config:
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
     @classmethod
-    def from_json(cls, path):
+    def from_json(cls, path: str | os.PathLike[str]) -> "Config":
         """Read a config.json; ValueError names the file."""
         path = Path(path)
         try:
@@ -114,7 +116,7 @@ class Config:
         except ValueError as error:  # also bad JSON and bad UTF-8
             raise ValueError(f"{path}: {error}") from None
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields of a config.json that transformers reads as the same model."""
         return {
             "model_type": "gpt2",

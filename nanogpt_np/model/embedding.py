@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .trace import no_trace
+from .trace import Array, Grads, Trace, no_trace
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
     """Look up each token and each position in a table, and add the two rows."""
 
-    wte_weight: np.ndarray  # (V, C) a row per token
-    wpe_weight: np.ndarray  # (n_positions, C) a row per position
+    wte_weight: Array  # (V, C) a row per token
+    wpe_weight: Array  # (n_positions, C) a row per position
 
-    def __call__(self, ids, start=0, trace=no_trace):
+    def __call__(self, ids: Array, start: int = 0, trace: Trace = no_trace) -> Array:
         """ids (..., T), the first at position `start` -> (..., T, C)"""
         T = ids.shape[-1]
         # (..., T), the same for every prompt of a batch
@@ -27,7 +27,7 @@ class Embedding:
         tokens = trace("hook_embed", self.wte_weight[ids])  # (..., T, C)
         return tokens + trace("hook_pos_embed", self.wpe_weight[positions])
 
-    def backward(self, d_out, ids, positions, trace=no_trace):
+    def backward(self, d_out: Array, ids: Array, positions: Array, trace: Trace = no_trace) -> Grads:
         """d_out (..., T, C) -> {"wte.weight": (V, C), "wpe.weight": (n_positions, C)}
 
         Looking up a row is a product with a one-hot matrix; its gradient adds each token's vector to the row

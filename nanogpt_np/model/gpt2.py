@@ -6,12 +6,14 @@ Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learner
 Read next: `cache.py`, then `generate/loop.py` for how logits become text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import numpy as np
 
-from .attention import Attention, no_cache
-from .cache import NoCache
+from .attention import Attention, Remember, no_cache
+from .cache import KVCache, NoCache
 from .config import Config
 from .embedding import Embedding
 from .ids import check_ids
@@ -19,7 +21,10 @@ from .layernorm import LayerNorm
 from .linear import named
 from .lm_head import LMHead
 from .mlp import MLP
-from .trace import no_trace, scoped, under
+from .trace import Array, Grads, Reader, Tape, Trace, no_trace, scoped, under
+
+Ids = Array | Sequence[int] | Sequence[Sequence[int]]
+Cache = KVCache | NoCache
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +36,7 @@ class Block:
     ln_2: LayerNorm
     mlp: MLP
 
-    def __call__(self, x, remember=no_cache, trace=no_trace):
+    def __call__(self, x: Array, remember: Remember = no_cache, trace: Trace = no_trace) -> Array:
         """(..., T, C) -> (..., T, C)"""
         x = trace("hook_resid_pre", x)
         attn_in = self.ln_1(x, scoped(trace, "ln1."))
@@ -41,7 +46,7 @@ class Block:
         x = x + trace("hook_mlp_out", self.mlp(mlp_in, scoped(trace, "mlp.")))
         return trace("hook_resid_post", x)
 
-    def backward(self, d_out, tape, trace=no_trace):
+    def backward(self, d_out: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
         """d_out (..., T, C) -> d_x (..., T, C), gradients by name
 
         A sum passes its gradient to both of its terms: along the stream, and into the layer.
@@ -67,7 +72,7 @@ class GPT2:
     ln_f: LayerNorm
     lm_head: LMHead
 
-    def __call__(self, ids, *, cache=None, trace=no_trace):
+    def __call__(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
         """ids (..., T) -> logits (..., T, V): row t scores what follows token t.
 
         ids : integers in [0, V); one prompt (T,) or a batch of prompts of one length (B, T).
@@ -78,17 +83,17 @@ class GPT2:
         """
         return trace("hook_logits", self.lm_head(self.hidden(ids, cache=cache, trace=trace)))
 
-    def hidden(self, ids, *, cache=None, trace=no_trace):
+    def hidden(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
         """ids (..., T) -> (..., T, C): all but the LM head."""
         cache = NoCache() if cache is None else cache
         ids = trace("hook_tokens", check_ids(ids, self.config, cache.length))
         return self._run(check_ids(ids, self.config, cache.length), cache, trace)  # again: a trace may change them
 
-    def last_row(self, ids, *, cache=None, trace=no_trace):
+    def last_row(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
         """ids (..., T) -> (..., C): the last row of `hidden`, which is all that the next token depends on."""
         return self.hidden(ids, cache=cache, trace=trace)[..., -1, :]
 
-    def _run(self, ids, cache, trace=no_trace):
+    def _run(self, ids: Array, cache: Cache, trace: Trace = no_trace) -> Array:
         """ids (..., T), checked -> (..., T, C): the pass itself"""
         x = self.embedding(ids, cache.length, trace)
         for i, block in enumerate(self.h):
@@ -97,7 +102,7 @@ class GPT2:
         cache.advance(ids.shape[-1])
         return x
 
-    def backward(self, d_out, tape, trace=no_trace):
+    def backward(self, d_out: Array, tape: Tape, trace: Trace = no_trace) -> Grads:
         """d_out (..., T, C), the gradient of what `hidden` returned -> ``{parameter name: gradient}``
 
         tape : the `Tape` that traced `hidden`; the first pass of a prompt, without a cache.
@@ -112,16 +117,16 @@ class GPT2:
         ends = self.embedding.backward(d_x, tape["hook_tokens"], tape["hook_positions"], trace)
         return ends | named(blocks) | named({"ln_f": final})
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<GPT2 of {sum(a.size for a in self.params.values()):,} parameters: {self.config}>"
 
     @property
-    def tied(self):
+    def tied(self) -> bool:
         """True if the LM head is the token embedding: one matrix, one parameter."""
         return self.lm_head.weight is self.embedding.wte_weight
 
     @property
-    def params(self):
+    def params(self) -> dict[str, Array]:
         """Every stored array under its checkpoint name, in the order of use; no copies."""
         found = {"wte.weight": self.embedding.wte_weight, "wpe.weight": self.embedding.wpe_weight}
         for i, block in enumerate(self.h):
@@ -130,7 +135,7 @@ class GPT2:
         return found if self.tied else found | arrays(self.lm_head, "lm_head.")
 
 
-def arrays(layer, prefix=""):
+def arrays(layer: Any, prefix: str = "") -> dict[str, Array]:
     """Return ``{"attn.c_attn.weight": array}`` of a layer and of the layers in it, named by their fields."""
     found = {}
     for field in fields(layer):

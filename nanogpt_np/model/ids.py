@@ -3,10 +3,15 @@
 Read next: `embedding.py`, which looks them up.
 """
 
+from typing import Any
+
 import numpy as np
 
+from .config import Config
+from .trace import Array
 
-def check_ids(ids, config, past=0):
+
+def check_ids(ids: Any, config: Config, past: int = 0) -> Array:
     """Return a copy of `ids` as integers, or raise ValueError if no model can read them after `past` tokens."""
     if ids is None:
         raise ValueError("token ids are None: a trace must return the array to go on with")

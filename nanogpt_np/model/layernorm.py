@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .trace import no_trace
+from .trace import Array, Grads, Reader, Trace, no_trace
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerNorm:
     """Give every token's vector mean 0 and variance 1, then scale and shift it."""
 
-    weight: np.ndarray  # (C,) gain
-    bias: np.ndarray  # (C,)
+    weight: Array  # (C,) gain
+    bias: Array  # (C,)
     eps: float = 1e-5
 
-    def __call__(self, x, trace=no_trace):
+    def __call__(self, x: Array, trace: Trace = no_trace) -> Array:
         """(..., T, C) -> (..., T, C)"""
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = (centred * centred).mean(axis=-1, keepdims=True)  # (..., T, 1)
@@ -27,7 +27,7 @@ class LayerNorm:
         normalized = trace("hook_normalized", centred / scale)
         return trace("hook_output", normalized * self.weight + self.bias)
 
-    def backward(self, d_out, tape, trace=no_trace):
+    def backward(self, d_out: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
         """d_out (..., T, C) -> d_x (..., T, C), {"weight": (C,), "bias": (C,)}
 
         With n = (x - mean) / scale: d_scale = -sum(d_n n) / scale. As scale^2 = mean((x - mean)^2) + eps,

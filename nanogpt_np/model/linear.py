@@ -7,25 +7,25 @@ matrix) can stand in the place of one. Read next: `embedding.py`.
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from .trace import no_trace
+from .trace import Array, Grads, Reader, Trace, no_trace
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # == on arrays has no single answer, and their repr is endless
 class Linear:
     """Multiply by a matrix and add a bias."""
 
-    weight: np.ndarray  # (n_in, n_out)
-    bias: np.ndarray  # (n_out,)
+    weight: Array  # (n_in, n_out)
+    bias: Array  # (n_out,)
 
-    def __call__(self, x, trace=no_trace):
+    def __call__(self, x: Array, trace: Trace = no_trace) -> Array:
         """(..., n_in) -> (..., n_out); it announces nothing to `trace`, but a layer in its place may."""
         y = x @ self.weight
         y += self.bias
         return y
 
-    def backward(self, d_out, x, tape=None, trace=no_trace):
+    def backward(
+        self, d_out: Array, x: Array, tape: Reader | None = None, trace: Trace = no_trace
+    ) -> tuple[Array, Grads]:
         """d_out (..., n_out), x (..., n_in) as it came in -> d_x (..., n_in), gradients by name
 
         d_x = d_y W^T; d_W = x^T d_y and d_b = d_y, both summed over all tokens.
@@ -34,6 +34,6 @@ class Linear:
         return d_out @ self.weight.T, {"weight": rows.T @ d_rows, "bias": d_rows.sum(axis=0)}
 
 
-def named(layers):
+def named(layers: dict[str, Grads]) -> Grads:
     """Join the gradients of several layers: ``{"c_fc": {"weight": d}}`` -> ``{"c_fc.weight": d}``."""
     return {f"{layer}.{name}": d for layer, grads in layers.items() for name, d in grads.items()}

@@ -8,20 +8,20 @@ Read next: `gpt2.py`.
 
 from dataclasses import dataclass
 
-import numpy as np
+from .trace import Array, Grads
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LMHead:
     """Compare a hidden state with every token's row."""
 
-    weight: np.ndarray  # (V, C)
+    weight: Array  # (V, C)
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """(..., C) -> (..., V)"""
         return x @ self.weight.T
 
-    def backward(self, d_out, x):
+    def backward(self, d_out: Array, x: Array) -> tuple[Array, Grads]:
         """d_out (N, V), x (N, C) as it came in -> d_x (N, C), {"weight": (V, C)}
 
         As for any y = x W^T: d_x = d_y W and d_W = d_y^T x.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .linear import Linear, named
-from .trace import no_trace, scoped, under
+from .trace import Array, Grads, Reader, Trace, no_trace, scoped, under
 
 
-def gelu(x):
+def gelu(x: Array) -> Array:
     """Let large values through, damp small ones, and bend smoothly between; same shape.
 
     0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as its equal x / (1 + exp(-2u)).
@@ -26,7 +26,7 @@ def gelu(x):
     return x / (1 + np.exp(np.minimum(minus_2u, 80)))
 
 
-def gelu_slope(x):
+def gelu_slope(x: Array) -> Array:
     """The derivative of `gelu`: with u = sqrt(2/pi) (x + 0.044715 x^3), (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2."""
     square = x * x
     t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * square * x))
@@ -37,11 +37,11 @@ def gelu_slope(x):
 class GELU:
     """The activation function as a layer: it has no parameters."""
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """Any shape; same shape"""
         return gelu(x)
 
-    def backward(self, d_out, x):
+    def backward(self, d_out: Array, x: Array) -> Array:
         """d_out, x as it came in -> d_x: elementwise, d_y times the slope at x"""
         return d_out * gelu_slope(x)
 
@@ -54,13 +54,13 @@ class MLP:
     c_proj: Linear  # F -> C
     act: GELU = GELU()
 
-    def __call__(self, x, trace=no_trace):
+    def __call__(self, x: Array, trace: Trace = no_trace) -> Array:
         """(..., T, C) -> (..., T, C)"""
         pre = trace("hook_pre", self.c_fc(x, scoped(trace, "c_fc.")))  # (..., T, F)
         post = trace("hook_post", self.act(pre))
         return self.c_proj(post, scoped(trace, "c_proj."))
 
-    def backward(self, d_out, x, tape, trace=no_trace):
+    def backward(self, d_out: Array, x: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
         """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
 
         From the end to the start: c_proj, GELU, c_fc. For y = f(x), elementwise, d_x = d_y f'(x).

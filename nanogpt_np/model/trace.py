@@ -6,48 +6,58 @@ happen, with shapes and equations: `names/activations.py`. Here is the plain tap
 `nanogpt_np.Recorder`, for looking inside, extends it (`interpret/recorder.py`, `page/notebook.py`).
 """
 
+from collections.abc import Callable
+from typing import Any
 
-def no_trace(name, x):
+import numpy as np
+
+Array = np.ndarray[Any, Any]  # shapes stand in words beside it
+Trace = Callable[[str, Array], Array]  # announces a tensor, returns the tensor to use from there on
+Reader = Callable[[str], Array]  # maps a name to its array: one part of a tape
+Grads = dict[str, Array]  # by parameter name
+
+
+def no_trace(name: str, x: Array) -> Array:
     """Return `x` as it is: the default, when no trace is attached."""
     return x
 
 
-class Tape(dict):
+class Tape(dict[str, Array]):
     """Keep every announced array under its name: ``tape["blocks.0.attn.hook_pattern"]``. The backward pass reads it."""
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: Array) -> Array:
         self[name] = x
         return x
 
 
-class ShapeLog(list):
+class ShapeLog(list[tuple[str, tuple[int, ...], np.dtype[Any]]]):
     """Keep ``(name, shape, dtype)`` of every array in the order in which they happen, and no array."""
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: Array) -> Array:
         self.append((name, x.shape, x.dtype))
         return x
 
 
-def scoped(trace, prefix):
+def scoped(trace: Trace, prefix: str) -> Trace:
     """Return the trace for one part of the model, whose names all begin with `prefix`."""
     if trace is no_trace:
         return no_trace
     return lambda name, x: trace(prefix + name, x)
 
 
-def under(tape, prefix):
+def under(tape: Reader, prefix: str) -> Reader:
     """Return the reader for one part of the model: ``tape`` maps a name to its array, as ``Tape.__getitem__`` does."""
     return lambda name: tape(prefix + name)
 
 
-def chain(*traces):
+def chain(*traces: Trace) -> Trace:
     """Return a trace that passes each tensor through `traces`, first to last."""
-    traces = [trace for trace in traces if trace is not no_trace]
-    if not traces:
+    attached = [trace for trace in traces if trace is not no_trace]
+    if not attached:
         return no_trace
 
-    def chained(name, x):
-        for trace in traces:
+    def chained(name: str, x: Array) -> Array:
+        for trace in attached:
             x = trace(name, x)
         return x
 
