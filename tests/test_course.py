@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import is_dataclass
 from pathlib import Path
