@@ -1,4 +1,4 @@
-"""What COURSE.md and the README show of the course is what happens: each command is run in a shell."""
+"""What COURSE.md shows of the course is what happens: each command is run in a shell."""
 
 import json
 import os
@@ -17,7 +17,6 @@ from nanogpt_np.course.student import FORBIDDEN
 
 ROOT = Path(__file__).parent.parent
 COURSE = (ROOT / "COURSE.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 needs_a_shell = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 
 
@@ -43,9 +42,8 @@ def fits(shown, printed):
 
 
 @needs_a_shell
-@pytest.mark.parametrize("page", [README, COURSE], ids=["README", "COURSE"])
-def test_the_commands_of_the_course_print_what_is_shown(page, tmp_path):
-    text = "\n".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL))
+def test_the_commands_of_the_course_print_what_is_shown(tmp_path):
+    text = "\n".join(re.findall(r"```console\n(.*?)```", COURSE, re.DOTALL))
     parts = [part.rstrip("\n").split("\n") for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]]
     parts = [(command, lines) for command, *lines in parts if command.startswith("python -m nanogpt_np course ")]
     assert len(parts) >= 3

@@ -42,11 +42,11 @@ def cells_of(path, kind):
     return ["".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == kind]
 
 
-def test_the_readme_names_every_notebook_in_order():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_docs_name_every_notebook_in_order():
+    page = (ROOT / "docs/seeing.md").read_text(encoding="utf-8")
     titles = [cells_of(path, "markdown")[0].split("\n")[0].removeprefix("# ") for path in NOTEBOOKS]
     assert titles
-    places = [readme.find(f"| {title} |") for title in titles]
+    places = [page.find(f"| {title} |") for title in titles]
     assert -1 not in places and places == sorted(places), dict(zip(titles, places, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What `measure.py` measured, as lines of text and as the tables of README.md.
+"""What `measure.py` measured, as lines of text and as the tables of docs/performance.md.
 
 Each row of the result holds what was timed, and for every racer the median and the middle half of its times.
 """
@@ -61,7 +61,7 @@ def busy(result):
 
 
 def markdown(result):
-    """Return the tables of README.md."""
+    """Return the tables of docs/performance.md."""
     table = ["| | nanogpt_np | transformers | times faster | products alone |", "|---|---|---|---|---|"]
     for row in result["rows"]:
         results, title = row["results"], TITLES[row["row"]].format(n=row["tokens"])
@@ -88,7 +88,7 @@ def markdown(result):
 
 
 def sizes(results):
-    """Return the table of README.md that has a line for each of several models, as far as each was measured."""
+    """Return the table of docs/performance.md that has a line for each of several models, as far as each was measured."""
     heads = ["", "tokens/s after 5", "of the products alone", "peak memory", "of the float32 parameters"]
     table = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
     for result in results:

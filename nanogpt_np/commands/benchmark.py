@@ -31,7 +31,7 @@ def _parser():
     add("--rounds", type=int, default=9, metavar="N", help="timings of each that count (default: 9)")
     add("--json", action="store_true", help="print one JSON object at the end")
     add("--table", nargs="+", metavar="FILE.json", help="measure nothing: print what --json printed before, as "
-        "README.md shows it; of several models, a line each")  # fmt: skip
+        "docs/performance.md shows it; of several models, a line each")  # fmt: skip
     return parser
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .linear import Linear, named
-from .trace import Array, Grads, Reader, Trace, no_trace, scoped, under
+from .linear import Linear
+from .trace import Array, Grads, Reader, Trace, named, no_trace, scoped, under
 
 Remember = Callable[[Array, Array], tuple[Array, Array]]  # this pass's keys and values -> those of all passes
 

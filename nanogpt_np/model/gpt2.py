@@ -18,10 +18,9 @@ from .config import Config
 from .embedding import Embedding
 from .ids import check_ids
 from .layernorm import LayerNorm
-from .linear import named
 from .lm_head import LMHead
 from .mlp import MLP
-from .trace import Array, Grads, Reader, Tape, Trace, no_trace, scoped, under
+from .trace import Array, Grads, Reader, Tape, Trace, named, no_trace, scoped, under
 
 Ids = Array | Sequence[int] | Sequence[Sequence[int]]
 Cache = KVCache | NoCache

@@ -32,8 +32,3 @@ class Linear:
         """
         rows, d_rows = x.reshape(-1, x.shape[-1]), d_out.reshape(-1, d_out.shape[-1])
         return d_out @ self.weight.T, {"weight": rows.T @ d_rows, "bias": d_rows.sum(axis=0)}
-
-
-def named(layers: dict[str, Grads]) -> Grads:
-    """Join the gradients of several layers: ``{"c_fc": {"weight": d}}`` -> ``{"c_fc.weight": d}``."""
-    return {f"{layer}.{name}": d for layer, grads in layers.items() for name, d in grads.items()}

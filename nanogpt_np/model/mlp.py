@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .linear import Linear, named
-from .trace import Array, Grads, Reader, Trace, no_trace, scoped, under
+from .linear import Linear
+from .trace import Array, Grads, Reader, Trace, named, no_trace, scoped, under
 
 
 def gelu(x: Array) -> Array:

@@ -62,3 +62,8 @@ def chain(*traces: Trace) -> Trace:
         return x
 
     return chained
+
+
+def named(layers: dict[str, Grads]) -> Grads:
+    """Join the gradients of several layers: ``{"c_fc": {"weight": d}}`` -> ``{"c_fc.weight": d}``."""
+    return {f"{layer}.{name}": d for layer, grads in layers.items() for name, d in grads.items()}
