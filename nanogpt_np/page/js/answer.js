@@ -5,11 +5,11 @@ const answers = new Map();
 /** The likeliest tokens of a pass, unpacked: [{id, logit, p, rank}]. */
 function answerOf(pass) {
   if (!answers.has(pass)) {
-    const held = PAGE.passes[pass].answer;
-    if (!held) return null;
-    const [logits, p] = [unpack(held.logits, held.format), unpack(held.p, held.format)];
-    const rows = held.ids.map((id, i) => ({ id, logit: logits[i], p: p[i], rank: held.ranks[i] }));
-    answers.set(pass, { ...held, rows: rows.sort((a, b) => a.rank - b.rank) });
+    const packed = PAGE.passes[pass].answer;
+    if (!packed) return null;
+    const [logits, p] = [unpack(packed.logits, packed.format), unpack(packed.p, packed.format)];
+    const rows = packed.ids.map((id, i) => ({ id, logit: logits[i], p: p[i], rank: packed.ranks[i] }));
+    answers.set(pass, { ...packed, rows: rows.sort((a, b) => a.rank - b.rank) });
   }
   return answers.get(pass);
 }

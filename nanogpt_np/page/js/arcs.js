@@ -72,7 +72,7 @@ function arcsPicture(block, { head, query }, tokens) {
   const x = (position) => BESIDE_TOKENS + tokens.indexOf(position) * BETWEEN;
   const weight = (key) => block.at(head, query, key);
   const seenBy = tokens.filter((key) => key <= query);
-  const token = (key) => quoted(keyToken(block.pass, key)) + nth(block, key);
+  const token = (key) => quoted(keyToken(block.pass, key)) + atPosition(block, key);
   const looks = seenBy.map((key) => `${token(key)} ${percent(weight(key))}`).join(", ");
   const arcs = seenBy
     .filter((key) => weight(key) > FAINTEST)
@@ -95,7 +95,7 @@ function arcsPicture(block, { head, query }, tokens) {
 
 function arcToken(block, position, query, x, weight) {
   const kind = position === query ? "lit" : position > query ? "later" : "";
-  const text = (kind, y, words) => el(`text${kind}`, { x, y: LINE + y, "text-anchor": "middle" }, words);
+  const text = (extra, y, words) => el(`text${extra}`, { x, y: LINE + y, "text-anchor": "middle" }, words);
   return el(
     "g",
     { class: `arc-token ${kind}`, "data-position": position },

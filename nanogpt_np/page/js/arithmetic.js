@@ -80,33 +80,37 @@ function derive(pass, name, place) {
   const { reads, weights, sources } = STEPS[NUMBER_OF.get(name)];
   if (sources.length > reads.length + weights.length) return null; // something that it reads was not recorded
   const last = shortName(name);
-  const same = (where, at) => ({ how: ["the same number as ", numberLink(pass, where, at)], terms: [] });
-  if (/^(embed|pos_embed)$/.test(last) && reads.length) {
-    const row = PAGE.passes[pass].steps[NUMBER_OF.get(reads[0])].whole[place[0]];
-    const at = [row, place[1]];
-    return PAGE.weights[weights[0]] && tensor(pass, weights[0]).find(at) ? same(weights[0], at) : null;
-  }
-  if (/^[qkv]$/.test(last) && reads.length)
-    return same(reads[0], [place[0], "qkv".indexOf(last) * H * D + place[1] * D + place[2]]);
-  if (last === "merged" && reads.length) return same(reads[0], [place[0], Math.floor(place[1] / D), place[1] % D]);
-  if (last === "last_row" && reads.length) return same(reads[0], [PAGE.passes[pass].T - 1, place[0]]);
-  if (last.startsWith("resid_")) {
-    return reads.length === 1
-      ? same(reads[0], place)
-      : reads.length
-        ? {
-            how: "a sum",
-            terms: reads.map((read) => ({ label: numberLink(pass, read, place), amount: numberAt(pass, read, place) })),
-          }
-        : null;
-  }
+  const origin = originOf(pass, last, reads, weights, place);
+  if (origin) return { how: ["the same number as ", numberLink(pass, ...origin)], terms: [] };
+  if (last.startsWith("resid_")) return reads.length ? summed(pass, reads, place) : null;
   if (last === "normalized") return normalized(pass, reads, place);
   if (last === "output") return gained(pass, reads, weights, place);
   if (last === "post" && reads.length) return { how: ["gelu(", numberLink(pass, reads[0], place), ")"], terms: [] };
   if (last === "attn_scores") return score(pass, name, reads, place);
-  if (last === "pattern") return share(pass, reads, place);
+  if (last === "pattern") return shareOfRow(pass, reads, place);
   if (last === "z") return average(pass, reads, place);
   return weights.length === 2 ? product(pass, reads, weights, place) : null;
+}
+
+/** Where a number is copied from: [name, place]; null for a number that is computed. */
+function originOf(pass, last, reads, weights, place) {
+  if (!reads.length) return null;
+  if (/^(embed|pos_embed)$/.test(last)) {
+    const row = PAGE.passes[pass].steps[NUMBER_OF.get(reads[0])].whole[place[0]];
+    const at = [row, place[1]];
+    return PAGE.weights[weights[0]] && tensor(pass, weights[0]).find(at) ? [weights[0], at] : null;
+  }
+  if (/^[qkv]$/.test(last)) return [reads[0], [place[0], "qkv".indexOf(last) * H * D + place[1] * D + place[2]]];
+  if (last === "merged") return [reads[0], [place[0], Math.floor(place[1] / D), place[1] % D]];
+  if (last === "last_row") return [reads[0], [PAGE.passes[pass].T - 1, place[0]]];
+  return last.startsWith("resid_") && reads.length === 1 ? [reads[0], place] : null;
+}
+
+function summed(pass, reads, place) {
+  return {
+    how: "a sum",
+    terms: reads.map((read) => ({ label: numberLink(pass, read, place), amount: numberAt(pass, read, place) })),
+  };
 }
 
 function normalized(pass, reads, [t, c]) {
@@ -154,7 +158,7 @@ function product(pass, reads, weights, [t, c]) {
 }
 
 /** In which pass a position was read, and which of its rows it is; null if the page does not hold that pass. */
-function rowOf(position, pass) {
+function rowOfPosition(position, pass) {
   for (let one = pass; one >= 0; one--)
     if (position >= startOf(one)) return position < PAGE.passes[one].S ? [one, position - startOf(one)] : null;
   return null;
@@ -162,7 +166,7 @@ function rowOf(position, pass) {
 
 function score(pass, name, reads, [h, t, s]) {
   const { scale } = held(pass, name);
-  const from = rowOf(s, pass);
+  const from = rowOfPosition(s, pass);
   if (s > t + startOf(pass)) return { how: "a later token: masked", terms: [] };
   if (reads.length < 2 || !scale || !from || !wholeHere(pass, ...reads)) return null;
   const terms = Array.from({ length: D }, (_, d) => {
@@ -178,7 +182,7 @@ function score(pass, name, reads, [h, t, s]) {
   return { how: `a query times a key: ${D} products, each times ${Number(scale.toPrecision(6))}`, terms };
 }
 
-function share(pass, reads, [h, t, s]) {
+function shareOfRow(pass, reads, [h, t, s]) {
   if (!reads.length) return null;
   const S = PAGE.passes[pass].S;
   const scores = Array.from({ length: S }, (_, k) => numberAt(pass, reads[0], [h, t, k]));
@@ -200,7 +204,7 @@ function average(pass, reads, [t, h, d]) {
   if (reads.length < 2) return null;
   const terms = [];
   for (let s = 0; s <= t + startOf(pass); s++) {
-    const from = rowOf(s, pass);
+    const from = rowOfPosition(s, pass);
     if (!from) return null;
     const [weight, value] = [
       [h, t, s],

@@ -16,9 +16,9 @@ function attentionFigure(state) {
 
   function point(change) {
     place = { ...place, ...change };
-    const next = { ...place, key: place.key ?? strongestKey(block, place) };
-    if (seen && ["head", "query", "key"].every((index) => next[index] === seen[index])) return;
-    seen = next;
+    const shown = { ...place, key: place.key ?? strongestKey(block, place) };
+    if (seen && ["head", "query", "key"].every((index) => shown[index] === seen[index])) return;
+    seen = shown;
     for (const part of [glance, matrix, arcs, words]) if (part) part.show(seen);
   }
 
@@ -80,7 +80,9 @@ function glanceFigure(block, { onpick }) {
   });
 
   function show({ head, query, key }) {
-    const [from, to] = [query, key].map((position) => quoted(keyToken(block.pass, position)) + nth(block, position));
+    const [from, to] = [query, key].map(
+      (position) => quoted(keyToken(block.pass, position)) + atPosition(block, position),
+    );
     minis.forEach((button, h) => {
       const x = digits(block.at(h, query, key), 3);
       button.setAttribute("aria-pressed", String(h === head));
@@ -121,7 +123,7 @@ function placeWords(block) {
 
 function sentence(block, { head, query, key }) {
   const x = block.at(head, query, key);
-  const token = (position) => [tokenText(keyToken(block.pass, position)), nth(block, position)];
+  const token = (position) => [tokenText(keyToken(block.pass, position)), atPosition(block, position)];
   const gives = block.isPattern ? `gives ${percent(x)} of its attention to` : "scores";
   const does = key > query ? "may not see" : gives;
   return el("span.aside", `in head ${head}, `, token(query), ` ${does} `, token(key));
@@ -134,6 +136,6 @@ function rowSum({ S, at }, { head, query }) {
 }
 
 /** " at 17", where a token may stand in the text more than once. */
-function nth({ S }, position) {
+function atPosition({ S }, position) {
   return S > MANY_TOKENS ? ` at ${position}` : "";
 }

@@ -69,26 +69,28 @@ function thumbnail(table, width, height) {
   const isPattern = table.letters.join(" ") === "H T S";
   const range = colourRange(table.values);
   const image = cellImage(table, range, isPattern ? "attention" : "positive");
-  if (isPattern) {
-    const [heads, T, S] = table.shape;
-    const sideOf = (n) => Math.min(Math.floor(width / n) - 3, Math.floor(height / Math.ceil(heads / n)) - 3, 34);
-    const across = Array.from({ length: heads }, (_, i) => i + 1).reduce(
-      (best, n) => (sideOf(n) >= sideOf(best) ? n : best),
-      1,
-    );
-    const side = Math.max(3, sideOf(across));
-    const context = sized(canvas, across * (side + 3) - 3, Math.ceil(heads / across) * (side + 3) - 3);
-    for (let head = 0; head < heads; head++) {
-      const [x, y] = [(head % across) * (side + 3), Math.floor(head / across) * (side + 3)];
-      context.drawImage(image, 0, head * T, S, T, x, y, side, side);
-    }
-    return canvas;
-  }
+  if (isPattern) return headPictures(canvas, image, table.shape, width, height);
   const w = Math.max(3, Math.min(width, table.columns * 7));
   const h = Math.max(3, Math.min(height, table.rows * 7));
   const context = sized(canvas, w, h);
   context.imageSmoothingEnabled = table.columns > 2 * w;
   context.drawImage(image, 0, 0, table.columns, table.rows, 0, 0, w, h);
+  return canvas;
+}
+
+/** The heads of a pattern side by side, in as many columns as make them largest. */
+function headPictures(canvas, image, [heads, T, S], width, height) {
+  const sideOf = (n) => Math.min(Math.floor(width / n) - 3, Math.floor(height / Math.ceil(heads / n)) - 3, 34);
+  const across = Array.from({ length: heads }, (_, i) => i + 1).reduce(
+    (best, n) => (sideOf(n) >= sideOf(best) ? n : best),
+    1,
+  );
+  const side = Math.max(3, sideOf(across));
+  const context = sized(canvas, across * (side + 3) - 3, Math.ceil(heads / across) * (side + 3) - 3);
+  for (let head = 0; head < heads; head++) {
+    const [x, y] = [(head % across) * (side + 3), Math.floor(head / across) * (side + 3)];
+    context.drawImage(image, 0, head * T, S, T, x, y, side, side);
+  }
   return canvas;
 }
 
@@ -102,8 +104,8 @@ function colourScale(from, to, range, positive, ends = [digits(from, 3), digits(
 
 // ---- what must be drawn again ----
 
-const watcher = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
+const watcher = new ResizeObserver((changes) => {
+  for (const { target } of changes) {
     const told = target.resized;
     if (!told || target.clientWidth === told.width || !target.isConnected) continue;
     told.width = target.clientWidth;
@@ -118,5 +120,5 @@ function onResize(host, draw) {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   readColours();
-  show();
+  drawPage();
 });

@@ -90,7 +90,7 @@ function tokenText(id) {
 /** Text in pieces, as `words.py` cuts it: plain, spaces, codes. */
 function piecesText(kind, pieces) {
   const kinds = [null, "space", "code"];
-  const parts = pieces.map(([kind, text]) => (kind ? el("span", { class: kinds[kind] }, text) : text));
+  const parts = pieces.map(([mark, text]) => (mark ? el("span", { class: kinds[mark] }, text) : text));
   return el(kind, parts);
 }
 
@@ -124,10 +124,10 @@ const [NEARLY_ZERO, TOO_LARGE] = [1e-30, 1e30]; // stand for numbers of which th
 /** A decimal of three digits: sign, power of ten and digits in 16 bits. */
 function threeDigits(code) {
   const sign = code >> 15 ? -1 : 1;
-  const digits = code & 1023;
+  const mantissa = code & 1023;
   const power = ((code >> 10) & 31) - 22;
-  if (digits < 1000) return sign * (power < 0 ? digits / POWERS[-power] : digits * POWERS[power]);
-  return { 1001: sign * Infinity, 1002: NaN, 1003: sign * NEARLY_ZERO, 1004: sign * TOO_LARGE }[digits];
+  if (mantissa < 1000) return sign * (power < 0 ? mantissa / POWERS[-power] : mantissa * POWERS[power]);
+  return { 1001: sign * Infinity, 1002: NaN, 1003: sign * NEARLY_ZERO, 1004: sign * TOO_LARGE }[mantissa];
 }
 
 function unpack(text, format) {

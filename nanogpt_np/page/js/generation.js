@@ -64,18 +64,18 @@ function shortCount(n) {
 /** Keys or values of all tokens so far: those of earlier passes as the cache kept them, then the new row. */
 function withCache({ pass, name }) {
   if (!/hook_[kv]$/.test(name) || pass === 0) return null;
-  const tables = [];
-  for (let one = 0; one <= pass; one++) tables.push(tensor(one, name));
-  const rows = tables.reduce((sum, table) => sum + table.rows, 0);
+  const parts = [];
+  for (let one = 0; one <= pass; one++) parts.push(tensor(one, name));
+  const rows = parts.reduce((sum, part) => sum + part.rows, 0);
   if (rows !== PAGE.passes[pass].S) return null; // the page does not begin at the first token
-  const { columns, letters, whole } = tables[0];
+  const { columns, letters, whole } = parts[0];
   const values = new Float64Array(rows * columns);
   let row = 0;
-  for (const table of tables) {
-    for (let i = 0; i < table.rows * columns; i++) values[row * columns + i] = table.values[i];
-    row += table.rows;
+  for (const part of parts) {
+    for (let i = 0; i < part.rows * columns; i++) values[row * columns + i] = part.values[i];
+    row += part.rows;
   }
-  const shape = [rows, ...tables[0].shape.slice(1)];
+  const shape = [rows, ...parts[0].shape.slice(1)];
   const all = { name, letters, shape, rows, columns, values, whole, stats: statsOf(values) };
   return Object.assign(all, places(all, keptSizes(letters, shape)));
 }

@@ -20,7 +20,7 @@ function heatFigure(table, options) {
   });
   const labels = el("div.row-labels", { "aria-hidden": "true" });
   const strip = el("div.strip", { "aria-hidden": "true" });
-  const window_ = el("div.window");
+  const nearby = el("div.window");
   const box = el("div.heat-box", canvas);
   const host = el("div.heat-host", el("div"), strip, labels, box);
 
@@ -49,10 +49,10 @@ function heatFigure(table, options) {
     context.translate(EDGE, EDGE); // room for the frame around a cell at the edge
     for (let r = 0; r < table.rows; r++) {
       for (let line = 0; line < lines; line++) {
-        const [from, y] = [line * each, r * row + line * (h + GAP)];
+        const [from, down] = [line * each, r * row + line * (h + GAP)];
         const count = Math.min(each, table.columns - from);
-        context.drawImage(image, from, r, count, 1, 0, y, count * w, h);
-        if (segments && lines > 1) underline(context, from, count, y + h);
+        context.drawImage(image, from, r, count, 1, 0, down, count * w, h);
+        if (segments && lines > 1) underline(context, from, count, down + h);
       }
     }
     if (segments && lines === 1) {
@@ -69,9 +69,9 @@ function heatFigure(table, options) {
   }
 
   function underline(context, from, count, y) {
-    for (const { n, at, size } of segmentsIn(segments, from, count)) {
+    for (const { n, at: left, size } of segmentsIn(segments, from, count)) {
       context.fillStyle = segments.of(n).colour;
-      context.fillRect(at * layout.w, y, size * layout.w - 1, 2);
+      context.fillRect(left * layout.w, y, size * layout.w - 1, 2);
     }
   }
 
@@ -81,16 +81,16 @@ function heatFigure(table, options) {
   }
 
   function cellUnder(event) {
-    const box = canvas.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.left - EDGE, event.clientY - box.top - EDGE];
+    const { left, top } = canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - left - EDGE, event.clientY - top - EDGE];
     const row = Math.max(0, Math.min(table.rows - 1, Math.floor(y / layout.row)));
     const line = Math.max(0, Math.min(layout.lines - 1, Math.floor((y - row * layout.row) / (layout.h + GAP))));
     const column = line * layout.each + Math.max(0, Math.min(layout.each - 1, Math.floor(x / layout.w)));
     return [row, Math.min(column, table.columns - 1)];
   }
 
-  function moveTo(cell, picked) {
-    at = [Math.max(0, Math.min(table.rows - 1, cell[0])), Math.max(0, Math.min(table.columns - 1, cell[1]))];
+  function moveTo([row, column], picked) {
+    at = [Math.max(0, Math.min(table.rows - 1, row)), Math.max(0, Math.min(table.columns - 1, column))];
     draw();
     numbers();
     onplace(table.place(...at), picked);
@@ -98,7 +98,7 @@ function heatFigure(table, options) {
 
   function numbers() {
     const across = host.clientWidth < 480 ? 3 : 7;
-    window_.replaceChildren(numberWindow(table, at, across, rowLabels, range, (cell) => moveTo(cell, true)));
+    nearby.replaceChildren(numberWindow(table, at, across, rowLabels, range, (other) => moveTo(other, true)));
   }
 
   canvas.addEventListener("pointermove", (event) => {
@@ -127,7 +127,7 @@ function heatFigure(table, options) {
     arrange();
     numbers();
   });
-  return el("div.figure", host, legend(range, table), window_);
+  return el("div.figure", host, legend(range, table), nearby);
 }
 
 /** What the columns of a table are made of, where that is several heads or kinds. */
@@ -158,7 +158,8 @@ function folded(columns, unit, width) {
 /** The segments that columns belong to, as [{n, at, size}]: which, from where in these columns, how many of them. */
 function segmentsIn({ width }, from, count) {
   const found = [];
-  for (let c = from; c < from + count; ) {
+  let c = from;
+  while (c < from + count) {
     const n = Math.floor(c / width);
     const size = Math.min((n + 1) * width, from + count) - c;
     found.push({ n, at: c - from, size });

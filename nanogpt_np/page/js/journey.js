@@ -58,17 +58,17 @@ function stage(pass, name, current, widest) {
       "aria-current": name === current ? "step" : null,
       title: titleOf(name),
     },
-    el("span.blocks", { "aria-hidden": "true" }, stageBlocks(axes, shape, name, widest)),
+    el("span.blocks", { "aria-hidden": "true" }, stageBlocks(axes, shape, widest)),
     el("span.stage-name", inner),
     el("span.stage-shape", shapeText(shape)),
   );
 }
 
-function stageBlocks(axes, shape, name, widest) {
+function stageBlocks(axes, shape, widest) {
   const full = 88; // pixels of the widest tensor of the part
-  const block = (width, kind = "") => {
+  const block = (wide, kind = "") => {
     const node = el("span", { class: `block ${kind}` });
-    node.style.width = `${Math.max(3, width)}px`;
+    node.style.width = `${Math.max(3, wide)}px`;
     return node;
   };
   if (axes === "H T S") {

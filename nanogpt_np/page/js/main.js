@@ -16,14 +16,14 @@ function write(how = "replace") {
 
 // ---- moving ----
 
-/** Show a step, a parameter or the start. `history`: "push" or "replace" for the address, or null to leave it. */
-function go(target, history = "push") {
+/** Show a step, a parameter or the start. `how`: "push" or "replace" for the address, or null to leave it. */
+function go(target, how = "push") {
   Object.assign(STATE, START, { missing: null }, target);
   const { S, T } = PAGE.passes[STATE.pass];
   if (STATE.at && hasHeads(STATE.name)) Object.assign(STATE, { head: STATE.at[0], query: STATE.at[1] + S - T });
   STATE.query = Math.max(S - T, Math.min(S - 1, STATE.query));
-  if (history) write(history);
-  show();
+  if (how) write(how);
+  drawPage();
   const top = document.getElementById("body").offsetTop - document.getElementById("bar").offsetHeight;
   if (window.scrollY > top) window.scrollTo({ top });
 }
@@ -39,7 +39,7 @@ function remember(changes, redraw = false) {
   if (!redraw) return;
   if ("token" in changes && STATE.at && /logits|probabilities/.test(STATE.name || "")) STATE.at = null;
   write();
-  show();
+  drawPage();
 }
 
 /** Point at a number: the address says which, and `words` are read aloud. */
@@ -58,15 +58,15 @@ function indexOf(state) {
   return state.pass * COUNT + (stepOf(state) || STEPS[0]).number;
 }
 
-function goTo(index, history) {
-  if (index < 0) return go({ name: null }, history);
+function goTo(index, how) {
+  if (index < 0) return go({ name: null }, how);
   const last = COUNT * PAGE.passes.length - 1;
   const bounded = Math.min(index, last);
-  return go({ pass: Math.floor(bounded / COUNT), name: STEPS[bounded % COUNT].name }, history);
+  return go({ pass: Math.floor(bounded / COUNT), name: STEPS[bounded % COUNT].name }, how);
 }
 
-const next = (history) => goTo(STATE.view ? indexOf(STATE) : indexOf(STATE) + 1, history);
-const previous = () => goTo(indexOf(STATE) - 1);
+const goOn = (how) => goTo(STATE.view ? indexOf(STATE) : indexOf(STATE) + 1, how);
+const goBack = () => goTo(indexOf(STATE) - 1);
 
 /** A movement over many steps is one entry of the browser's history: the first is pushed, the others replace it. */
 function entries() {
@@ -82,7 +82,7 @@ function play() {
     const nextEntry = entries();
     playing = setInterval(() => {
       if (indexOf(STATE) >= COUNT * PAGE.passes.length - 1) play();
-      else next(nextEntry());
+      else goOn(nextEntry());
     }, 1000 * SECONDS_PER_STEP);
   }
   drawBar();
@@ -90,7 +90,7 @@ function play() {
 
 // ---- drawing ----
 
-function show() {
+function drawPage() {
   const main = document.getElementById("step");
   const place = [...main.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
   const focused = main.contains(document.activeElement);
@@ -130,8 +130,8 @@ const FOCUSABLE = "a[href], button, canvas[tabindex], svg[tabindex], select, inp
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, select, textarea, dialog")) return;
-  if (event.key === "ArrowRight") next();
-  else if (event.key === "ArrowLeft") previous();
+  if (event.key === "ArrowRight") goOn();
+  else if (event.key === "ArrowLeft") goBack();
   else if (event.key === "/") document.getElementById("search").focus();
   else if (event.key === "?") document.getElementById("help").showModal();
   else return;

@@ -24,7 +24,7 @@ function matrixFigure(block, { onpoint, onpick }) {
     labels = axisLabels(block, layout);
     over.setAttribute("width", layout.width);
     over.setAttribute("height", layout.height);
-    over.replaceChildren(...labels.map((label) => label.node), numbers, frame);
+    over.replaceChildren(...labels.map((one) => one.node), numbers, frame);
     canvas.style.left = `${layout.left}px`;
     canvas.style.top = `${ABOVE}px`;
     drawnHead = null;

@@ -85,11 +85,11 @@ function looksFigure(state) {
   const { pass } = state;
   const { S } = PAGE.passes[pass];
   const query = Math.max(startOf(pass), Math.min(state.query, S - 1));
-  const weights = (key) =>
+  const weights = (position) =>
     Array.from({ length: PAGE.layers }, (_, block) =>
-      Array.from({ length: H }, (_, head) => weightOf(pass, block, head, query, key)),
+      Array.from({ length: H }, (_, head) => weightOf(pass, block, head, query, position)),
     );
-  const strongest = (key) => Math.max(...weights(key).flat());
+  const strongest = (position) => Math.max(...weights(position).flat());
   let key = state.key;
   if (key === null || key > query) {
     // neither itself nor the first token, where heads with nothing to do look

@@ -73,7 +73,7 @@ function equation(state) {
   let renamed = false; // after an arrow: the same numbers in another shape
   const parts = picture.map((part) => {
     if (typeof part === "string") {
-      renamed = renamed || part.includes("->");
+      renamed ||= part.includes("->");
       return part === "->" ? null : operator(part);
     }
     const source = part.of === null ? null : sources[part.of];

@@ -16,23 +16,64 @@ function streamPictures(state, wide) {
   const { T } = PAGE.passes[pass];
   const columns = STEPS.filter((step) => /hook_resid_post$/.test(step.name) || step.name === "blocks.0.hook_resid_pre");
   if (T < 2 || !columns.length) return [];
+  const answer = answerOf(pass);
+  const layout = streamLayout(T, columns.length, wide, answer);
+  const { first, rows, width, height } = layout;
+  const looks = columns.slice(1).flatMap((step, i) => attentionLines(pass, step.block, layout, i));
+  const lines = [
+    ...rowLines(pass, layout),
+    ...looks,
+    ...columnTexts(pass, columns, answer, layout),
+    ...textsBeside(answer, layout),
+  ];
+  const svg = el(
+    "svg.stream-lines",
+    { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    lines,
+  );
+  const blocks = columns.slice(1).map((step, i) => blockLink(pass, step, layout, i));
+  const pictures = columns.map((step, i) => pictureLink(pass, step, layout, i));
+  const canvas = el("div.stream-canvas", svg, blocks, pictures, answer ? answerChip(pass, answer, layout) : null);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const table = tensor(pass, columns[0].name);
+  const notes = [
+    "Each column has a scale of its own; how large its numbers are says its RMS.",
+    hasPatterns() ? lookNote(looks.length, first) : "",
+    first ? `Shown are the last ${rows} of ${T} tokens.` : "",
+    table.whole ? "" : cutText(table),
+  ];
+  return [
+    el("div.scroll-x", canvas),
+    el(
+      "div.legend",
+      colourScale(-1, 1, 1, "positive", ["below 0", "above 0"]),
+      el("span.aside", notes.filter(Boolean).join(" ")),
+    ),
+  ];
+}
+
+/** Pixels: x(i) is the left edge of a column, y(t) the middle of a row, `end` the right edge of the last column. */
+function streamLayout(T, columns, wide, answer) {
   const first = Math.max(0, T - MOST_ROWS);
   const rows = T - first;
   const narrow = wide < 560;
-  const [row, left, top, head] = [rows > 8 ? 21 : 27, narrow ? 66 : 104, 26, 12];
-  const gaps = columns.length - 1;
+  const [row, left, top] = [rows > 8 ? 21 : 27, narrow ? 66 : 104, 26];
+  const gaps = columns - 1;
   const room = Math.min(860, wide) - left - (narrow ? 66 : 120);
-  const picture = Math.max(18, Math.min(66, Math.floor(room / (columns.length + 1.25 * gaps))));
-  const gap = Math.max(26, Math.min(92, Math.floor((room - picture * columns.length) / Math.max(1, gaps))));
+  const picture = Math.max(18, Math.min(66, Math.floor(room / (columns + 1.25 * gaps))));
+  const gap = Math.max(26, Math.min(92, Math.floor((room - picture * columns) / Math.max(1, gaps))));
   const x = (i) => left + i * (picture + gap);
   const y = (t) => top + (t - first) * row + row / 2;
-  const answer = answerOf(pass);
-  const lens = answer && answer.lens;
-  const end = x(columns.length - 1) + picture;
+  const end = x(columns - 1) + picture;
   const width = end + (answer ? (narrow ? 66 : 128) : 10);
   const [rmsY, lensY] = [top + rows * row + 19, top + rows * row + 44];
-  const height = (lens ? lensY + 17 : rmsY) + 10;
-  const rms = columns.map((step) => numberOf(held(pass, step.name).stats.rms));
+  const height = (answer && answer.lens ? lensY + 17 : rmsY) + 10;
+  return { T, first, rows, narrow, row, left, top, picture, gap, x, y, end, width, rmsY, lensY, height };
+}
+
+/** The token of each row, and its line through all columns. */
+function rowLines(pass, { T, first, narrow, left, y, end }) {
   const lines = [];
   for (let t = first; t < T; t++) {
     lines.push(
@@ -44,90 +85,80 @@ function streamPictures(state, wide) {
       el("line.row-line", { x1: left - 6, x2: end, y1: y(t), y2: y(t) }),
     );
   }
-  const looks = Array.from({ length: gaps }, (_, i) =>
-    attentionLines(pass, columns[i + 1].block, first, T, x(i) + picture, x(i + 1), y),
-  ).flat();
-  lines.push(...looks);
-  columns.forEach((step, i) => {
-    lines.push(
-      el(
-        "text.axis-label",
-        { x: x(i) + picture / 2, y: head, "text-anchor": "middle" },
-        isStart(step) && picture < 50 ? "" : titleAbove(step, picture + gap),
-      ),
-    );
-    lines.push(...sizeBelow(rms[i], Math.max(...rms), x(i), picture, rmsY));
-    if (lens) lines.push(...saidEarly(lens, step, x(i) + picture / 2, lensY, answer.chosen, gap + picture));
-  });
-  const label = (y, ...words) => el("text.axis-label.small", { x: left - 12, y, "text-anchor": "end" }, words);
-  lines.push(label(rmsY, "RMS"));
-  if (lens)
-    lines.push(
+  return lines;
+}
+
+/** Above each column its name, below it how large its numbers are and what the model would say there. */
+function columnTexts(pass, columns, answer, { picture, gap, x, rmsY, lensY }) {
+  const rms = columns.map((step) => numberOf(held(pass, step.name).stats.rms));
+  return columns.flatMap((step, i) => [
+    el(
+      "text.axis-label",
+      { x: x(i) + picture / 2, y: 12, "text-anchor": "middle" },
+      isStart(step) && picture < 50 ? "" : titleAbove(step, picture + gap),
+    ),
+    ...sizeBelow(rms[i], Math.max(...rms), x(i), picture, rmsY),
+    ...(answer && answer.lens
+      ? saidEarly(answer.lens, step, x(i) + picture / 2, lensY, answer.chosen, gap + picture)
+      : []),
+  ]);
+}
+
+/** What the numbers and words below the columns are, and the line from the last row to the answer. */
+function textsBeside(answer, { T, narrow, left, y, end, rmsY, lensY }) {
+  const label = (at, words) => el("text.axis-label.small", { x: left - 12, y: at, "text-anchor": "end" }, words);
+  const texts = [label(rmsY, "RMS")];
+  if (!answer) return texts;
+  if (answer.lens)
+    texts.push(
       label(lensY, narrow ? "says" : "would say"),
       label(lensY + 17, narrow ? "rank" : `${clipped(answer.chosen, 10)} is no.`),
     );
-  if (answer) lines.push(el("path.to-answer", { d: `M ${end} ${y(T - 1)} H ${end + (narrow ? 8 : 22)}` }));
-  const svg = el(
-    "svg.stream-lines",
-    { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    lines,
+  return [...texts, el("path.to-answer", { d: `M ${end} ${y(T - 1)} H ${end + (narrow ? 8 : 22)}` })];
+}
+
+/** The numbers of a column, as a link to their step. */
+function pictureLink(pass, step, { first, row, top, picture, x }, i) {
+  const node = link(
+    { pass, name: step.name },
+    {
+      class: "stream-picture",
+      "aria-label": isStart(step) ? "the embedded tokens" : `the stream after block ${step.block}`,
+      title: titleOf(step.name),
+    },
   );
-  const pictures = columns.map((step, i) => {
-    const node = link(
-      { pass, name: step.name },
-      {
-        class: "stream-picture",
-        "aria-label": isStart(step) ? "the embedded tokens" : `the stream after block ${step.block}`,
-        title: titleOf(step.name),
-      },
-    );
-    node.append(streamPicture(tensor(pass, step.name), first, picture, row));
-    node.style.left = `${x(i)}px`;
-    node.style.top = `${top}px`;
-    return node;
-  });
-  const blocks = columns.slice(1).map((step, i) => {
-    const node = link(
-      { pass, name: `blocks.${step.block}.attn.hook_pattern` },
-      {
-        class: "stream-gap",
-        "aria-label": `attention of block ${step.block}`,
-        title: `Attention of block ${step.block}`,
-      },
-    );
-    node.style.left = `${x(i) + picture + 2}px`;
-    node.style.top = `${top}px`;
-    node.style.width = `${gap - 4}px`;
-    node.style.height = `${rows * row}px`;
-    return node;
-  });
-  const chip = answer
-    ? link(
-        { pass, name: NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name },
-        { class: "chip made" },
-        tokenText(answer.chosen),
-      )
-    : null;
-  if (chip) {
-    chip.style.left = `${end + (narrow ? 8 : 26)}px`;
-    chip.style.top = `${y(T - 1) - 16}px`;
-  }
-  const canvas = el("div.stream-canvas", svg, blocks, pictures, chip);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const table = tensor(pass, columns[0].name);
-  const notes = [
-    "Each column has a scale of its own; how large its numbers are says its RMS.",
-    hasPatterns() ? lookNote(looks.length, first) : "",
-    first ? `Shown are the last ${rows} of ${T} tokens.` : "",
-    table.whole ? "" : cutText(table),
-  ];
-  const legend = el(
-    "div.legend",
-    colourScale(-1, 1, 1, "positive", ["below 0", "above 0"]),
-    el("span.aside", notes.filter(Boolean).join(" ")),
+  node.append(streamPicture(tensor(pass, step.name), first, picture, row));
+  node.style.left = `${x(i)}px`;
+  node.style.top = `${top}px`;
+  return node;
+}
+
+/** The gap after a column, as a link to the attention of the block between the two columns. */
+function blockLink(pass, step, { rows, row, top, picture, gap, x }, i) {
+  const node = link(
+    { pass, name: `blocks.${step.block}.attn.hook_pattern` },
+    {
+      class: "stream-gap",
+      "aria-label": `attention of block ${step.block}`,
+      title: `Attention of block ${step.block}`,
+    },
   );
-  return [el("div.scroll-x", canvas), legend];
+  node.style.left = `${x(i) + picture + 2}px`;
+  node.style.top = `${top}px`;
+  node.style.width = `${gap - 4}px`;
+  node.style.height = `${rows * row}px`;
+  return node;
+}
+
+function answerChip(pass, answer, { T, narrow, y, end }) {
+  const chip = link(
+    { pass, name: NUMBER_OF.has("hook_next_token") ? "hook_next_token" : STEPS[COUNT - 1].name },
+    { class: "chip made" },
+    tokenText(answer.chosen),
+  );
+  chip.style.left = `${end + (narrow ? 8 : 26)}px`;
+  chip.style.top = `${y(T - 1) - 16}px`;
+  return chip;
 }
 
 /** What the lines are, or why there are none. */
@@ -170,9 +201,10 @@ function streamPicture(table, first, width, row) {
 }
 
 /** A line for each pair of tokens of which one looks much at the other: the most that any head does. */
-function attentionLines(pass, block, first, T, x1, x2, y) {
+function attentionLines(pass, block, { T, first, picture, x, y }, i) {
   const name = `blocks.${block}.attn.hook_pattern`;
   if (!NUMBER_OF.has(name)) return [];
+  const [x1, x2] = [x(i) + picture, x(i + 1)];
   const lines = [];
   for (let t = first; t < T; t++) {
     for (let k = first; k < t; k++) {

@@ -59,7 +59,7 @@ function sameSizes(a, b) {
 }
 
 function places(table, cut) {
-  const { letters, rows, columns, shape } = table;
+  const { letters, columns, shape } = table;
   const kind = letters.join(" ");
   const at = (row, column) => table.values[row * columns + column];
   const columnOf = (j, letter) =>
@@ -102,30 +102,30 @@ function inside(place, shape) {
 
 /** What the page keeps of a stored parameter: its first columns, and all rows, the first, or those that are used. */
 function weightTable(name) {
-  const held = PAGE.weights[name];
+  const stored = PAGE.weights[name];
   const letters = parameterOf(name).axes.split(" ");
-  const rowNumbers = held.rows;
-  const values = unpack(held.values, held.format);
-  const columns = held.columns;
+  const rowNumbers = stored.rows;
+  const values = unpack(stored.values, stored.format);
+  const columns = stored.columns;
   const rows = values.length / columns;
   const rowOf = (row) => (rowNumbers ? rowNumbers[row] : row);
-  const flat = held.shape.length === 1;
+  const flat = stored.shape.length === 1;
   return {
     name,
     letters,
-    shape: held.shape,
+    shape: stored.shape,
     rows,
     columns,
     values,
-    stats: held.stats,
+    stats: stored.stats,
     rowOf,
-    whole: columns === held.shape[held.shape.length - 1] && (flat || rows === held.shape[0]),
+    whole: columns === stored.shape[stored.shape.length - 1] && (flat || rows === stored.shape[0]),
     at: (row, column) => values[row * columns + column],
     place: (row, column) => (flat ? [column] : [rowOf(row), column]),
     find: (place) => {
       const row = flat ? 0 : rowNumbers ? rowNumbers.indexOf(place[0]) : place[0];
       const column = place[place.length - 1];
-      return inside(place, held.shape) && row >= 0 && row < rows && column < columns ? [row, column] : null;
+      return inside(place, stored.shape) && row >= 0 && row < rows && column < columns ? [row, column] : null;
     },
   };
 }

@@ -3,39 +3,39 @@
 function drawBar() {
   const index = indexOf(STATE);
   const total = COUNT * PAGE.passes.length;
-  bar.counter.replaceChildren(
+  controls.counter.replaceChildren(
     ...(index < 0 ? ["the whole pass"] : ["step ", el("strong", String(index + 1)), ` of ${total}`]),
   );
-  bar.slider.value = String(index + 1);
-  bar.slider.setAttribute(
+  controls.slider.value = String(index + 1);
+  controls.slider.setAttribute(
     "aria-valuetext",
     index < 0 ? "the whole pass" : `step ${index + 1}, ${STATE.name || STATE.view}`,
   );
-  bar.previous.disabled = index < 0;
-  bar.next.disabled = !STATE.view && index === total - 1;
-  bar.play.replaceChildren(playing ? "Pause" : "Play");
+  controls.previous.disabled = index < 0;
+  controls.next.disabled = !STATE.view && index === total - 1;
+  controls.play.replaceChildren(playing ? "Pause" : "Play");
 }
 
-const bar = {};
+const controls = {}; // of the bar
 
 function makeBar() {
   const total = COUNT * PAGE.passes.length;
-  bar.previous = el(
+  controls.previous = el(
     "button",
-    { type: "button", id: "previous", title: "Left arrow", "aria-label": "Back", onclick: () => previous() },
+    { type: "button", id: "previous", title: "Left arrow", "aria-label": "Back", onclick: () => goBack() },
     "◀",
     el("span.word", " Back"),
   );
-  bar.next = el(
+  controls.next = el(
     "button",
-    { type: "button", id: "next", title: "Right arrow", "aria-label": "Next", onclick: () => next() },
+    { type: "button", id: "next", title: "Right arrow", "aria-label": "Next", onclick: () => goOn() },
     el("span.word", "Next "),
     "▶",
   );
-  bar.play = el("button", { type: "button", id: "play", onclick: play }, "Play");
-  bar.counter = el("span.counter");
+  controls.play = el("button", { type: "button", id: "play", onclick: play }, "Play");
+  controls.counter = el("span.counter");
   let nextEntry = entries(); // one for each drag
-  bar.slider = el("input", {
+  controls.slider = el("input", {
     type: "range",
     id: "slider",
     min: 0,
@@ -53,12 +53,12 @@ function makeBar() {
       el(
         "span.buttons",
         link({ name: null }, { class: "home", id: "home" }, "Start"),
-        bar.previous,
-        bar.play,
-        bar.next,
+        controls.previous,
+        controls.play,
+        controls.next,
       ),
-      bar.counter,
-      bar.slider,
+      controls.counter,
+      controls.slider,
       searchBox(),
       el(
         "button",
@@ -203,7 +203,8 @@ function drawFoot() {
           `Every recorded number is kept as it was and printed to ${PAGE.digits} digits; `,
           "of the scores over all tokens the likeliest are kept.",
         ];
-  document.getElementById("foot").append(
+  const foot = document.getElementById("foot");
+  foot.append(
     el("p", how, " Nothing is fetched: this file is all there is."),
     el(
       "p",

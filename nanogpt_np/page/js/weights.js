@@ -6,7 +6,7 @@ function weightView(state) {
   const shape = storedShape(name);
   const readers = STEPS.filter((step) => step.weights.includes(name));
   const axes = parameter.axes;
-  const held = PAGE.weights[name];
+  const stored = PAGE.weights[name];
   const head = el(
     "header.step-head",
     el("p.kind.stored-kind", "stored: read from the checkpoint, the same for every prompt"),
@@ -50,12 +50,12 @@ function weightView(state) {
   );
   return [
     head,
-    held
+    stored
       ? el(
           "section.numbers-of",
           { "aria-label": "Numbers" },
           weightFigure(state, name),
-          statistics({ stats: held.stats }, {}),
+          statistics({ stats: stored.stats }, {}),
         )
       : el("p.aside", "The page was made without the weights: it holds what was recorded."),
     siblings.length
