@@ -15,7 +15,7 @@ The rooms, from the ground up; an import goes down or stays in its room:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` below imports on demand
     from . import fast, train
@@ -65,7 +65,7 @@ _HOMES = {  # name: the module that holds it, or is it
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Import a name when it is first used: a command that needs no weights stays quick."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -75,5 +75,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -674,6 +674,6 @@ def test_the_hooks_before_a_commit_are_local_and_run_what_is_there():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
     assert re.findall(r"^ *- repo: (.*)$", hooks, re.MULTILINE) == ["local"]
     entries = re.findall(r"^ *entry: (.*)$", hooks, re.MULTILINE)
-    assert [entry.split()[0] for entry in entries] == ["ruff", "ruff", "shellcheck", "pytest"]
+    assert [entry.split()[0] for entry in entries] == ["ruff", "ruff", "shellcheck", ".ci/lint-js", "pytest"]
     for word in " ".join(entries).split():
         assert "/" not in word or (ROOT / word).exists(), word

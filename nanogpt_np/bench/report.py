@@ -88,7 +88,7 @@ def markdown(result):
 
 
 def sizes(results):
-    """Return the table of docs/performance.md that has a line for each of several models, as far as each was measured."""
+    """Return the table of docs/performance.md that has a line for each of several models, as far as it was measured."""
     heads = ["", "tokens/s after 5", "of the products alone", "peak memory", "of the float32 parameters"]
     table = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
     for result in results:

@@ -2,19 +2,21 @@
 
 import ctypes
 import functools
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def cores():
+def cores() -> int:
     """Return the number of cores that matrix products use, or 1 if it cannot be changed."""
     return threads()[0]() if threads() else 1
 
 
 @contextmanager
-def products_on_one_core():
+def products_on_one_core() -> Iterator[None]:
     """Keep every matrix product to the core that asks for it; the setting belongs to the whole process."""
     get, put = threads()
     before = get()
@@ -26,7 +28,7 @@ def products_on_one_core():
 
 
 @functools.cache
-def threads():
+def threads() -> Any:
     """Return the functions that read and set the number of threads of OpenBLAS, or None without it."""
     home = Path(np.__file__).parent
     for file in [*home.parent.glob("numpy.libs/*openblas*"), *home.glob(".dylibs/*openblas*")]:

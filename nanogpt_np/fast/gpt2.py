@@ -6,20 +6,21 @@ A layer of another class than this package's own stays where it is: it may read 
 """
 
 from dataclasses import fields, replace
+from typing import Any
 
 from ..model.attention import Attention
-from ..model.gpt2 import GPT2, Block
+from ..model.gpt2 import GPT2, Block, Cache, Ids
 from ..model.ids import check_ids
 from ..model.layernorm import LayerNorm
 from ..model.mlp import GELU, MLP
-from ..model.trace import no_trace
+from ..model.trace import Array, Trace, no_trace
 from .last_row import only_last_row
 from .memory import USUAL, keep_freed_memory
 from .segments import in_segments
 from .tiles import TiledAttention, TiledGELU
 
 
-def fast(model):
+def fast(model: GPT2) -> GPT2:
     """Return a model with the call of `model` that runs faster and shares its arrays; one of another class as it is.
 
     It has this process keep some of the memory that it frees (`memory.py`).
@@ -34,14 +35,14 @@ def fast(model):
 class FastGPT2(GPT2):
     """A GPT2 that takes the shorter ways where no trace is attached."""
 
-    def hidden(self, ids, *, cache=None, trace=no_trace):
+    def hidden(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
         """ids (..., T) -> (..., T, C): all but the LM head."""
         if trace is not no_trace:
             return super().hidden(ids, cache=cache, trace=trace)
         ids = check_ids(ids, self.config, 0 if cache is None else cache.length)
         return in_segments(self, super().hidden, ids, cache)
 
-    def last_row(self, ids, *, cache=None, trace=no_trace):
+    def last_row(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
         """ids (..., T) -> (..., C): the last row of `hidden`; the last block computes no other if no trace wants it."""
         model = self
         if trace is no_trace and self.h and type(self.ln_f) is LayerNorm:
@@ -49,7 +50,7 @@ class FastGPT2(GPT2):
         return model.hidden(ids, cache=cache, trace=trace)[..., -1, :]
 
 
-def _fast_block(block):
+def _fast_block(block: Block) -> Block:
     if type(block) is not Block:
         return block
     attn, mlp = block.attn, block.mlp
@@ -60,5 +61,5 @@ def _fast_block(block):
     return replace(block, attn=attn, mlp=mlp)
 
 
-def _fields(layer):
+def _fields(layer: Any) -> dict[str, Any]:
     return {field.name: getattr(layer, field.name) for field in fields(layer)}

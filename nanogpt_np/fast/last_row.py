@@ -7,19 +7,20 @@ queries; a test holds the two together.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..model.attention import Attention, no_cache
+from ..model.attention import Attention, Remember, no_cache
 from ..model.gpt2 import Block
 from ..model.layernorm import LayerNorm
 from ..model.linear import Linear
 from ..model.mlp import GELU, MLP
-from ..model.trace import no_trace
+from ..model.trace import Array, Trace, no_trace
 from .tiles import TiledAttention, TiledGELU
 
 
-def only_last_row(block):
+def only_last_row(block: Block) -> Any:
     """Return `block` as a `LastRow`, or `block` itself if it holds a class from elsewhere, which may need every row."""
     if type(block) is not Block:
         return block
@@ -38,7 +39,7 @@ class LastRow:
 
     block: Block
 
-    def __call__(self, x, remember=no_cache, trace=no_trace):
+    def __call__(self, x: Array, remember: Remember = no_cache, trace: Trace = no_trace) -> Array:
         """(..., T, C) -> (..., 1, C)"""
         if x.shape[-2] == 1:
             return self.block(x, remember, trace)
@@ -48,7 +49,7 @@ class LastRow:
         heads = (*kv.shape[:-1], attn.n_head, -1)
         keys, values = (a.reshape(heads).swapaxes(-2, -3) for a in (kv[..., :width], kv[..., width:]))
 
-        def remember_all(k, v):
+        def remember_all(k: Array, v: Array) -> tuple[Array, Array]:
             """(..., H, 1, D) of the last token -> (..., H, S, D) of all"""
             return remember(np.concatenate([keys, k], axis=-2), np.concatenate([values, v], axis=-2))
 

@@ -18,7 +18,7 @@ MUCH = 1 << 30  # bytes: a recording of 512 tokens of gpt2, and some more
 _kept = {"bytes": 0}  # what this process has asked for so far
 
 
-def keep_freed_memory(nbytes=MUCH):
+def keep_freed_memory(nbytes: int = MUCH) -> None:
     """Have this process keep up to `nbytes` that it frees.
 
     `fast` does it with `USUAL`, every command of this package with `MUCH`; the larger of the two stays. Does nothing

@@ -7,11 +7,15 @@ keeps to one core (`blas.py`); where that cannot be set, there is one segment.
 """
 
 import threading
+from collections.abc import Callable
 from contextvars import copy_context
 
 import numpy as np
 
 from ..model.cache import KVCache
+from ..model.config import Config
+from ..model.gpt2 import GPT2, Cache
+from ..model.trace import Array
 from . import blas
 
 SMALLEST = 128  # tokens of a segment at least; with fewer, products are better left to divide themselves
@@ -25,12 +29,12 @@ class Stopped(Exception):
 class Segment(KVCache):
     """The cache as one segment of a prompt sees it: it holds the tokens before, once they are computed."""
 
-    def __init__(self, cache, start, n_layer, before, stop):
+    def __init__(self, cache: KVCache, start: int, n_layer: int, before: "Segment | None", stop: threading.Event):
         super().__init__(cache.config)
         self.length, self._layers, self.before, self.stop = start, cache._layers, before, stop
         self.stored = [threading.Event() for _ in range(n_layer)]
 
-    def _remember(self, i, k, v):
+    def _remember(self, i: int, k: Array, v: Array) -> tuple[Array, Array]:
         if self.before:
             self.before.stored[i].wait()
         if self.stop.is_set():
@@ -40,7 +44,7 @@ class Segment(KVCache):
         return keys_and_values
 
 
-def in_segments(model, hidden, ids, cache):
+def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Cache | None) -> Array:
     """Return what ``hidden(ids, cache=cache)`` returns, (..., T, C), with a segment of the T tokens on each core.
 
     If the last block computes one row only, (..., segments, C): the last row of each, the prompt's own last.
@@ -48,12 +52,14 @@ def in_segments(model, hidden, ids, cache):
     hidden : the plain way, as `GPT2.hidden`. cache : as for the model, None included.
     """
     T, cores = ids.shape[-1], blas.cores()
-    known = cache is None or type(cache) is KVCache  # another kind may do anything with what it is given
-    if not known or not 1 < cores <= T // SMALLEST or not _alone.acquire(blocking=False):
+    if not (cache is None or type(cache) is KVCache):  # another kind may do anything with what it is given
+        return hidden(ids, cache=cache)
+    if not 1 < cores <= T // SMALLEST or not _alone.acquire(blocking=False):
         return hidden(ids, cache=cache)
     try:
         cache = KVCache(model.config) if cache is None else cache
-        stop, segments, begin = threading.Event(), [], 0
+        segments: list[tuple[Segment, Array]] = []
+        stop, begin = threading.Event(), 0
         for end in shares(model.config, cache.length, T, cores):
             before = segments[-1][0] if segments else None
             segment = Segment(cache, cache.length + begin, len(model.h), before, stop)
@@ -67,11 +73,13 @@ def in_segments(model, hidden, ids, cache):
         _alone.release()
 
 
-def _side_by_side(hidden, segments, stop):
+def _side_by_side(
+    hidden: Callable[..., Array], segments: list[tuple[Segment, Array]], stop: threading.Event
+) -> list[Array]:
     """Return what each segment gave: the last runs in this thread, so that Ctrl-C reaches it, each other in its own."""
     results, errors = {}, {}
 
-    def run(n):
+    def run(n: int) -> None:
         segment, ids = segments[n]
         try:
             results[n] = hidden(ids, cache=segment)
@@ -97,7 +105,7 @@ def _side_by_side(hidden, segments, stop):
     return [results[n] for n in range(len(segments))]
 
 
-def shares(config, past, T, cores):
+def shares(config: Config, past: int, T: int, cores: int) -> list[int]:
     """Return where each of `cores` segments of T tokens ends, so that all take as long; later tokens see more keys."""
     C, F = config.n_embd, config.mlp_width
     products = C * (4 * C + 2 * F)  # for each token, in multiplications

@@ -1,12 +1,13 @@
 """GELU and attention in tiles: intermediate arrays stay in the processor's cache instead of going through memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..model.attention import Attention
 from ..model.mlp import GELU
-from ..model.trace import no_trace
+from ..model.trace import Array, Trace, no_trace
 
 # GELU makes some ten arrays of its size on the way. Of 16,384 float32 each they stay in the processor's cache, which
 # is three times faster than whole tensors in main memory.
@@ -17,7 +18,7 @@ QUERIES = 192
 LONG = 512 * 512  # scores of a head up to which all heads go through at once
 
 
-def elementwise(function, x, *others):
+def elementwise(function: Callable[..., Array], x: Array, *others: Array) -> Array:
     """Apply an elementwise `function` of arrays of one shape, `ELEMENTS` at a time; same shape."""
     if x.size <= ELEMENTS:
         return function(x, *others)
@@ -32,11 +33,11 @@ def elementwise(function, x, *others):
 class TiledGELU(GELU):
     """GELU, some elements at a time: the same numbers."""
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """Any shape; same shape"""
         return elementwise(super().__call__, x)
 
-    def backward(self, d_out, x):
+    def backward(self, d_out: Array, x: Array) -> Array:
         """d_out, x as it came in -> d_x, all of one shape"""
         return elementwise(super().backward, d_out, x)
 
@@ -45,7 +46,7 @@ class TiledGELU(GELU):
 class TiledAttention(Attention):
     """Attention, for `QUERIES` queries of one head at a time where there are many scores."""
 
-    def attend(self, q, keys, values, trace=no_trace):
+    def attend(self, q: Array, keys: Array, values: Array, trace: Trace = no_trace) -> Array:
         """Scaled queries (..., T, D), keys and values (..., S, D) -> (..., T, D): what each query finds
 
         A trace gets the full table of scores.

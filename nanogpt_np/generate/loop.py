@@ -4,31 +4,33 @@ With the KV cache (`model/cache.py`) only the new token goes through the model. 
 """
 
 import operator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
 from ..fast import fast
 from ..model.attention import softmax
 from ..model.cache import KVCache
+from ..model.gpt2 import GPT2, Cache, Ids
 from ..model.ids import check_ids
-from ..model.trace import no_trace
+from ..model.trace import Array, Trace, no_trace
 from ..text.tokenizer import END_OF_TEXT_ID
 from .sampling import check_sampling, draw, probabilities
 
 
 def generate(
-    model,
-    ids,
-    n_new,
+    model: GPT2,
+    ids: Ids,
+    n_new: int,
     *,
-    temperature=0.0,
-    top_k=None,
-    top_p=None,
-    rng=None,
-    stop=(END_OF_TEXT_ID,),
-    use_cache=True,
-    trace=no_trace,
-):
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    rng: "np.random.Generator | None" = None,
+    stop: Container[int] = (END_OF_TEXT_ID,),
+    use_cache: bool = True,
+    trace: Trace = no_trace,
+) -> Iterator[int]:
     """Return an iterator over up to `n_new` ids that follow the prompt `ids` (T,), each as soon as it is known.
 
     model : a `GPT2`; it runs as `fast(model)`.
@@ -52,12 +54,12 @@ def generate(
     room = model.config.n_positions - len(ids) + 1
     rng = np.random.default_rng() if rng is None else rng
 
-    def choose(logits):
+    def choose(logits: Array) -> int | np.intp:
         if temperature == 0:
             return logits.argmax()
         return draw(probabilities(logits, temperature, top_k, top_p), rng)
 
-    def steps(ids):
+    def steps(ids: Array) -> Iterator[int]:
         cache = KVCache(model.config) if use_cache else None
         for _ in range(min(n_new, room)):
             logits = next_logits(model, ids, cache=cache, trace=trace)
@@ -71,7 +73,7 @@ def generate(
     return steps(ids)
 
 
-def next_logits(model, ids, *, cache=None, trace=no_trace):
+def next_logits(model: GPT2, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
     """ids (T,) -> (V,): the scores of what follows the last token; ValueError if any is NaN or infinite."""
     model = fast(model)
     with np.errstate(all="ignore"):  # an overflow is found below, and reported once

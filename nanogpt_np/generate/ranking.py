@@ -1,11 +1,15 @@
 """How tokens rank after a pass: the likeliest ones, or where a given one stands. Ties go to the lower id."""
 
+from typing import Any
+
 import numpy as np
 
+from ..model.trace import Array
 from ..text.display import text_of
+from ..text.tokenizer import Tokenizer
 
 
-def standing(logits, p, token):
+def standing(logits: Array, p: Array, token: int) -> dict[str, Any]:
     """Return rank, logit and probability of `token`; logits and p are (V,).
 
     Rank 1 is the likeliest; of equal logits the lower id comes first, as it does in greedy decoding.
@@ -14,7 +18,7 @@ def standing(logits, p, token):
     return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}
 
 
-def top_rows(logits, p, k, tokenizer):
+def top_rows(logits: Array, p: Array, k: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """Return the `k` likeliest tokens, likeliest first; of equal logits the lower id comes first."""
     order = np.argsort(-logits, kind="stable")[:k]
     return [

@@ -12,9 +12,10 @@ import math
 import numpy as np
 
 from ..model.attention import softmax
+from ..model.trace import Array
 
 
-def check_sampling(temperature, top_k, top_p):
+def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueError for settings that mean nothing."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"temperature must be 0 (greedy) or above, not {temperature}")
@@ -24,7 +25,9 @@ def check_sampling(temperature, top_k, top_p):
         raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
 
 
-def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+def probabilities(
+    logits: Array, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Array:
     """(V,) logits -> (V,) float64 probabilities of being chosen; temperature 0 gives 1 to the likeliest.
 
     Of equal logits, the lower id counts as likelier.
@@ -53,6 +56,6 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-def draw(p, rng):
+def draw(p: Array, rng: "np.random.Generator") -> int:
     """Return an id drawn with the probabilities `p` (V,)."""
     return int(rng.choice(len(p), p=p))

@@ -6,10 +6,14 @@ go by hook_positions or, without it, by the T rows of a run being the last of it
 
 from collections.abc import Mapping
 from statistics import mode
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..names import points
+
+if TYPE_CHECKING:  # two dicts are compared without the model
+    from ..model.trace import Array
 
 NEXT, ALL = "hook_next_logits", "hook_logits"  # of the last token, as generation makes them, and of all tokens
 
@@ -17,7 +21,14 @@ NEXT, ALL = "hook_next_logits", "hook_logits"  # of the last token, as generatio
 class Side:
     """The arrays of a run without batch axes of 1, and which of their rows and keys are compared."""
 
-    def __init__(self, acts):
+    arrays: "dict[str, Array]"
+    given: dict[str, tuple[int, ...]]
+    dropped: dict[str, int]
+    keys: int | None
+    swapped: set[str]
+    last_row: int | None
+
+    def __init__(self, acts: Mapping[Any, Any]):
         if not isinstance(acts, Mapping):
             raise ValueError(
                 f"expected a mapping of trace points to arrays, not {acts!r:.60}; recording.read_arrays reads a file"
@@ -33,39 +44,39 @@ class Side:
         self.rows, self.keys = np.arange(0), None  # which of the rows, and how many of the keys, are compared
         self.swapped, self.last_row = set(), None  # see `swap_heads` and `take_last_row`
 
-    def place(self, other):
+    def place(self, other: "Side") -> None:
         """Find out at which positions of the text the rows of this run stand."""
         self.positions, self.known = _positions(self.arrays, other.arrays)
         self.rows = np.arange(len(self.positions))
 
-    def swap_heads(self, name):
+    def swap_heads(self, name: str) -> None:
         """Exchange the axes of heads and tokens of an array; a second call undoes it."""
         self.arrays[name] = np.swapaxes(self.arrays[name], -3, -2)
         self.swapped ^= {name}
 
-    def take_last_row(self):
+    def take_last_row(self) -> None:
         """Take the last row of hook_logits as hook_next_logits."""
         x, self.given[NEXT], self.dropped[NEXT] = self.arrays[ALL], self.given[ALL], self.dropped[ALL]
         self.arrays[NEXT], self.last_row = (x[..., -1, :], x.shape[-2] - 1) if x.ndim > 1 else (x, None)
 
-    def axis_of_rows(self, name):
+    def axis_of_rows(self, name: str) -> int | None:
         """Return the axis of an array that has the rows of this run, counted from the last; None without one."""
         x, axes_of_x = self.arrays[name], letters(name)
         axis = axes_of_x.index("T") - len(axes_of_x) if "T" in axes_of_x and x.ndim >= len(axes_of_x) else None
         return None if axis is None or x.shape[axis] != len(self.positions) else axis
 
-    def compared(self, name):
+    def compared(self, name: str) -> "Array":
         """Return the part of an array that is compared."""
         x, axis = self.arrays[name], self.axis_of_rows(name)
         if "S" in letters(name):
             x = x[..., : self.keys]
         return x if axis is None or len(self.rows) == len(self.positions) else x.take(self.rows, axis)
 
-    def ends(self):
+    def ends(self) -> bool:
         """Return whether the last row of this run is compared."""
         return not len(self.rows) or self.rows[-1] == len(self.positions) - 1
 
-    def index(self, name, index):
+    def index(self, name: str, index: tuple[int, ...]) -> tuple[int, ...]:
         """Return where a number of what is compared stands in the array as it was given."""
         rows = self.axis_of_rows(name)
         own = [self.rows[i] if axis == rows else i for axis, i in enumerate(index, -len(index))]
@@ -75,12 +86,12 @@ class Side:
             own.insert(-1, self.last_row)
         return (0,) * self.dropped[name] + tuple(map(int, own))
 
-    def called(self, name, axis, i):
+    def called(self, name: str, axis: int, i: int) -> int:
         """Return what the `i`-th along an axis of what is compared is called: of rows, the position in the text."""
         return int(self.positions[self.rows[i]] if axis == self.axis_of_rows(name) else i)
 
 
-def align(a, b):
+def align(a: Side, b: Side) -> str:
     """Keep the rows and keys that both runs have, and say which; say nothing where they have the same.
 
     Runs of equally many rows are compared row by row, also where their positions differ: wrong positions
@@ -88,7 +99,8 @@ def align(a, b):
 
     Raises ValueError for runs that have no position in common.
     """
-    a.place(b), b.place(a)
+    a.place(b)
+    b.place(a)
     if not (len(a.positions) and len(b.positions)):
         return ""
     (a_has, b_has) = (f"{run.positions[0]} to {run.positions[-1]}" for run in (a, b))
@@ -105,7 +117,7 @@ def align(a, b):
     return f"compared at positions {shared[0]} to {shared[-1]}, of {a_has} in a and {b_has} in b"
 
 
-def match_logits(a, b):
+def match_logits(a: Side, b: Side) -> str | None:
     """Where one run has logits of all tokens and the other of the last one only, take the last row; say of which."""
     for run, other, whose in ((a, b, "a"), (b, a, "b")):
         if ALL in run.arrays and NEXT in other.arrays and NEXT not in run.arrays and ALL not in other.arrays:
@@ -114,7 +126,7 @@ def match_logits(a, b):
     return None
 
 
-def is_point(name):
+def is_point(name: Any) -> bool:
     """Return whether a key of a mapping is the name of a trace point."""
     try:
         points.get(name)
@@ -123,12 +135,12 @@ def is_point(name):
     return True
 
 
-def letters(name):
+def letters(name: str) -> list[str]:
     """Return the axes of a trace point: ``["T", "H", "D"]``."""
     return points.get(name).axes.split()
 
 
-def axes(name, ndim):
+def axes(name: str, ndim: int) -> list[tuple[int, str]]:
     """Return (axis counted from the last, what an index along it counts) for an array of `ndim` axes."""
     names = list(points.get(name).axis_names)
     batch = ndim - len(names)
@@ -136,7 +148,7 @@ def axes(name, ndim):
     return list(enumerate(names, -ndim))
 
 
-def _numbers(name, x):
+def _numbers(name: str, x: Any) -> "Array":
     try:
         x = np.asarray(x)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a PyTorch tensor that wants .detach()
@@ -146,12 +158,12 @@ def _numbers(name, x):
     return x.astype(np.float64) if x.dtype.itemsize > 8 else x
 
 
-def _positions(arrays, others):
+def _positions(arrays: "dict[str, Array]", others: "dict[str, Array]") -> "tuple[Array, bool]":
     """Return the positions of a run's rows in the text, (T,), and whether the run says so."""
     given = arrays.get("hook_positions")
     if given is not None and given.ndim and (np.diff(given) == 1).all():
         return given.reshape(-1, given.shape[-1])[0].astype(int), True  # the same for every prompt of a batch
-    sizes = {"T": [], "S": []}
+    sizes: dict[str, list[int]] = {"T": [], "S": []}
     for name, x in arrays.items():
         mine, theirs = (_sizes(name, y) for y in (x, others.get(name, x)))
         if all(mine[a] == theirs[a] for a in mine.keys() & theirs.keys() - {"T", "S"}):  # else its axes are others
@@ -162,5 +174,5 @@ def _positions(arrays, others):
     return np.arange(S - T, S), bool(sizes["S"])
 
 
-def _sizes(name, x):
+def _sizes(name: str, x: "Array") -> dict[str, int]:
     return dict(zip(reversed(letters(name)), reversed(x.shape), strict=False))

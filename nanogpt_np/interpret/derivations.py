@@ -6,11 +6,22 @@ number is not among what they read. Read first: `explain.py`.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..names import points
+from ..names.trace_point import Point
+from .recorder import Acts
 from .recording import recorded
+
+Index = tuple[int, ...]
+Cell = tuple[str, Index]  # where a number stands: a trace point and an index
+Column = Callable[[int], Index]  # a term's number -> the index of a weight
+Fields = dict[str, Any]  # of an `explain.Explanation`
 
 SMALLEST = 1e4 * float(np.finfo(np.float32).tiny)  # about 1e-34
 
@@ -18,19 +29,19 @@ SMALLEST = 1e4 * float(np.finfo(np.float32).tiny)  # about 1e-34
 class Source:
     """A recording and its model, as the derivations read them: in float64."""
 
-    def __init__(self, acts, model):
+    def __init__(self, acts: Acts, model: GPT2):
         self.acts, self.config, self._params = acts, model.config, model.params
 
-    def array(self, name):
+    def array(self, name: str) -> Array:
         return recorded(self.acts, name, self.config)
 
-    def read(self, name, *index):
+    def read(self, name: str, *index: Any) -> Array:
         return self.array(name)[index].astype(np.float64)
 
-    def weight(self, name, *index):
+    def weight(self, name: str, *index: Any) -> Array:
         return self._params[name][index].astype(np.float64)
 
-    def row_of_key(self, name, key):
+    def row_of_key(self, name: str, key: int) -> int:
         """The row in which this pass computed the key or value of a token, counted as attention counts."""
         T, S = self.array(name.rpartition(".")[0] + ".hook_attn_scores").shape[-2:]
         if key < S - T:
@@ -41,7 +52,7 @@ class Source:
         return key - (S - T)
 
 
-def _text(name, *index):
+def _text(name: str, *index: int) -> str:
     """Name a number as short as its block allows: ``ln1.output[4, 17]``, ``c_attn.weight[17, 3]``."""
     short = points.BLOCK_NUMBER.sub("", name).replace("hook_", "")
     if name.startswith("h."):
@@ -49,16 +60,16 @@ def _text(name, *index):
     return short + str([int(i) for i in index])
 
 
-def _given(run, point, t):
+def _given(run: Source, point: Point, t: int) -> Fields:
     how = "given by the text" if point.name == "hook_tokens" else "counted, from 0 at the start of the text"
     return _without_terms(float(run.read(point.name, t)), how)
 
 
-def _without_terms(value, how):
+def _without_terms(value: float, how: str) -> Fields:
     return {"value": value, "how": how, "amounts": np.empty(0), "label": str, "source": lambda j: None}
 
 
-def _looked_up(run, point, t, c):
+def _looked_up(run: Source, point: Point, t: int, c: int) -> Fields:
     (ids,), (weight,) = point.reads, point.weights
     row = int(run.read(ids, t))
     value = float(run.weight(weight, row, c))
@@ -71,12 +82,12 @@ def _looked_up(run, point, t, c):
     }
 
 
-def _sum(run, point, *index):
+def _sum(run: Source, point: Point, *index: int) -> Fields:
     """The numbers at the same index of all that the point reads, added."""
     return _copies(run, *((name, index) for name in point.reads))
 
 
-def _copies(run, *cells):
+def _copies(run: Source, *cells: Cell) -> Fields:
     amounts = np.array([float(run.read(name, *index)) for name, index in cells])
     return {
         "value": amounts.sum(),
@@ -87,7 +98,7 @@ def _copies(run, *cells):
     }
 
 
-def _scale(run, point, t, one):
+def _scale(run: Source, point: Point, t: int, one: int) -> Fields:
     (stream,) = point.reads
     x = run.read(stream, t)  # (C,)
     eps, C = run.config.layer_norm_epsilon, len(x)
@@ -102,7 +113,7 @@ def _scale(run, point, t, one):
     }
 
 
-def _normalized(run, point, t, c):
+def _normalized(run: Source, point: Point, t: int, c: int) -> Fields:
     stream, scale_name = point.reads
     x, scale = run.read(stream, t), float(run.read(scale_name, t, 0))
     amounts = np.array([x[c], -x.mean()]) / scale
@@ -118,7 +129,7 @@ def _normalized(run, point, t, c):
     }
 
 
-def _gain_and_bias(run, point, t, c):
+def _gain_and_bias(run: Source, point: Point, t: int, c: int) -> Fields:
     (normalized,), (weight, bias) = point.reads, point.weights
     n, g, b = (float(a) for a in (run.read(normalized, t, c), run.weight(weight, c), run.weight(bias, c)))
     first = f"{_text(normalized, t, c)} {n:.5g} * {_text(weight, c)} {g:.5g}"
@@ -132,7 +143,9 @@ def _gain_and_bias(run, point, t, c):
     }
 
 
-def _dot(run, name, at, weight, column, w, bias=None):
+def _dot(
+    run: Source, name: str, at: Index, weight: str, column: Column, w: Array, bias: tuple[str, float] | None = None
+) -> Fields:
     """The dot product of a row of an activation with `w` of a weight, and a bias where there is one.
 
     name[at] is the row, (n,); `column` gives the index in the weight of its j-th number.
@@ -142,8 +155,8 @@ def _dot(run, name, at, weight, column, w, bias=None):
     if bias:
         amounts, products = np.append(amounts, bias[1]), products + " and the bias"
 
-    def label(j):
-        if j == len(x):
+    def label(j: int) -> str:
+        if bias and j == len(x):
             return bias[0]
         return f"{_text(name, *at, j)} {x[j]:.5g} * {_text(weight, *column(j))} {w[j]:.5g}"
 
@@ -156,35 +169,35 @@ def _dot(run, name, at, weight, column, w, bias=None):
     }
 
 
-def _linear(run, point, t, c):
+def _linear(run: Source, point: Point, t: int, c: int) -> Fields:
     (name,), (weight, bias) = point.reads, point.weights
     b = _text(bias, c), float(run.weight(bias, c))
     return _dot(run, name, (t,), weight, lambda j: (j, c), run.weight(weight, slice(None), c), b)
 
 
-def _logit(run, point, *index):
+def _logit(run: Source, point: Point, *index: int) -> Fields:
     (name,), (weight,), (*at, token) = point.reads, point.weights, index
     return _dot(run, name, tuple(at), weight, lambda j: (token, j), run.weight(weight, token))
 
 
-def _cut(run, point, t, h, d):
+def _cut(run: Source, point: Point, t: int, h: int, d: int) -> Fields:
     """q, k or v: C columns each of qkv, D of them for each head."""
     (qkv,), config = point.reads, run.config
     which = "qkv".index(point.name[-1])
     return _copies(run, (qkv, (t, which * config.n_embd + h * config.head_width + d)))
 
 
-def _merged(run, point, t, c):
+def _merged(run: Source, point: Point, t: int, c: int) -> Fields:
     (z,) = point.reads
     return _copies(run, (z, (t, *divmod(c, run.config.head_width))))
 
 
-def _last_row(run, point, c):
+def _last_row(run: Source, point: Point, c: int) -> Fields:
     (name,) = point.reads
     return _copies(run, (name, (len(run.array(name)) - 1, c)))
 
 
-def _score(run, point, h, t, s):
+def _score(run: Source, point: Point, h: int, t: int, s: int) -> Fields:
     q_name, k_name = point.reads
     T, S = run.array(point.name).shape[-2:]
     if s > S - T + t:
@@ -192,7 +205,7 @@ def _score(run, point, h, t, s):
         return _without_terms(-math.inf, how)
     row = run.row_of_key(k_name, s)
     q, k = run.read(q_name, t, h), run.read(k_name, row, h)  # (D,)
-    scale = run.config.attention_scale(points.block_of(point.name))
+    scale = run.config.attention_scale(points.block_of(point.name) or 0)
     return {
         "value": float((q * k).sum() * scale),
         "how": f"sum of {len(q)} products, each times the scale {scale:.6g}",
@@ -202,7 +215,7 @@ def _score(run, point, h, t, s):
     }
 
 
-def _softmax(run, point, *index):
+def _softmax(run: Source, point: Point, *index: int) -> Fields:
     (name,), (*row, own) = point.reads, index
     x = run.read(name, *row)
     amounts = np.exp(x - x.max())
@@ -219,7 +232,7 @@ def _softmax(run, point, *index):
     }
 
 
-def _average(run, point, t, h, d):
+def _average(run: Source, point: Point, t: int, h: int, d: int) -> Fields:
     pattern, v_name = point.reads
     p = run.read(pattern, h, t)  # (S,)
     first = run.row_of_key(v_name, 0)
@@ -233,7 +246,7 @@ def _average(run, point, t, h, d):
     }
 
 
-def _gelu(run, point, t, f):
+def _gelu(run: Source, point: Point, t: int, f: int) -> Fields:
     (pre,) = point.reads
     x = float(run.read(pre, t, f))
     bent = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
@@ -246,7 +259,7 @@ def _gelu(run, point, t, f):
     }
 
 
-def _likeliest(run, point):
+def _likeliest(run: Source, point: Point) -> Fields:
     (name,) = point.reads
     x = run.read(name)
     best = np.argsort(-x, kind="stable")[:5]
@@ -254,18 +267,18 @@ def _likeliest(run, point):
         "value": int(best[0]),
         "how": f"the number of the largest of {len(x)} logits, of which the first are",
         "amounts": x[best],
-        "label": lambda j: _text(name, best[j]),
+        "label": lambda j: _text(name, int(best[j])),
         "source": lambda j: (name, (int(best[j]),)),
         "follow": 0,
     }
 
 
-_NORMS = [
+_NORMS: list[tuple[str, Callable[..., Fields]]] = [
     (prefix + name, kind)
     for prefix in ("ln1.", "ln2.", "ln_final.")
     for name, kind in (("hook_scale", _scale), ("hook_normalized", _normalized), ("hook_output", _gain_and_bias))
 ]
-KINDS = {
+KINDS: dict[str, Callable[..., Fields]] = {
     "hook_tokens": _given,
     "hook_positions": _given,
     "hook_embed": _looked_up,

@@ -7,8 +7,10 @@ from the table in `names/activations.py`. Which rows belong together: `align.py`
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from ..names import glossary, points
 from ..names.wording import few, one_line
 from .align import ALL, NEXT, Side, align, axes, is_point, letters, match_logits
 from .diff_words import report
+
+if TYPE_CHECKING:  # two dicts are compared without the model
+    from ..model.trace import Array
 
 # Between rounding and mistakes, as a part of the largest number in the row of a token. Rounding, measured with and
 # without a cache, and in float32 and float64: up to 2e-6 on the bundled model, 3e-6 on a random gpt2, 5e-6 on models
@@ -70,20 +75,20 @@ class Diff:
     cut: str  # which positions were compared, where only one of the runs has some
 
     @property
-    def first(self):
+    def first(self) -> str | None:
         """The first trace point at which the runs differ by more than the tolerance, or None."""
         return next((name for name, row in self.rows.items() if row.mismatch), None)
 
     @property
-    def first_bit(self):
+    def first_bit(self) -> str | None:
         """The first trace point at which any number differs at all, or None."""
         return next((name for name, row in self.rows.items() if row.differs), None)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return report(self)
 
 
-def diff(acts_a, acts_b, *, tolerance=TOLERANCE):
+def diff(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any], *, tolerance: float = TOLERANCE) -> Diff:
     """Compare two runs, each a mapping of trace points to arrays, and return a `Diff`.
 
     acts_a : the run to measure by: a `Recorder`, a dict, or what `numpy.load` makes of an .npz.
@@ -132,7 +137,7 @@ def diff(acts_a, acts_b, *, tolerance=TOLERANCE):
     return Diff(rows, {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
 
 
-def spacing(x, dtype):
+def spacing(x: float, dtype: Any) -> float:
     """Return the unit in the last place of `x` in a float dtype: how far apart numbers of its size are.
 
     For 2**e <= abs(x) < 2**(e + 1) that is 2**(e - p), with p = 23 in float32 and 52 in float64; below the
@@ -146,9 +151,9 @@ def spacing(x, dtype):
 # ---- The comparison ----
 
 
-def _meant(acts_a, acts_b):
+def _meant(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any]) -> str:
     """Return what the first names in another dialect would be here, in words."""
-    found = []
+    found: list[str] = []
     for name in [*islice(acts_b, 10), *islice(acts_a, 10)]:
         if isinstance(name, str) and not is_point(name):
             try:
@@ -159,14 +164,14 @@ def _meant(acts_a, acts_b):
     return "".join(f"; {words}" for words in found[:3])
 
 
-def _moment(name):
+def _moment(name: str) -> tuple[float, int]:
     """Return what sorts trace points into the order in which they happen."""
     i = points.block_of(name)
     place = list(points.TEMPLATES).index(name if i is None else name.replace(f".{i}.", ".{i}.", 1))
     return (-1 if place < len(points.START) else math.inf) if i is None else i, place
 
 
-def _row(name, a, b, tolerance):
+def _row(name: str, a: Side, b: Side, tolerance: float) -> Row:
     """Compare one trace point; where it parts for its name or its layout only, compare what is meant."""
     row = _compare(name, a, name, b, name, tolerance)
     if row.mismatch and name.endswith("hook_normalized"):
@@ -187,13 +192,13 @@ def _row(name, a, b, tolerance):
     return row
 
 
-def _noted(row, note):
+def _noted(row: Row, note: str) -> Row:
     return replace(row, note=" and ".join(filter(None, (note, row.note))))
 
 
-def _compare(name, run_a, name_a, run_b, name_b, tolerance):
+def _compare(name: str, run_a: Side, name_a: str, run_b: Side, name_b: str, tolerance: float) -> Row:
     a, b = run_a.compared(name_a), run_b.compared(name_b)
-    shapes = {"given_a": run_a.given[name_a], "given_b": run_b.given[name_b]}
+    shapes: dict[str, Any] = {"given_a": run_a.given[name_a], "given_b": run_b.given[name_b]}
     if a.shape != b.shape:
         return Row(name, a.shape, b.shape, **shapes, differs=True, mismatch=True)
     whole = name in points.WHOLE_NUMBERS
@@ -258,13 +263,13 @@ def _compare(name, run_a, name_a, run_b, name_b, tolerance):
     )
 
 
-def _part(x, whole):
+def _part(x: "Array", whole: "Array") -> "Array":
     """Return `x` as a part of something; of nothing, any number but 0 is an infinite part."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(x == 0, 0, x / whole)
 
 
-def _values(name, x, whose):
+def _values(name: str, x: "Array", whose: str) -> "tuple[Array, str]":
     """Return an array in float64, masked scores as -inf, and a note if they were written otherwise."""
     x = x.astype(np.float64)
     if not name.endswith("hook_attn_scores"):
@@ -275,7 +280,7 @@ def _values(name, x, whose):
     return np.where(masked, -math.inf, x), note
 
 
-def _few_along(axis, off, run, name):
+def _few_along(axis: int, off: "Array", run: Side, name: str) -> list[int]:
     """Return what those are called along an axis that hold all numbers that are off; nothing if they are many."""
-    found = np.flatnonzero(off.any(axis=tuple(k for k in range(-off.ndim, 0) if k != axis)))
+    found: Array = np.flatnonzero(off.any(axis=tuple(k for k in range(-off.ndim, 0) if k != axis)))
     return [run.called(name, axis, i) for i in found] if len(found) <= FEW and len(found) < off.shape[axis] else []

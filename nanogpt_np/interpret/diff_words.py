@@ -7,11 +7,15 @@ come from `diff.py`.
 
 import math
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from ..names import points
 from ..names.wording import few
+
+Diff = Any  # `diff.Diff`, whose module imports this one
+Row = Any  # `diff.Row`
 
 # What a step reads agrees but for rounding if no number is off by more than so many units in the last place of its own
 # size, or of the mean size in its row. Measured as `diff.TOLERANCE` was: up to 66 units in gpt2, 90 in 48 blocks; what
@@ -20,10 +24,10 @@ ROUNDING = 64
 READ_THE_CACHE = ("attn.hook_attn_scores", "attn.hook_z")  # the keys and the values of earlier tokens
 
 
-def report(result):
+def report(result: Diff) -> str:
     """Return what a `Diff` says, in sentences: where the runs part, what that is made of, how it goes on."""
     lines = _parting(result) if result.first else _agreement(result)
-    notes = {}
+    notes: dict[str, list[str]] = {}
     for name, row in result.rows.items():
         if row.note:
             notes.setdefault(row.note, []).append(name)
@@ -33,7 +37,7 @@ def report(result):
     return "\n".join(lines)
 
 
-def table(result):
+def table(result: Diff) -> list[str]:
     """Return a line for each point that was compared, and one above them."""
     wide = max(map(len, result.rows))
     shape_wide = max(len(str(list(row.shape_a))) for row in result.rows.values())
@@ -51,10 +55,10 @@ def table(result):
     return lines
 
 
-def as_dict(result):
+def as_dict(result: Diff) -> dict[str, Any]:
     """Return a `Diff` as --json prints it; infinity and NaN, which JSON does not know, as words."""
 
-    def plain(x):
+    def plain(x: Any) -> Any:
         return str(x) if isinstance(x, float) and not math.isfinite(x) else x
 
     rows = [{key: plain(value) for key, value in asdict(row).items()} for row in result.rows.values()]
@@ -62,7 +66,7 @@ def as_dict(result):
     return start | {"tolerance": result.tolerance, "cut": result.cut, "skipped": result.skipped, "points": rows}
 
 
-def _agreement(result):
+def _agreement(result: Diff) -> list[str]:
     most = max(result.rows.values(), key=lambda row: row.relative)
     if not most.differs:
         return [f"The runs are equal in all {len(result.rows)} points that were compared."]
@@ -74,7 +78,7 @@ def _agreement(result):
     ]
 
 
-def _parting(result):
+def _parting(result: Diff) -> list[str]:
     rows, first = list(result.rows.values()), result.rows[result.first]
     point, at = points.get(first.name), rows.index(first)
     before, after = rows[:at], rows[at + 1 :]
@@ -92,7 +96,7 @@ def _parting(result):
     return lines
 
 
-def _end(row):
+def _end(row: Row) -> str:
     if not row.differs:
         return "is equal"
     if row.relative is None:
@@ -102,7 +106,7 @@ def _end(row):
     return f"is {_nan(row)}" if _nan(row) else f"is off by {row.relative:.1e} of the largest number in a's row"
 
 
-def _made_of(result, first):
+def _made_of(result: Diff, first: Row) -> list[str]:
     """Say what a step reads, whether that agrees, and so where the difference must come from."""
     agree, missing = _reads(result, first.name)
     if not agree and not missing:
@@ -128,11 +132,11 @@ def _made_of(result, first):
     return [*lines, f"So the difference comes from {', or from '.join(causes)}."]
 
 
-def _rounded(row):
+def _rounded(row: Row) -> bool:
     return row.by_mean <= (0 if row.unit is None else ROUNDING * np.finfo(row.unit).eps)
 
 
-def _only_grew(first, worst, rows):
+def _only_grew(first: Row, worst: float, rows: list[Row]) -> bool:
     """Return whether what a step reads was off by so much that the step itself may be right."""
     if first.relative is None:
         return False
@@ -141,11 +145,13 @@ def _only_grew(first, worst, rows):
     return softmax or first.relative < 10 * worst
 
 
-def _reads(result, name):
+def _reads(result: Diff, name: str) -> tuple[list[str], list[str]]:
     """Return the compared points that a step is made of, and those on the way to them that were not compared."""
     known = [*result.rows, *(skipped for names in result.skipped.values() for skipped in names)]
     last = max(points.block_of(other) or 0 for other in known)
-    agree, missing, todo = [], [], [name]
+    agree: list[str] = []
+    missing: list[str] = []
+    todo = [name]
     while todo:
         for read in points.get(todo.pop(0)).reads:
             read = read.replace("{last}", str(last))
@@ -159,13 +165,13 @@ def _reads(result, name):
     return agree, missing
 
 
-def _cached(result):
+def _cached(result: Diff) -> bool:
     """Return whether a run went on from a cache: there are more keys than queries then."""
     tables = [row.shape_a for name, row in result.rows.items() if points.get(name).axes == "H T S"]
     return any(len(shape) > 1 and shape[-1] > shape[-2] for shape in tables)
 
 
-def _figures(row):
+def _figures(row: Row) -> list[str]:
     if row.relative is None:
         axes = ", ".join(points.get(row.name).axis_names)
         cut = (row.shape_a, row.shape_b) != (row.given_a, row.given_b)
@@ -182,7 +188,7 @@ def _figures(row):
     ]
 
 
-def _spread(row):
+def _spread(row: Row) -> list[str]:
     size = math.prod(row.shape_a)
     if row.relative is None or size == 1:
         return []
@@ -195,7 +201,7 @@ def _spread(row):
     ]
 
 
-def _place(row):
+def _place(row: Row) -> str:
     at = (
         f"{axis} {i}" if i == row.at_b[axis] else f"{axis} {i} of a and {row.at_b[axis]} of b"
         for axis, i in row.at.items()
@@ -203,21 +209,21 @@ def _place(row):
     return ", ".join(at) or "the one number"
 
 
-def _nan(row):
+def _nan(row: Row) -> str:
     """Return in which of two numbers there is NaN, in words; nothing where there is none."""
     runs = [run for run, x in (("a", row.a), ("b", row.b)) if x is not None and math.isnan(x)]
     return f"NaN in {'both' if len(runs) == 2 else runs[0]}" if runs else ""
 
 
-def _number(x, unit):
+def _number(x: float, unit: str | None) -> str:
     if isinstance(x, float) and math.isnan(x):
         return "NaN"
     return str(x) if isinstance(x, int) else f"{x:.17g}" if unit == "float64" else f"{x:.9g}"
 
 
-def _units(row):
+def _units(row: Row) -> str:
     return "" if row.ulps is None else f"{row.ulps:.3g}" if row.ulps < 1000 else f"{row.ulps:,.0f}"
 
 
-def _digits(relative):
+def _digits(relative: float) -> str:
     return "exactly" if relative == 0 else f"to {max(0, math.floor(-math.log10(relative)))} digits"

@@ -8,15 +8,19 @@ term to the number that it was read from, and so on, until nothing is left but w
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..names import points
 from ..names.trace_point import Point
 from ..names.wording import nearest
-from .derivations import KINDS, Source
+from .derivations import KINDS, Cell, Index, Source
+from .recorder import Acts
 
 SHOWN = 5  # terms that are written out, largest first
 DISAGREE = 1e-3  # as a part of the terms: rounding stays below 1e-5, other numbers are nowhere near
@@ -31,34 +35,34 @@ class Explanation:
     recorded: float  # what the pass had there
     value: float  # the same in float64, from what the point reads
     how: str  # how it follows from the terms
-    amounts: np.ndarray  # (n,) float64
+    amounts: Array  # (n,) float64
     label: Callable[[int], str]  # a term's number -> its text: names, indices and values of what it reads
-    source: Callable[[int], tuple | None]  # a term's number -> (name, index) of the activation in it, if there is one
+    source: Callable[[int], Cell | None]  # a term's number -> (name, index) of the activation in it, if there is one
     follow: int | None = None  # the term in which a trail goes on; None means the largest
     size: float | None = None  # what rounding errors are parts of; None means the sizes of the terms added up
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The number's own name: ``blocks.3.attn.hook_attn_scores[5, 4, 2]``."""
         return self.point.name + (str(list(self.index)) if self.index else "")
 
     @property
-    def error(self):
+    def error(self) -> float:
         """How far recorded and derived number are apart, as a part of the derived one."""
         return self._apart(abs(self.value))
 
     @property
-    def rounding(self):
+    def rounding(self) -> float:
         """The same as a part of the terms' sizes: of terms that cancel, float32 keeps no more digits than that."""
         return self._apart(float(np.abs(self.amounts).sum()) if self.size is None else self.size)
 
-    def _apart(self, size):
+    def _apart(self, size: float) -> float:
         if self.recorded == self.value:  # -inf too
             return 0.0
         return abs(self.recorded - self.value) / size if size else math.inf
 
     @property
-    def agreement(self):
+    def agreement(self) -> str:
         """To how many digits recorded and derived number agree, in words."""
         if self.error == 0:
             return "they are equal"
@@ -73,18 +77,18 @@ class Explanation:
         return words
 
     @property
-    def order(self):
+    def order(self) -> Array:
         """The numbers of the terms, largest first."""
         return np.argsort(-np.abs(self.amounts), kind="stable")
 
     @property
-    def leading(self):
+    def leading(self) -> int | None:
         """The number of the term in which a trail goes on, or None where it ends."""
         if self.follow is not None:
             return self.follow
         return next((j for j in self.order if self.source(j)), None)
 
-    def __str__(self):
+    def __str__(self) -> str:
         axes = ", ".join(f"{axis} {i}" for axis, i in zip(self.point.axis_names, self.index, strict=True))
         shown = self.order[:SHOWN]
         rows = [(self.label(j), self.amounts[j]) for j in shown]
@@ -102,7 +106,9 @@ class Explanation:
         )
 
 
-def explain(acts, model, name, index=None, /, **axes):
+def explain(
+    acts: Acts, model: GPT2, name: str, index: Index | list[int] | int | None = None, /, **axes: int
+) -> Explanation:
     """Return the `Explanation` of one number.
 
     acts : the `Recorder` of one prompt, without a batch axis.
@@ -118,17 +124,20 @@ def explain(acts, model, name, index=None, /, **axes):
     return Explanation(point, index, float(source.array(name)[index]), **kind(source, point, *index))
 
 
-def trail(acts, model, name, index=None, /, **axes):
+def trail(
+    acts: Acts, model: GPT2, name: str, index: Index | list[int] | int | None = None, /, **axes: int
+) -> Iterator[Explanation]:
     """Yield the explanation of a number, then that of the number in its largest term, and so on to the start."""
     while True:
         found = explain(acts, model, name, index, **axes)
         yield found
-        if found.leading is None:
+        origin = None if found.leading is None else found.source(found.leading)
+        if origin is None:
             return
-        (name, index), axes = found.source(found.leading), {}
+        (name, index), axes = origin, {}
 
 
-def _checked_index(point, array, index, axes):
+def _checked_index(point: Point, array: Array, index: Any, axes: dict[str, int]) -> Index:
     """Return an index as a tuple of numbers from 0 on; an axis of length 1 ("one") needs none."""
     names = point.axis_names
     if index is not None and axes:
@@ -150,5 +159,5 @@ def _checked_index(point, array, index, axes):
     return tuple(index)
 
 
-def wants(names):
+def wants(names: tuple[str, ...]) -> str:
     return f"an index counts ({', '.join(names)})" if names else "it is a single number and has no index"

@@ -10,14 +10,21 @@ Transformer Circuits". Read next: `lens_words.py`.
 
 import math
 import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..generate.ranking import standing
 from ..model.attention import softmax
+from ..model.config import Config
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
+from .recorder import Acts
 from .recording import recorded
 
+PartName = tuple[str, str, int | None, int | None]  # name, kind, block, head
 LAST_KINDS = {"MLPs": 1, "biases": 2}  # where the summary shows them: under the embeddings and the heads
 
 
@@ -43,25 +50,25 @@ class Split:
     parts: tuple[Part, ...]
 
     @property
-    def total(self):
+    def total(self) -> float:
         """The sum of all parts."""
         return math.fsum(part.amount for part in self.parts)
 
     @property
-    def remainder(self):
+    def remainder(self) -> float:
         """What the parts leave of the recorded number: float32 rounding, or what a patch put in their place."""
         return self.recorded - self.total
 
     @property
-    def by_kind(self):
+    def by_kind(self) -> dict[str, float]:
         """The same sum in fewer parts: ``{"embeddings", "heads of block 0" ..., "MLPs", "biases": amount}``."""
-        amounts = {}
+        amounts: dict[str, list[float]] = {}
         for part in sorted(self.parts, key=lambda part: LAST_KINDS.get(part.kind, 0)):
             amounts.setdefault(part.kind, []).append(part.amount)
         return {kind: math.fsum(of_kind) for kind, of_kind in amounts.items()}
 
     @property
-    def deciding(self):
+    def deciding(self) -> list[Part]:
         """The fewest parts, largest first, without whose amounts the difference would not have its sign."""
         side = math.copysign(1, self.recorded)
         left, found = abs(self.recorded), []
@@ -73,7 +80,7 @@ class Split:
         return found
 
 
-def logit_lens(acts, model, token, position=-1):
+def logit_lens(acts: Acts, model: GPT2, token: int, position: int = -1) -> list[dict[str, Any]]:
     """Return what would be said of `token` if the model stopped early: a row for each half-block, in order.
 
     acts : the `Recorder` that traced one prompt through `model`.
@@ -95,7 +102,7 @@ def logit_lens(acts, model, token, position=-1):
     return rows
 
 
-def early_logits(acts, model, position=-1):
+def early_logits(acts: Acts, model: GPT2, position: int = -1) -> Iterator[tuple[str, str, Array]]:
     """Yield (what comes before, trace point, logits (V,)) for each half-block: `logit_lens` for any token at once."""
     stops = [("embeddings", "blocks.0.hook_resid_pre")]
     for i in range(model.config.n_layer):
@@ -104,7 +111,7 @@ def early_logits(acts, model, position=-1):
         yield after, point, model.lm_head(model.ln_f(_row(acts, model, point, position)))
 
 
-def split(acts, model, token, position=-1, against=None):
+def split(acts: Acts, model: GPT2, token: int, position: int = -1, against: int | None = None) -> Split:
     """Return the `Split` of a token's logit, or of how far it is ahead of the token `against`.
 
     Arguments and errors are those of `logit_lens`; of a recorded generation only the last position has logits.
@@ -115,7 +122,9 @@ def split(acts, model, token, position=-1, against=None):
     return splits(acts, model, [token], position, against)[0]
 
 
-def splits(acts, model, tokens, position=-1, against=None):
+def splits(
+    acts: Acts, model: GPT2, tokens: Iterable[int], position: int = -1, against: int | None = None
+) -> list[Split]:
     """Return the `Split` of each of some tokens: what the parts wrote into the stream is worked out once for all."""
     scale = _row(acts, model, "ln_final.hook_scale", position)
     logits = _logits(acts, model, position)
@@ -137,9 +146,12 @@ def splits(acts, model, tokens, position=-1, against=None):
     return found
 
 
-def part_names(config):
+def part_names(config: Config) -> list[PartName]:
     """Return (name, kind, block, head) of all parts of a `Split`, in their order."""
-    found = [("token embedding", "embeddings", None, None), ("position embedding", "embeddings", None, None)]
+    found: list[PartName] = [
+        ("token embedding", "embeddings", None, None),
+        ("position embedding", "embeddings", None, None),
+    ]
     for i in range(config.n_layer):
         found += [(f"head {i}.{head}", f"heads of block {i}", i, head) for head in range(config.n_head)]
         found += [(f"bias of attn {i}", "biases", i, None), (f"mlp {i}", "MLPs", i, None)]
@@ -147,7 +159,7 @@ def part_names(config):
     return [*found, ("bias of ln_f", "biases", None, None)]
 
 
-def _written(acts, model, position):
+def _written(acts: Acts, model: GPT2, position: int) -> Array:
     """Return what each part but the last of `part_names` wrote into the final residual vector: (parts - 1, C)."""
     written = [_row(acts, model, "hook_embed", position), _row(acts, model, "hook_pos_embed", position)]
     for i, block in enumerate(model.h):
@@ -159,7 +171,7 @@ def _written(acts, model, position):
     return np.stack(written, dtype=np.float64)
 
 
-def _token_id(model, token, name):
+def _token_id(model: GPT2, token: Any, name: str) -> int:
     V = model.config.vocab_size
     try:
         token = operator.index(token)
@@ -170,7 +182,7 @@ def _token_id(model, token, name):
     return token
 
 
-def _row(acts, model, name, position):
+def _row(acts: Acts, model: GPT2, name: str, position: int) -> Array:
     """Return what was recorded under `name` for one row of the pass: (C,) of (T, C)."""
     x = recorded(acts, name, model.config)
     if not isinstance(position, int | np.integer) or not -len(x) <= position < len(x):
@@ -178,7 +190,7 @@ def _row(acts, model, name, position):
     return x[position]
 
 
-def _logits(acts, model, position):
+def _logits(acts: Acts, model: GPT2, position: int) -> Array:
     """Return the recorded logits (V,) of one row of the pass, of ``model(ids)`` or of generation."""
     if "hook_logits" in acts or "hook_next_logits" not in acts:
         return _row(acts, model, "hook_logits", position)

@@ -3,29 +3,35 @@
 The numbers come from `lens.py`. Read next: `lens_words.py`, the same in words.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from ..generate import next_logits
 from ..generate.ranking import standing
 from ..model.attention import softmax
-from ..model.trace import Tape
+from ..model.gpt2 import GPT2
+from ..model.trace import Array, Tape
 from ..names import points
 from ..text.display import text_of
-from .lens import logit_lens, split
+from ..text.tokenizer import Tokenizer
+from .lens import Part, logit_lens, split
 
 
 class _LastRow(Tape):
     """Keep what belongs to the last position only: a long prompt's patterns are gigabytes."""
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: Array) -> Array:
         axes = points.get(name).axes.split()
         self[name] = np.take(x, [-1], axis=axes.index("T")) if "T" in axes else x
         return x
 
 
-def report(model, tokenizer, ids, token, *, against=None, rivals=3):
+def report(
+    model: GPT2, tokenizer: Tokenizer, ids: Sequence[int], token: int, *, against: int | None = None, rivals: int = 3
+) -> dict[str, Any]:
     """Return all there is to say of `token` after the prompt `ids`, as plain rows.
 
     It is compared with the token `against`, if there is one, and with the `rivals` likeliest other tokens.
@@ -38,10 +44,10 @@ def report(model, tokenizer, ids, token, *, against=None, rivals=3):
         raise ValueError("there is no other token to compare with")
     compared = list(dict.fromkeys(others if against is None else [against, *others]))
 
-    def row(i):
+    def row(i: int) -> dict[str, Any]:
         return {"id": i, "token": text_of(tokenizer, i), **standing(logits, p, i)}
 
-    def part_row(part):
+    def part_row(part: Part) -> dict[str, Any]:
         if part.head is None:
             return asdict(part)
         pattern = acts[f"blocks.{part.block}.attn.hook_pattern"][part.head, 0]  # (S,)
@@ -49,7 +55,7 @@ def report(model, tokenizer, ids, token, *, against=None, rivals=3):
         most = {"key": key, "token": text_of(tokenizer, ids[key]), "weight": float(pattern[key])}
         return {**asdict(part), "looks_at": most}
 
-    def split_row(rival):
+    def split_row(rival: int) -> dict[str, Any]:
         found = split(acts, model, token, against=rival)
         return {
             "against": row(rival),

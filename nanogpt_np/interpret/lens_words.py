@@ -2,13 +2,17 @@
 
 import itertools
 import math
+from collections.abc import Iterable
+from typing import Any
 
 from ..text.display import quoted
+
+Row = dict[str, Any]  # of `lens_report.py`
 
 BAR = 20  # characters of the longest bar
 
 
-def answer_line(result):
+def answer_line(result: Row) -> str:
     """Say in one sentence how the token did."""
     place = "the likeliest" if result["rank"] == 1 else _ordinal(result["rank"])
     p = f"{100 * result['p']:.3g} %" if result["p"] >= 1e-4 else "less than 0.01 %"
@@ -17,7 +21,7 @@ def answer_line(result):
     return f"{_short(result['token'])} is {place}: {p}, logit {result['logit']:.3g}, {compared}"
 
 
-def deciding_line(result, row):
+def deciding_line(result: Row, row: Row) -> str:
     """Say in one sentence which parts of a split decide."""
     names, winner, loser = row["decided_by"], _short(result["token"]), _short(row["against"]["token"])
     if row["difference"] < 0:
@@ -29,7 +33,7 @@ def deciding_line(result, row):
     return f"Decided by {listed}: the other parts alone would put {loser} ahead of {winner}."
 
 
-def lens_lines(result):
+def lens_lines(result: Row) -> list[str]:
     """Return the logit lens as lines, one for each half-block."""
     lines = [
         "If the model stopped early: the final LayerNorm and the LM head after every half-block",
@@ -41,7 +45,7 @@ def lens_lines(result):
     return lines
 
 
-def split_lines(result, row, most):
+def split_lines(result: Row, row: Row, most: int) -> list[str]:
     """Return the parts of a split as lines, at most `most` on each side and the rest in one."""
     token, rival = _short(result["token"]), _short(row["against"]["token"])
     text = [
@@ -74,7 +78,7 @@ def split_lines(result, row, most):
     return text
 
 
-def by_kind_lines(result):
+def by_kind_lines(result: Row) -> list[str]:
     """Return the splits against all rivals side by side, in few lines."""
     splits = result["splits"]
     heads = [_short(row["against"]["token"]) for row in splits]
@@ -91,25 +95,25 @@ def by_kind_lines(result):
     return text
 
 
-def _short(text):
+def _short(text: str) -> str:
     """Return `text` quoted, and cut where it is so long that it would break a table."""
     text = quoted(text)
     return text if len(text) <= 16 else text[:12] + '..."'
 
 
-def _ordinal(n):
+def _ordinal(n: int) -> str:
     ending = "th" if n // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n:,}{ending}"
 
 
-def _compared(row, other):
+def _compared(row: Row, other: Row) -> str:
     difference, rival = row["logit"] - other["logit"], _short(other["token"])
     if not difference:
         return f"level with {rival}"
     return f"{abs(difference):.3g} {'ahead of' if difference > 0 else 'behind'} {rival}"
 
 
-def _adding_up(amounts):
+def _adding_up(amounts: Iterable[float]) -> list[float]:
     """Round to 3 digits so that the printed numbers add up too: each is off by 0.001 at most."""
     sums = [round(whole, 3) for whole in itertools.accumulate(amounts, initial=0)]
     return [after - before for before, after in itertools.pairwise(sums)]

@@ -6,12 +6,18 @@ it made, so ``chain(patch, recorder)`` records the changed run. Below it, the ed
 often; they count positions in the text, so with a KV cache they mean the same as without.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
-from ..model.trace import chain
+from ..model.gpt2 import GPT2, Ids
+from ..model.trace import Array, Trace, chain
 from ..names import points
+from .recorder import Acts
+
+Edit = Array | Callable[[Array], Array]
 
 TO_COME = [point.name for point in (*points.FINAL, *points.LOGITS, *points.NEXT_TOKEN)]  # when the blocks are done
 ALL_ROWS, LAST_ROW = points.ENDS
@@ -33,9 +39,9 @@ class Patch:
     an edit of the wrong shape or dtype, when the pass gets there.
     """
 
-    def __init__(self, edits):
+    def __init__(self, edits: Mapping[str, Edit]):
         self.edits = dict(edits)
-        self._met = None  # edits that had their turn in this pass; None: no whole pass is under way
+        self._met: set[str] | None = None  # edits that had their turn in this pass; None: no whole pass is under way
         for name, edit in self.edits.items():
             if not any(c in name for c in "*?["):
                 points.get(name)
@@ -44,7 +50,7 @@ class Patch:
             if not callable(edit) and not isinstance(edit, np.ndarray):
                 raise ValueError(f"{name}: an edit is an array, or a function from array to array, not {edit!r}")
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: Array) -> Array:
         if name == points.BEGINS:
             self._met = set()
         for key, edit in self.edits.items():
@@ -56,20 +62,20 @@ class Patch:
             self._check_met(name)
         return x
 
-    def _check_met(self, name):
+    def _check_met(self, name: str) -> None:
         """Raise ValueError, as early as it is known, for edits whose point this pass does not have."""
         if name in INSTEAD:
             other, instead = INSTEAD[name]
             if other in self.edits or (name == ALL_ROWS and NEXT_LOGITS in self.edits):
                 raise ValueError(f"nothing to patch: {instead}")
             self._met = None
-        elif name == TO_COME[0]:
+        elif name == TO_COME[0] and self._met is not None:
             for key in self.edits.keys() - self._met:
                 if not any(fnmatchcase(later, key) for later in TO_COME):
                     raise ValueError(f"nothing to patch: this model has no trace point {key!r}")
 
 
-def _edited(name, x, edit):
+def _edited(name: str, x: Array, edit: Edit) -> Array:
     new = edit(x.copy()) if callable(edit) else edit
     axes = " ".join(points.get(name).axis_names)
     wanted = f"{x.dtype} of shape {list(x.shape)}" + (f" ({axes})" if axes else "")
@@ -80,7 +86,7 @@ def _edited(name, x, edit):
     return new
 
 
-def ablate_head(block, head, value=0.0, *, position=None):
+def ablate_head(block: int, head: int, value: float | Array = 0.0, *, position: int | None = None) -> Trace:
     """Return a trace that puts `value` for one head's output: a number, or a vector (D,) such as a mean.
 
     position : only at this place in the text; else at every one.
@@ -88,7 +94,7 @@ def ablate_head(block, head, value=0.0, *, position=None):
     name = f"blocks.{block}.attn.hook_z"
     where = _Positions(position)
 
-    def edit(z):  # (..., T, H, D)
+    def edit(z: Array) -> Array:  # (..., T, H, D)
         if np.shape(value) not in ((), z.shape[-1:]):
             raise ValueError(
                 f"{name}: the value has shape {list(np.shape(value))}, expected a number or {[z.shape[-1]]}"
@@ -99,33 +105,33 @@ def ablate_head(block, head, value=0.0, *, position=None):
     return chain(where, Patch({name: edit}))
 
 
-def ablate_attention(block, *, position=None):
+def ablate_attention(block: int, *, position: int | None = None) -> Trace:
     """Return a trace after which the attention of a block adds nothing to the residual stream."""
     return _nothing(f"blocks.{block}.hook_attn_out", position)
 
 
-def ablate_mlp(block, *, position=None):
+def ablate_mlp(block: int, *, position: int | None = None) -> Trace:
     """Return a trace after which the MLP of a block adds nothing to the residual stream."""
     return _nothing(f"blocks.{block}.hook_mlp_out", position)
 
 
-def _nothing(name, position):
+def _nothing(name: str, position: int | None) -> Trace:
     where = _Positions(position)
 
-    def edit(x):  # (..., T, C)
+    def edit(x: Array) -> Array:  # (..., T, C)
         x[..., where.rows(), :] = 0
         return x
 
     return chain(where, Patch({name: edit}))
 
 
-def steer(name, vector, *, position=None):
+def steer(name: str, vector: Any, *, position: int | None = None) -> Trace:
     """Return a trace that adds `vector` (C,) to `name` (..., T, C) at one position, or at every one."""
     if points.get(name).axes != "T C":
         raise ValueError(f"{name} has axes {points.get(name).axes}: a vector can be added where they are T C")
     where, vector = _Positions(position), np.array(vector)
 
-    def edit(x):
+    def edit(x: Array) -> Array:
         if vector.shape != x.shape[-1:] or not np.can_cast(vector.dtype, x.dtype, "same_kind"):
             raise ValueError(
                 f"{name}: the vector is {vector.dtype} of shape {list(vector.shape)}, "
@@ -137,7 +143,7 @@ def steer(name, vector, *, position=None):
     return chain(where, Patch({name: edit}))
 
 
-def transplant(name, acts, *, position=None, head=None):
+def transplant(name: str, acts: Acts, *, position: int | None = None, head: int | None = None) -> Trace:
     """Return a trace that puts in place of `name` what another run had there ("activation patching").
 
     acts : that run's `Recorder`, of one prompt and without a cache.
@@ -158,7 +164,7 @@ def transplant(name, acts, *, position=None, head=None):
     if position is not None and position not in there:
         raise ValueError(f"the other run has no position {position}: its last is {there[-1]}")
 
-    def edit(x):
+    def edit(x: Array) -> Array:
         sizes, others = (dict(zip(axes, shape, strict=True)) for shape in (x.shape[-len(axes) :], source.shape))
         if x.dtype != source.dtype or any(sizes[a] != others[a] for a in axes if a not in "TS"):
             raise ValueError(
@@ -177,13 +183,22 @@ def transplant(name, acts, *, position=None, head=None):
     return chain(where, Patch({name: edit}))
 
 
-def _index(axes, rows, head, keys):
+def _index(axes: list[str], rows: Array, head: int | None, keys: slice | None) -> tuple[Any, ...]:
     """Return the index of some rows, of one head or all, and of the first keys."""
     along = {"T": rows, "H": slice(None) if head is None else head, "S": keys}
     return (..., *(along.get(axis, slice(None)) for axis in axes))
 
 
-def sweep(model, ids, acts, names, measure, *, head=None, report=None):
+def sweep(
+    model: GPT2,
+    ids: Ids,
+    acts: Acts,
+    names: str | Iterable[str],
+    measure: Callable[[Array], float],
+    *,
+    head: int | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Array:
     """Transplant every single position of every point in turn: where does the other run's answer come from?
 
     ids (T,) is the prompt that is changed, `acts` the other run's, with the same number of tokens;
@@ -192,7 +207,7 @@ def sweep(model, ids, acts, names, measure, *, head=None, report=None):
     report : is called with the number of passes done and of all passes, after each.
     """
     names = [names] if isinstance(names, str) else list(names)
-    T = len(acts["hook_positions"]) if "hook_positions" in acts else None
+    T: Any = len(acts["hook_positions"]) if "hook_positions" in acts else None
     if np.shape(ids) != (T,):
         raise ValueError(f"ids have shape {list(np.shape(ids))}, but the other run has {T} tokens: give as many")
     runs = [(name, position) for name in names for position in range(T)]
@@ -208,24 +223,24 @@ def sweep(model, ids, acts, names, measure, *, head=None, report=None):
 class _Positions:
     """A trace that remembers where in the text this pass's tokens stand."""
 
-    def __init__(self, wanted):
+    def __init__(self, wanted: int | None):
         if wanted is not None and (not isinstance(wanted, int | np.integer) or wanted < 0):
             raise ValueError(f"position must be a whole number, 0 at the start of the text, not {wanted!r}")
         self.wanted = wanted
-        self.now = None  # (T,)
+        self.now: Any = None  # (T,)
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: Array) -> Array:
         if name == "hook_positions":
             self.now = x.reshape(-1, x.shape[-1])[0].copy()  # the same in every row of a batch
         return x
 
-    def rows(self):
+    def rows(self) -> Array:
         """Return the rows of this pass that are wanted."""
         every = np.arange(len(self.now))
         return every if self.wanted is None else every[self.now == self.wanted]
 
 
-def _head(name, head, H):
+def _head(name: str, head: int, H: int) -> int:
     if not isinstance(head, int | np.integer) or not 0 <= head < H:
         raise ValueError(f"{name}: no head {head}, there are 0 to {H - 1}")
     return head

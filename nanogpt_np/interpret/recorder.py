@@ -1,8 +1,12 @@
 """The Recorder: a dict of every activation of the last pass."""
 
+from collections.abc import Iterable, Mapping
+
 from ..model.gpt2 import GPT2
-from ..model.trace import Tape
+from ..model.trace import Array, Tape
 from ..names import points
+
+Acts = Mapping[str, Array]  # activations by trace point: a Recorder, or what else holds a pass
 
 
 class Recorder(Tape):
@@ -14,13 +18,13 @@ class Recorder(Tape):
     Raises ValueError for a model that is not a GPT2.
     """
 
-    def __init__(self, model=None, acts=()):
+    def __init__(self, model: GPT2 | None = None, acts: Acts | Iterable[tuple[str, Array]] = ()):
         if model is not None and not isinstance(model, GPT2):
             raise ValueError(f"a Recorder is made with the model, as load returns it, not {model!r:.60}; see `acts`")
         super().__init__(acts)
         self.model = model
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: Array) -> Array:
         if name == points.BEGINS:
             self.clear()
         return super().__call__(name, x)

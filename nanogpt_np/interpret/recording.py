@@ -7,17 +7,21 @@ ever run as code. `read` wants a valid recording; `read_arrays` takes any .npz, 
 
 import json
 import math
+import os
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..model.config import Config
+from ..model.trace import Array
 from ..names import points
 from ..weights.atomic import atomic_write
-from .recorder import Recorder
+from .recorder import Acts, Recorder
 
 ABOUT = "about.json"
 FIELDS = {"prompt": str, "prompt_ids": list, "model": dict}  # what `about` must hold; there may be more
@@ -33,12 +37,11 @@ class Recording:
 
     acts: Recorder  # what `generate(model, ids, 1, trace=acts)` announced, or some of it
     config: Config
-    about: (
-        dict  # "prompt", "prompt_ids", "model" (its provenance, as `Checkpoint.provenance` has it, and how it decodes)
-    )
+    # "prompt", "prompt_ids", "model" (its provenance, as `Checkpoint.provenance` has it, and how it decodes)
+    about: dict[str, Any]
 
 
-def recorded(acts, name, config):
+def recorded(acts: Acts, name: str, config: Config) -> Array:
     """Return ``acts[name]``, or raise ValueError unless it is there and of one prompt through a model of `config`."""
     point = points.get(name, config)
     if name not in acts:
@@ -59,7 +62,7 @@ def recorded(acts, name, config):
     return x
 
 
-def save(path, recording):
+def save(path: str | os.PathLike[str], recording: Recording) -> None:
     """Write a recording to a .npz file; nothing half-written ever stands under the file's own name.
 
     The name is taken as it is: no ".npz" is added. Raises ValueError for what `read` would refuse.
@@ -74,10 +77,11 @@ def save(path, recording):
     # A file, since savez changes names. Not compressed: of gpt2's 5.2 MB for 5 tokens that would save
     # 8 %, and take seven times as long.
     with atomic_write(Path(path)) as partial, partial.open("wb") as file:
-        np.savez(file, **acts, **{ABOUT: np.array(text)})
+        arrays: dict[str, Any] = {**acts, ABOUT: np.array(text)}
+        np.savez(file, **arrays)
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> Recording:
     """Return the `Recording` in a file; its arrays are read-only.
 
     Raises ValueError, with the file and what is wrong with it, unless every array is a trace point of the
@@ -95,7 +99,7 @@ def read(path):
     return Recording(Recorder(acts=acts), config, about)
 
 
-def read_arrays(path):
+def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any] | None]:
     """Return (``{name: array}``, about) of any .npz; the arrays are read-only.
 
     about : what stands in ``about.json``, "config" among it, not checked further; None without such an array.
@@ -111,7 +115,7 @@ def read_arrays(path):
             raise ValueError(f"{path} is not a valid .npz file: {str(error) or type(error).__name__}") from None
 
 
-def _parse(archive):
+def _parse(archive: zipfile.ZipFile) -> tuple[dict[str, Array], dict[str, Any] | None]:
     members = archive.infolist()
     arrays = {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     if len(arrays) < len(members):
@@ -120,7 +124,7 @@ def _parse(archive):
     return arrays, None if about is None else _about(about)
 
 
-def _array(archive, member):
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """Return one array of an .npz. `numpy.load` would make room for whatever shape a header claims."""
     name = member.filename
     if not name.endswith(".npy"):
@@ -141,7 +145,7 @@ def _array(archive, member):
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
-def _about(array):
+def _about(array: Array) -> dict[str, Any]:
     """Return the JSON object in the array ``about.json``."""
     if array.dtype.kind != "U" or array.ndim:
         raise ValueError(f"{ABOUT} in it is not a text but {array.dtype} of shape {array.shape}")
@@ -151,7 +155,7 @@ def _about(array):
     return about
 
 
-def _check_about(about, config):
+def _check_about(about: dict[str, Any], config: Config) -> None:
     """Raise ValueError unless it is said whose numbers these are, in fields of the right kinds."""
     _check_fields(ABOUT, about, FIELDS)
     told = about["model"]
@@ -165,9 +169,9 @@ def _check_about(about, config):
             raise ValueError(f"prompt_ids must be whole numbers from 0 to {config.vocab_size - 1}, not {i!r:.60}")
 
 
-def check_arrays(acts, config):
+def check_arrays(acts: Acts, config: Config) -> None:
     """Raise ValueError unless these are trace points of one prompt, in the shapes and dtypes of one pass."""
-    sizes = {}  # T and S, as the first arrays that have these axes say
+    sizes: dict[str, int] = {}  # T and S, as the first arrays that have these axes say
     for name, array in acts.items():
         point = points.get(name, config)
         axes = point.axes.split()
@@ -187,13 +191,13 @@ def check_arrays(acts, config):
         _check_numbers(name, array, config)
 
 
-def _check_fields(whose, fields, kinds):
+def _check_fields(whose: str, fields: dict[str, Any], kinds: Mapping[str, type]) -> None:
     for name, kind in kinds.items():
         if type(fields.get(name)) is not kind:
             raise ValueError(f"{whose} must hold {name!r}, a {kind.__name__}, not {fields.get(name)!r:.60}")
 
 
-def _check_numbers(name, array, config):
+def _check_numbers(name: str, array: Array, config: Config) -> None:
     if name not in points.WHOLE_NUMBERS:
         if array.dtype not in (np.float32, np.float64):
             raise ValueError(f"{name} is {array.dtype}, not float32 or float64")

@@ -1,15 +1,18 @@
 """What an array holds in a few figures, and how many tokens a recorded pass is of."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ..model.trace import Array
 from ..names import points
 
 AT_ONCE = 1 << 16  # numbers that are converted to float64 at a time: a matrix may have gigabytes
 
 
-def stats(x):
+def stats(x: Array) -> dict[str, Any]:
     """Return mean, RMS, min and max of an array, in float64, and how many masked numbers (-inf) were left out.
 
     Of nothing but masked numbers all four are NaN.
@@ -35,19 +38,19 @@ def stats(x):
     }
 
 
-def stats_line(row):
+def stats_line(row: Mapping[str, Any]) -> str:
     """Return `stats` as text."""
     shown = (f"{label} {row[label.lower()]:<11.5g}" for label in ("mean", "RMS", "min", "max"))
     return ("  ".join(shown) + (f"  {row['masked']} masked" if row["masked"] else "")).rstrip()
 
 
-def lengths(acts):
+def lengths(acts: Mapping[str, Array]) -> tuple[int, int]:
     """Return (T, S) of a recorded pass: new tokens, and all that they can see.
 
     Where no array has an axis of keys, the last position tells S, or else T. Raises ValueError without a row for
     each token.
     """
-    sizes = {}
+    sizes: dict[str, int] = {}
     for name, x in acts.items():
         sizes |= zip(points.get(name).axes.split(), np.shape(x), strict=True)
     if "T" not in sizes:

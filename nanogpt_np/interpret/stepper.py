@@ -4,15 +4,21 @@ A step is one trace point (`activations.py`): what it is, what it is made of, wh
 Nothing is computed again: the numbers are those of the recording.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from ..generate.ranking import top_rows
+from ..model.config import Config
+from ..model.gpt2 import GPT2
 from ..names import parameters, points
 from ..names.glossary import as_text, find
+from ..names.trace_point import Point
 from ..names.wording import WIDTH, columns, wrapped
 from ..text.display import quoted, text_of
 from ..text.tokenizer import Tokenizer
 from .explain import explain
+from .recording import Recording
 from .stats import lengths, stats, stats_line
 
 CANDIDATES = 20  # names that are listed where a part of a name is in several
@@ -30,7 +36,9 @@ e INDEX     derive one number from those before it: e 2 4 1
 q, Ctrl-D   quit"""
 
 
-def step(recording, ask, tell, model=None):
+def step(
+    recording: Recording, ask: Callable[[str], str], tell: Callable[[str], None], model: GPT2 | None = None
+) -> None:
     """Show the steps of a `recording.Recording` as the answers of `ask` say, until they say ``q`` or raise EOFError.
 
     ask, tell : as ``input`` and ``print``. model : the model that was recorded; deriving a number needs its weights.
@@ -62,7 +70,7 @@ def step(recording, ask, tell, model=None):
             tell(str(error))
 
 
-def page(recording, names, at):
+def page(recording: Recording, names: Sequence[str], at: int) -> str:
     """Return the text of step `at`: all that there is to say about one trace point."""
     acts, config, name = recording.acts, recording.config, names[at]
     point, x, stored = points.get(name, config), acts[name], parameters.table(config)
@@ -82,7 +90,7 @@ def page(recording, names, at):
     return "\n".join(lines)
 
 
-def _goes_to(word, more, names, at):
+def _goes_to(word: str, more: list[str], names: list[str], at: int) -> int | None:
     """Return the step that was asked for, which may be one before the first or after the last; None if none was."""
     if word == "j":
         return names.index(_one_of(" ".join(more), names))
@@ -93,7 +101,7 @@ def _goes_to(word, more, names, at):
     return {"n": at + 1, "b": at - 1}.get(word)
 
 
-def _one_of(fragment, names):
+def _one_of(fragment: str, names: list[str]) -> str:
     if not fragment:
         raise ValueError("j wants a name, or a part of one: j blocks.0.attn.hook_pattern")
     found = points.select(fragment, names)
@@ -105,7 +113,7 @@ def _one_of(fragment, names):
     raise ValueError("\n".join([f"{fragment} is in {len(found)} names; give more of one, or its number:", *lines]))
 
 
-def _answer(word, more, recording, name, model):
+def _answer(word: str, more: list[str], recording: Recording, name: str, model: GPT2 | None) -> str:
     if word == "?":
         return HELP
     if word == "p":
@@ -119,7 +127,7 @@ def _answer(word, more, recording, name, model):
     raise ValueError(f"{word!r} is no command; ? lists them")
 
 
-def values(recording, name, index=()):
+def values(recording: Recording, name: str, index: Sequence[str] = ()) -> str:
     """Return the numbers of a trace point as text, or those at an `index`: words, each a whole number or ``:``."""
     x, axis_names = recording.acts[name], points.get(name).axis_names
     places = [slice(None) if word == ":" else _whole(word) for word in index]
@@ -134,7 +142,7 @@ def values(recording, name, index=()):
     return f"{name}{where}  {list(x.shape)}\n{shown}"
 
 
-def _tokens(recording, k="5"):
+def _tokens(recording: Recording, k: str = "5") -> str:
     acts = recording.acts
     count = _whole(k)
     if count < 1:
@@ -143,30 +151,30 @@ def _tokens(recording, k="5"):
     return "\n".join(f"{row['rank']:5}  {row['p']:9.4%}  {quoted(row['token'])}" for row in rows)
 
 
-def _ending(recording):
+def _ending(recording: Recording) -> str:
     token = int(recording.acts["hook_next_token"])
     return f"the next token is {token} {quoted(text_of(Tokenizer(), token))}"
 
 
-def _derivation(recording, name, index, model):
+def _derivation(recording: Recording, name: str, index: Sequence[str], model: GPT2 | None) -> str:
     if model is None:
         raise ValueError("a replayed pass has no weights to derive a number from: walk through a PROMPT instead")
     return str(explain(recording.acts, model, name, tuple(_whole(word) for word in index)))
 
 
-def _looked_up(word, config):
+def _looked_up(word: str, config: Config) -> str:
     found = find(word, config)
     rest = f"and {len(found) - ENTRIES} more: {', '.join(entry.name for entry in found[ENTRIES:])}"
     texts = [as_text(entry.row(config)) for entry in found[:ENTRIES]]
     return "\n\n".join(texts + [wrapped("", rest)] * (len(found) > ENTRIES))
 
 
-def _whole(word):
+def _whole(word: str) -> int:
     try:
         return int(word)
     except ValueError:
         raise ValueError(f"{word!r} is not a whole number") from None
 
 
-def _axes(point):
+def _axes(point: Point) -> str:
     return f"({', '.join(point.axis_names)})" if point.axes else "(a single number)"

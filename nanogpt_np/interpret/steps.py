@@ -5,18 +5,30 @@ first of its values. Nothing is printed here. Read next: `stepper.py`.
 """
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from ..generate import generate
-from ..model.trace import ShapeLog
+from ..model.config import Config
+from ..model.trace import Array, ShapeLog
 from ..names import parameters, points
 from ..names.ledger import COSTS, by_stage, ledger, totals
 from ..names.sizes import published
+from ..names.trace_point import Point
 from ..text.display import text_of
+from ..text.tokenizer import Tokenizer
 from ..weights.assembly import zeros
 
+Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]  # (shape, dtype) by trace point
+Row = dict[str, Any]
 
-def select(config, only=None, blocks=None, head=None):
+
+def select(
+    config: Config, only: Sequence[str] | None = None, blocks: Sequence[int] | None = None, head: int | None = None
+) -> list[str]:
     """Return the names of the wanted steps, in order.
 
     only : patterns of `points.select`, of which one is enough. blocks : numbers of blocks.
@@ -42,7 +54,7 @@ def select(config, only=None, blocks=None, head=None):
     return names
 
 
-def step_rows(config, shapes, names, head=None):
+def step_rows(config: Config, shapes: Shapes, names: Iterable[str], head: int | None = None) -> list[Row]:
     """Return a dict for each of the steps `names`: all that can be said of it without its values.
 
     shapes : ``{name: (shape, dtype)}`` of the whole pass.
@@ -57,7 +69,7 @@ def step_rows(config, shapes, names, head=None):
         row = costs[name]
         if head is not None:
             row = {"name": f"{name}[head {head}]", "stage": row["stage"]}
-            shape = [size for letter, size in zip(point.axes.split(), shape, strict=True) if letter != "H"]
+            shape = tuple(size for letter, size in zip(point.axes.split(), shape, strict=True) if letter != "H")
             point = replace(point, shapes=re.sub(r"\bH ", "", point.shapes))
         rows.append(
             row
@@ -76,13 +88,13 @@ def step_rows(config, shapes, names, head=None):
     return rows
 
 
-def outline(config, shapes):
+def outline(config: Config, shapes: Shapes) -> list[Row]:
     """Return less of each step of a whole pass, for a trace that stands before a text: what made it, and its shape."""
     shown = ("name", "shape", "dtype", "equation", "weights")
     return [{key: row[key] for key in shown} for row in step_rows(config, shapes, shapes)]
 
 
-def dry_run(size, ids):
+def dry_run(size: str, ids: Sequence[int]) -> tuple[Shapes, str]:
     """Return ({name: (shape, dtype)} of a pass through zero-filled weights of a published size, what to say of it)."""
     log = ShapeLog()
     list(generate(zeros(published(size)), ids, 1, stop=(), trace=log))
@@ -90,7 +102,7 @@ def dry_run(size, ids):
     return {name: (shape, dtype) for name, shape, dtype in log}, note
 
 
-def first_values(x, point, n, head=None):
+def first_values(x: Array, point: Point, n: int, head: int | None = None) -> Row:
     """Return the first `n` numbers in the last token's row, of `head` or else of head 0, and where in `x` they are."""
     last_token_and_head = {"T": -1, "H": head or 0}
     index = [last_token_and_head[letter] % size for letter, size in zip(point.axes.split()[:-1], x.shape, strict=False)]
@@ -99,7 +111,7 @@ def first_values(x, point, n, head=None):
     return {"index": f"[{', '.join([*map(str, index), *slices])}]", "numbers": row.tolist()}
 
 
-def sums(rows, config, T):
+def sums(rows: Sequence[Row], config: Config, T: int) -> Row | None:
     """Return the sums of the ledger over the steps that are shown, or None where they have no costs."""
     if COSTS[0] not in rows[0]:
         return None
@@ -108,7 +120,7 @@ def sums(rows, config, T):
     return {"by_stage": by_stage(rows), "total": totals(rows)} | estimate
 
 
-def tokens(acts, tokenizer):
+def tokens(acts: Mapping[str, Array], tokenizer: Tokenizer) -> list[Row]:
     """Return a dict for each token of the prompt: its position, id and text."""
     places = zip(acts["hook_positions"], acts["hook_tokens"], strict=True)
     return [{"position": int(p), "id": int(i), "token": text_of(tokenizer, int(i))} for p, i in places]

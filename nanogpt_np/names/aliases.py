@@ -40,7 +40,7 @@ class Aliases:
     paper: str | tuple[str, ...] = ()
     words: str | tuple[str, ...] = ()
 
-    def of(self, dialect):
+    def of(self, dialect: str) -> tuple[str, ...]:
         """Return the names in one dialect as a tuple."""
         names = getattr(self, dialect)
         return (names,) if isinstance(names, str) else names

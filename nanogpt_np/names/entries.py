@@ -6,13 +6,18 @@ Read next: `glossary.py`, which looks names up.
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from . import parameters, points
-from .aliases import DIALECTS
+from .aliases import DIALECTS, Aliases
 from .parameter_aliases import PARAMETER_ALIASES
 from .point_aliases import POINT_ALIASES
-from .trace_point import Point
+from .trace_point import Point, Size
+
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
 
 PARAMETERS = {
     p.name: p for p in (*parameters.EMBEDDINGS, *parameters.BLOCK_PARAMETERS, *parameters.FINAL, parameters.LM_HEAD)
@@ -24,28 +29,28 @@ class Entry:
     """One tensor with all its names: a trace point, a parameter, or the part of a parameter that `index` cuts out."""
 
     tensor: Point | parameters.Parameter
-    names: dict  # {whose: (name, ...)}
+    names: dict[str, tuple[str, ...]]  # {whose: (name, ...)}
     index: str = ""  # as NumPy writes it, in our letters: "[:, C:2*C]"
     head: str = ""  # of a parameter: the index of what belongs to head h (0, 1 ...)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Our name, with the index of a part."""
         return self.tensor.name + self.index
 
     @property
-    def is_point(self):
+    def is_point(self) -> bool:
         """True of a trace point, False of a parameter or a part of one."""
         return isinstance(self.tensor, Point)
 
-    def row(self, config=None, T="T"):
+    def row(self, config: "Config | None" = None, T: Size = "T") -> dict[str, Any]:
         """Return all there is to say, as a plain dict.
 
         config : gives sizes to the letters; without it `shape` is None.
         T : the number of tokens, of a pass without a cache; without it T and S stay letters.
         """
         t, S = self.tensor, "S" if T == "T" else T
-        if self.is_point:
+        if isinstance(t, Point):
             kind, shape = "trace point", config and list(t.shape(config, T, S))
             t = replace(t, shapes=t.shapes.format(scale="scale", eps="eps"))
             more = {
@@ -64,13 +69,13 @@ class Entry:
 
 
 @functools.cache
-def entries(block=None, config=None):
+def entries(block: int | None = None, config: "Config | None" = None) -> tuple[Entry, ...]:
     """Return the Entry of every tensor, in the order of use: names with ``{i}``, or those of one block with its number.
 
     config : where it ties the LM head there is no lm_head.weight, and wte.weight has its names too.
     """
     tied = config is not None and config.tie_word_embeddings
-    found = {}
+    found: dict[str, Entry] = {}
     for row in (*POINT_ALIASES, *PARAMETER_ALIASES):
         name = row.name
         if block is not None and "{i}" not in name and not name.startswith(f"blocks.{block}."):
@@ -83,9 +88,10 @@ def entries(block=None, config=None):
     return tuple(found.values())
 
 
-def _entry(row, name, block, config):
+def _entry(row: Aliases, name: str, block: int | None, config: "Config | None") -> Entry:
     """Return the Entry of a row of aliases under our own `name`, with the block's number in all its names."""
     names = {dialect: row.of(dialect) for dialect in DIALECTS}
+    tensor: Any  # a Point or a Parameter
     if "hook_" in name:
         tensor = points.get(name, config)
         names["tl1"] = () if tensor.extra else (name,)
@@ -101,14 +107,14 @@ def _entry(row, name, block, config):
     return Entry(replace(tensor, name=name), shown, row.index, row.head)
 
 
-def _joined(names, more):
+def _joined(names: Mapping[str, tuple[str, ...]], more: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Return the names of two rows that are one tensor, dialect by dialect in order."""
     shown = [title for title, _ in DIALECTS.values()]
     both = {title: tuple(dict.fromkeys((*names.get(title, ()), *more.get(title, ())))) for title in shown}
     return {title: some for title, some in both.items() if some}
 
 
-def _readers(name, config):
+def _readers(name: str, config: "Config | None") -> list[str]:
     """Return the trace points that read a parameter."""
     i = (re.findall(r"^h\.(\d+)\.", name) or ["{i}"])[0]
     found = (points.get(point.replace("{i}", i), config) for point in points.TEMPLATES)

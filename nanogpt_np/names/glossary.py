@@ -6,9 +6,14 @@
 import functools
 import re
 import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from .entries import entries
+from .entries import Entry, entries
 from .wording import columns, nearest
+
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
 
 # The number of a block as anybody writes it: blocks.3, blk.3, h.3, h3, layers[3], block 3, hidden_states[3].
 NUMBERED = re.compile(r"\b(?:blocks?|blk|layers?|h)[ ._/\[-]?(\d+)\b|\[(\d+)\]", re.IGNORECASE)
@@ -17,7 +22,7 @@ WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how much of a name a query is
 ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see _words.
 
 
-def find(query, config=None):
+def find(query: str, config: "Config | None" = None) -> list[Entry]:
     """Return the entries that `query` means, best first: any name in any dialect, the end or a part of one.
 
     A block's number in it (blocks.3, h.3, blk.3, block 3) selects that block. Case and separators do not matter.
@@ -46,7 +51,7 @@ def find(query, config=None):
     return [entry for _, entry in sorted(chosen, key=lambda pair: pair[0])]
 
 
-def names_of(name):
+def names_of(name: str) -> dict[str, tuple[str, ...]]:
     """Return ``{whose: (name, ...)}`` of a trace point or a parameter, such as ``blocks.3.attn.hook_k``.
 
     Dialects without a name for it are left out. Raises ValueError with the nearest names.
@@ -58,19 +63,19 @@ def names_of(name):
     return dict(known[name])
 
 
-def _all_names(entry):
+def _all_names(entry: Entry) -> list[str]:
     return [entry.name, *(name for names in entry.names.values() for name in names)]
 
 
 @functools.lru_cache(maxsize=4096)
-def _words(name):
+def _words(name: str) -> list[str]:
     """Return the words of a name in lower case and in the singular, without the block and its number."""
     words = re.findall(r"[a-z0-9]+", NUMBERED.sub(" ", name.replace("{i}", "0")).lower())
     singular = (re.sub(r"(?<=\w\w[^s])s$", "", re.sub("ies$", "y", word)) for word in words)
     return [word for word in singular if word not in ("of", "the")]
 
 
-def _fit(target, name, entry):
+def _fit(target: str, name: str, entry: Entry) -> int:
     words = _words(name)
     whole = "".join(words)
     if target not in whole:
@@ -83,18 +88,18 @@ def _fit(target, name, entry):
     return PART if ends or not target else LETTERS if len(target) > 2 else NOTHING
 
 
-def facts(row):
+def facts(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (label, a text or a list of names) for all that a row says below its heading."""
     shown = {label: value for label, value in row.items() if label not in ("name", "kind", "axes", "shape", "names")}
     yield from ((label, value) for label, value in (shown | row["names"]).items() if value)
 
 
-def as_text(row):
+def as_text(row: dict[str, Any]) -> str:
     """Return a row of `Entry.row` as lines of at most 100 columns, or those of the terminal."""
     sizes = f" = {row['shape']}".replace("'", "") if row["shape"] else ""
     lines = [f"{row['name']}  [{row['axes']}]{sizes}  {row['kind']}"]
     for label, value in facts(row):
         text = value if isinstance(value, str) else ", ".join(value)
-        indents = {"initial_indent": f"  {label:18}", "subsequent_indent": " " * 20}
+        indents: dict[str, Any] = {"initial_indent": f"  {label:18}", "subsequent_indent": " " * 20}
         lines += textwrap.wrap(text, columns(100), break_long_words=False, break_on_hyphens=False, **indents)
     return "\n".join(lines)

@@ -4,13 +4,18 @@ No weights are needed: names and shapes follow from the sizes.
 """
 
 import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import parameters
+
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
 
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
-def inventory(config, dtypes=None):
+def inventory(config: "Config", dtypes: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Return a dict per tensor, in the order of use.
 
     dtypes : ``{name: "F16"}`` as stored; F32 where it says nothing.
@@ -35,9 +40,9 @@ def inventory(config, dtypes=None):
     return rows
 
 
-def totals(rows, key):
+def totals(rows: Iterable[dict[str, Any]], key: str) -> dict[str, dict[str, int]]:
     """Return ``{value of key: {"tensors", "parameters", "bytes"}}`` in the order of first appearance."""
-    sums = {}
+    sums: dict[str, dict[str, int]] = {}
     for row in rows:
         entry = sums.setdefault(row[key], {"tensors": 0, "parameters": 0, "bytes": 0})
         entry["tensors"] += 1
@@ -46,7 +51,7 @@ def totals(rows, key):
     return sums
 
 
-def formula(config):
+def formula(config: "Config") -> list[tuple[str, str, int]]:
     """Return (term, its numbers, parameters) for each line of the sum that gives the parameter count."""
     V, C, F, P, L = config.vocab_size, config.n_embd, config.mlp_width, config.n_positions, config.n_layer
     norms, qkv, out, mlp = 4 * C, 3 * C * C + 3 * C, C * C + C, 2 * C * F + F + C

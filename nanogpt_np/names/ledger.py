@@ -7,14 +7,21 @@ read once, whether for 1 token or for 100.
 """
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import parameters, points
+
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
 
 LOOKED_UP = ("hook_embed", "hook_pos_embed")  # they read T rows of their table, not all of it
 COSTS = ("flops", "weight_bytes", "written_bytes")
 
 
-def ledger(config, T, S=None, itemsize=4):
+def ledger(
+    config: "Config", T: int, S: int | None = None, itemsize: int = 4
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return (a dict for each step to the next token, in order, and their sums).
 
     T, S : new tokens, and tokens in all where a cache holds the others (without one, S = T).
@@ -40,7 +47,7 @@ def ledger(config, T, S=None, itemsize=4):
     return rows, totals(rows)
 
 
-def stage_of(name):
+def stage_of(name: str) -> str:
     """Return the stage of the pass to which a trace point belongs: ``"embedding"``, ``"block 3"`` or ``"output"``."""
     i = points.block_of(name)
     if i is not None:
@@ -48,12 +55,12 @@ def stage_of(name):
     return "embedding" if any(point.name == name for point in points.START) else "output"
 
 
-def totals(rows):
+def totals(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Return the sums of some rows."""
     return {cost: sum(row[cost] for row in rows) for cost in COSTS}
 
 
-def by_stage(rows):
+def by_stage(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """Return ``{stage: sums}``, in order."""
     stages = dict.fromkeys(row["stage"] for row in rows)
     return {stage: totals([row for row in rows if row["stage"] == stage]) for stage in stages}

@@ -5,7 +5,12 @@ Linear layers are stored [in, out], as y = x @ W + b reads (Hugging Face calls t
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
 
 
 @dataclass(frozen=True)
@@ -17,12 +22,12 @@ class Parameter:
     group: str  # one of `GROUPS`
     purpose: str
 
-    def shape(self, config):
+    def shape(self, config: "Config") -> tuple[int, ...]:
         """Its shape in a model of these sizes."""
         return tuple(axis_size(axis, config.sizes) for axis in self.axes.split())
 
 
-def axis_size(axis, sizes):
+def axis_size(axis: str, sizes: Mapping[str, Any]) -> Any:
     """Return the length of an axis written as a letter, a multiple such as ``3C``, or a number."""
     if axis in sizes:
         return sizes[axis]
@@ -64,7 +69,7 @@ FINAL = (
 LM_HEAD = Parameter("lm_head.weight", "V C", GROUPS[6], "a row per token, where not tied to wte")
 
 
-def table(config):
+def table(config: "Config") -> dict[str, Parameter]:
     """Return ``{name: Parameter}`` for every tensor of a model, in the order of use."""
     entries = {p.name: p for p in EMBEDDINGS}
     entries |= {p.name.format(i=i): p for i in range(config.n_layer) for p in BLOCK_PARAMETERS}
@@ -74,6 +79,6 @@ def table(config):
     return entries
 
 
-def count(config):
+def count(config: "Config") -> int:
     """Return how many parameters a model has: 124,439,808 for gpt2."""
     return sum(math.prod(p.shape(config)) for p in table(config).values())

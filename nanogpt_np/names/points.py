@@ -5,20 +5,41 @@ numbers, and the LM head, which may be the token embedding. What others call the
 """
 
 import functools
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from .activations import BLOCK_POINTS, FINAL, LOGITS, NEXT_TOKEN, START
-from .trace_point import BLOCK_NUMBER, block_of
+from .trace_point import BLOCK_NUMBER, Point, block_of
 from .wording import nearest
 
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
+
+__all__ = [  # the parts of the table too, for whoever looks points up
+    "BEGINS",
+    "BLOCK_NUMBER",
+    "BLOCK_POINTS",
+    "ENDS",
+    "FINAL",
+    "LOGITS",
+    "NEXT_TOKEN",
+    "START",
+    "TEMPLATES",
+    "WHOLE_NUMBERS",
+    "block_of",
+    "get",
+    "select",
+    "table",
+]
 WHOLE_NUMBERS = ("hook_tokens", "hook_positions", "hook_next_token")  # these count; all others measure
 BEGINS = START[0].name  # announced first in every pass
 ENDS = (LOGITS[0].name, NEXT_TOKEN[0].name)  # follows the last norm: of a pass that scores every row, or only the last
 TEMPLATES = {point.name: point for point in (*START, *BLOCK_POINTS, *FINAL, *LOGITS, *NEXT_TOKEN)}
 
 
-def table(config, end=LOGITS):
+def table(config: "Config", end: Iterable[Point] = LOGITS) -> dict[str, Point]:
     """Return ``{name: Point}`` for a pass through a model, in the order of announcement.
 
     end : `LOGITS` for ``model(ids)``, `NEXT_TOKEN` for a step of generation.
@@ -28,7 +49,7 @@ def table(config, end=LOGITS):
 
 
 @functools.cache
-def get(name, config=None):
+def get(name: str, config: "Config | None" = None) -> Point:
     """Return the Point called `name`; of any block there could be, or of those that `config` has.
 
     ``blocks.{i}.hook_resid_pre``, with the braces, is that point of no block in particular.
@@ -46,7 +67,7 @@ def get(name, config=None):
     return point if config is None else _in_model(point, config)
 
 
-def select(pattern, names):
+def select(pattern: str, names: Iterable[str]) -> list[str]:
     """Return those of `names` that a pattern means: a whole name, a part of one, or with ``*`` and ``?`` and ``[]``.
 
     Raises ValueError, with the nearest names, if it means none.
@@ -60,8 +81,8 @@ def select(pattern, names):
     return found
 
 
-def _in_block(point, i):
-    def numbered(name):
+def _in_block(point: Point, i: int) -> Point:
+    def numbered(name: str) -> str:
         return name.replace("{i}", str(i)).replace("{before}", str(i - 1))
 
     if i == 0 and point.name.endswith(".hook_resid_pre"):
@@ -73,7 +94,7 @@ def _in_block(point, i):
     return replace(point, name=numbered(point.name), reads=reads, weights=weights)
 
 
-def _in_model(point, config):
+def _in_model(point: Point, config: "Config") -> Point:
     reads = tuple(name.replace("{last}", str(config.n_layer - 1)) for name in point.reads)
     head = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
     return replace(point, reads=reads, weights=tuple(head if w == "lm_head.weight" else w for w in point.weights))

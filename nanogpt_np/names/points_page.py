@@ -4,6 +4,7 @@
 """
 
 import re
+from typing import Any
 
 from . import points
 from .aliases import DIALECTS
@@ -68,7 +69,7 @@ SECTIONS = {
 }
 
 
-def page():
+def page() -> str:
     """Return docs/points.md: every trace point and every parameter with its shapes, equation and names."""
     config = PUBLISHED["gpt2"]
     dialects = "\n".join(f"| {name} | {what} |" for name, what in DIALECTS.values())
@@ -86,7 +87,7 @@ def page():
     return "\n".join(sections) + "\n"
 
 
-def _section(row):
+def _section(row: dict[str, Any]) -> str:
     lines = [f'\n<a id="{_anchor(row["name"])}"></a>\n\n### `{row["name"]}`\n', row.get("notice") or row["purpose"]]
     lines += ["\n| | |\n|---|---|", f"| shape | `[{row['axes']}]`, in gpt2 `{row['shape']}` |"]
     for label, value in facts(row):
@@ -102,9 +103,9 @@ def _section(row):
     return "\n".join(lines)
 
 
-def _link(name):
+def _link(name: str) -> str:
     return f"[`{name}`](#{_anchor(name)})"
 
 
-def _anchor(name):
+def _anchor(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", re.sub(r"\{.*?\}", "i", name)).strip("-")

@@ -18,7 +18,7 @@ PUBLISHED = {
 }
 
 
-def published(name):
+def published(name: str) -> Config:
     """Return the Config of a published model, such as ``gpt2-medium``; ValueError lists the names."""
     if name not in PUBLISHED:
         raise ValueError(f"unknown model {name!r}{nearest(name, PUBLISHED)}; known: {', '.join(PUBLISHED)}")

@@ -4,9 +4,16 @@ Read next: `activations.py`, the table of all of them.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .parameters import axis_size
+
+if TYPE_CHECKING:  # it would bring NumPy with it
+    from ..model.config import Config
+
+Size = int | str  # a letter where nobody knows it
 
 BLOCK_NUMBER = re.compile(r"blocks\.(0|[1-9]\d*)\.")
 AXIS_NAMES = {  # what an index along the axis counts; T is "query" beside S
@@ -38,11 +45,11 @@ class Point:
     view: bool = False  # True where no number is new: the same memory as what it reads, cut or named otherwise
     extra: bool = False  # True where TransformerLens has no such name
 
-    def shape(self, config, T, S=None):
+    def shape(self, config: "Config", T: Size, S: Size | None = None) -> tuple[Any, ...]:
         """Its shape for `T` new tokens when there are `S` tokens in all (without a cache, S = T)."""
         return _sizes(self.axes, config, T, S)
 
-    def shapes_of(self, config, T, S=None, unknown=()):
+    def shapes_of(self, config: "Config", T: Size, S: Size | None = None, unknown: Collection[str] = ()) -> str:
         """Return `shapes` with the sizes of a run: ``[5, 768] @ [768, 2304] + [2304]``.
 
         unknown : letters of sizes that nobody knows; they stay letters, and scale and eps stay words.
@@ -53,7 +60,7 @@ class Point:
         filled = self.shapes.replace("{scale}", scale).replace("{eps}", eps)
         return re.sub(r"\[([^\]]*)\]", lambda axes: f"[{', '.join(_shown(axes[1], config, T, S, unknown))}]", filled)
 
-    def flops(self, config, T, S=None):
+    def flops(self, config: "Config", T: int, S: int | None = None) -> int:
         """Additions and multiplications of its matrix product: 2 for each pair of numbers that meet."""
         count = 2 if self.product else 0
         for size in _sizes(self.product, config, T, S):
@@ -61,35 +68,35 @@ class Point:
         return count
 
     @property
-    def place(self):
+    def place(self) -> str:
         """The file and the definition in it that announce it: ``nanogpt_np/model/attention.py, Attention``."""
         module, _, definition = self.where.partition(":")
         return f"nanogpt_np/{module.replace('.', '/')}.py, {definition}"
 
     @property
-    def axis_names(self):
+    def axis_names(self) -> tuple[str, ...]:
         """What an index counts, axis by axis: ``("head", "query", "key")`` for a pattern."""
         letters = self.axes.split()
         return tuple("query" if a == "T" and "S" in letters else AXIS_NAMES[a] for a in letters)
 
 
-def block_of(name):
+def block_of(name: str) -> int | None:
     """Return the number of the block in a name, or None where it belongs to none."""
     found = BLOCK_NUMBER.match(name)
     return int(found[1]) if found else None
 
 
-def _sizes(axes, config, T, S):
+def _sizes(axes: str, config: "Config", T: Size, S: Size | None) -> tuple[Any, ...]:
     sizes = {**config.sizes, "T": T, "S": T if S is None else S}
     return tuple(axis_size(axis, sizes) for axis in axes.split())
 
 
-def _shown(axes, config, T, S, unknown):
+def _shown(axes: str, config: "Config", T: Size, S: Size | None, unknown: Collection[str]) -> list[str]:
     sizes = zip(axes.split(), _sizes(axes, config, T, S), strict=True)
     return [axis if axis.lstrip("0123456789") in unknown else str(size) for axis, size in sizes]
 
 
-def layernorm_points(prefix, weights, reads, says):
+def layernorm_points(prefix: str, weights: str, reads: str, says: str) -> tuple[Point, ...]:
     """Return the three points of a LayerNorm: scale, normalized, output."""
     weight, bias = weights + ".weight", weights + ".bias"
     short = reads.rpartition(".")[2].removeprefix("hook_")

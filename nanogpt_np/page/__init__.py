@@ -8,7 +8,7 @@ It computes no pass of its own and asks the network for nothing. ``python -m nan
 the command.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` below imports on demand
     from .document import build, passes, write
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # what `__getattr__` below imports on demand
 __all__ = ["build", "passes", "write"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Import `document` when a page is first asked for: a `Recorder` that is never shown does without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

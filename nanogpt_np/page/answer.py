@@ -3,12 +3,19 @@
 Read next: `contents.py`, of whose dict this is a part, and `interpret/lens.py`.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ..generate.ranking import standing
 from ..interpret.lens import early_logits, splits
+from ..interpret.recorder import Acts
 from ..model.attention import softmax
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from .packing import pack
+from .words import Words
 
 LIKELIEST = 100  # tokens whose logit and probability are kept
 EXPLAINED = 6  # of which the rank through the blocks, and the split of the logit, are kept
@@ -17,7 +24,7 @@ BINS = 60  # of the histogram of all logits
 NO_WEIGHTS = "no weights came with this recording"
 
 
-def answer_of(acts, model, words, watch):
+def answer_of(acts: Acts, model: GPT2 | None, words: Words, watch: int | None) -> dict[str, Any] | None:
     """Return what is kept of the answer (`contents.py`), or None for a pass without logits."""
     logits = _last_logits(acts)
     if logits is None:
@@ -30,7 +37,7 @@ def answer_of(acts, model, words, watch):
     # In float64: of float32 near its end the width of all bins together would be infinite.
     counts, edges = np.histogram(logits[np.isfinite(logits)].astype(np.float64), BINS)
     format = "f8" if logits.dtype == np.float64 else "f4"
-    found = {
+    found: dict[str, Any] = {
         "chosen": words(chosen),
         "watch": watch,
         "ids": [words(i) for i in shown],
@@ -53,7 +60,7 @@ def answer_of(acts, model, words, watch):
     return found
 
 
-def likeliest(logits, count):
+def likeliest(logits: Array, count: int) -> Array:
     """Return the ids of the likeliest tokens, likeliest first; of equal logits the lower id comes first."""
     if count < len(logits):
         least = -np.partition(-logits, count - 1)[count - 1]  # NaN counts as the least likely
@@ -63,13 +70,13 @@ def likeliest(logits, count):
     return np.argsort(-logits, kind="stable")[:count]
 
 
-def _last_logits(acts):
+def _last_logits(acts: Acts) -> Array | None:
     if "hook_next_logits" in acts:
         return np.asarray(acts["hook_next_logits"])
     return np.asarray(acts["hook_logits"])[-1] if "hook_logits" in acts else None
 
 
-def _lens(acts, model, explained, words):
+def _lens(acts: Acts, model: GPT2 | None, explained: Sequence[int], words: Words) -> list[dict[str, Any]]:
     """Return what would be said of some tokens if the model stopped early, as `lens.logit_lens` does of one."""
     if model is None:
         raise ValueError(NO_WEIGHTS)
@@ -82,7 +89,7 @@ def _lens(acts, model, explained, words):
     return stops
 
 
-def _split(acts, model, explained, words):
+def _split(acts: Acts, model: GPT2 | None, explained: Sequence[int], words: Words) -> dict[int, dict[str, Any]]:
     """Return for each token its logit, and what each part of the model added to it."""
     if model is None:
         raise ValueError(NO_WEIGHTS)
@@ -90,9 +97,10 @@ def _split(acts, model, explained, words):
     return {s.token: {"logit": s.recorded, "amounts": [part.amount for part in s.parts]} for s in found}
 
 
-def _rows(acts, words):
+def _rows(acts: Acts, words: Words) -> list[list[dict[str, Any]]]:
     """Return for every row of hook_logits its likeliest tokens, and how the one that came next did."""
-    ids, rows = acts.get("hook_tokens", []), []
+    ids: Any = acts.get("hook_tokens", [])
+    rows = []
     for t, logits in enumerate(np.asarray(acts["hook_logits"])):
         p = softmax(logits)
         shown = likeliest(logits, PER_ROW).tolist()

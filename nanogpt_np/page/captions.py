@@ -4,9 +4,13 @@ The texts come from the tables in `names/`; only the titles are the page's own. 
 """
 
 import re
+from collections.abc import Collection
+from typing import Any
 
+from ..model.config import Config
 from ..names import points
 from ..names.entries import PARAMETERS, entries
+from ..names.trace_point import Point
 
 TITLES = {
     "hook_tokens": "The prompt as tokens",
@@ -51,7 +55,7 @@ STAND_INS = {
 }
 
 
-def stand_ins(table):
+def stand_ins(table: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return for each trace point that `table` lacks the one that is there instead, why, and the names it has."""
     return {
         name: {"to": to, "why": why, "names": _names(name)}
@@ -60,7 +64,7 @@ def stand_ins(table):
     }
 
 
-def picture(point):
+def picture(point: Point) -> list[Any]:
     """Return the equation in shapes as a list: text, and for each array ``{"axes", "of"}``.
 
     "of" is which of ``reads + weights`` it is, or None for what has no name (a mean). What comes after an arrow is
@@ -70,7 +74,7 @@ def picture(point):
     made_of += [(PARAMETERS[key_of(name)].axes, len(point.reads) + i) for i, name in enumerate(point.weights)]
     parts = re.split(r"\[([^\]]*)\]", point.shapes)  # text, axes, text, axes, ..., text
     arrow = next((i for i, text in enumerate(parts) if i % 2 == 0 and "->" in text), len(parts))
-    found = [text.strip() if i % 2 == 0 else {"axes": text, "of": None} for i, text in enumerate(parts)]
+    found: list[Any] = [text.strip() if i % 2 == 0 else {"axes": text, "of": None} for i, text in enumerate(parts)]
     # From the right: a mean stands left of the scale, and has its shape.
     for i in reversed([i for i in range(1, len(parts), 2) if i < arrow]):
         for axes, of in reversed(made_of):
@@ -81,19 +85,19 @@ def picture(point):
     return [part for part in found if part != ""]
 
 
-def _letters(axes):
+def _letters(axes: str) -> list[str]:
     """Return the letters of axes in alphabetical order; keys are as many as queries for this purpose."""
     return sorted(axes.replace("S", "T").split())
 
 
-def key_of(name):
+def key_of(name: str) -> str:
     """Return a name as the tables have it, for any block: ``h.3.ln_1.bias`` -> ``h.{i}.ln_1.bias``."""
     if name == "blocks.0.hook_resid_pre":  # of the first block the sum of the embeddings
         return name
     return re.sub(r"^(blocks|h)\.\d+\.", r"\1.{i}.", name)
 
 
-def describe(key, point):
+def describe(key: str, point: Point) -> dict[str, Any]:
     """Return what is said of a trace point of any block: the fields of its `Point`, its title, picture and names."""
     return {
         "title": TITLES[_template(key)],
@@ -109,11 +113,11 @@ def describe(key, point):
     }
 
 
-def _template(key):
+def _template(key: str) -> str:
     return key.replace("blocks.0.", "blocks.{i}.")
 
 
-def _names(key):
+def _names(key: str) -> dict[str, list[str]]:
     """Return ``{dialect: [name, ...]}`` of a trace point."""
     found = {entry.name: entry.names for entry in entries()}
     names = {dialect: list(some) for dialect, some in found[_template(key)].items()}
@@ -123,11 +127,11 @@ def _names(key):
     return names
 
 
-def parameters_of(config):
+def parameters_of(config: Config) -> dict[str, dict[str, Any]]:
     """Return for each parameter of any block its axes, purpose and names, and the same of the parts it is cut into."""
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for entry in entries(config=config):
-        if entry.is_point:
+        if isinstance(entry.tensor, Point):
             continue
         own = PARAMETERS[entry.tensor.name]
         row = rows.setdefault(

@@ -29,29 +29,42 @@ scripts in `js/`, which draw it all.
 
 import json
 import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..interpret.lens import part_names
-from ..interpret.recording import check_arrays
+from ..interpret.recording import Recording, check_arrays
 from ..interpret.stats import lengths, stats
+from ..model.config import Config
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..names import points
 from ..names.aliases import DIALECTS
 from ..names.ledger import ledger
+from ..names.trace_point import Point
 from ..text.display import pieces
 from ..text.tokenizer import END_OF_TEXT_ID
 from ..weights.provenance import KINDS
 from .answer import answer_of
 from .captions import describe, key_of, parameters_of, stand_ins
-from .packing import DIGITS, pack, plan
+from .packing import DIGITS, Plan, pack, plan
 from .stored import characters, weights_of
 from .words import Words
 
 BUDGET = 12_000_000  # characters of activations and weights
 
 
-def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
+def collect(
+    recordings: Sequence[Recording],
+    model: GPT2 | None = None,
+    *,
+    watch: int | None = None,
+    budget: int = BUDGET,
+    unknown: Collection[str] = (),
+) -> dict[str, Any]:
     """Return all that the page shows.
 
     recordings : a `recording.Recording` for each pass, in order: that of the prompt, then one for each token that was
@@ -111,7 +124,7 @@ def collect(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
     )
 
 
-def _finite(x):
+def _finite(x: Any) -> Any:
     """Return plain values with text in place of the numbers that JSON cannot hold, as JavaScript reads them."""
     if isinstance(x, dict):
         return {key: _finite(value) for key, value in x.items()}
@@ -120,7 +133,7 @@ def _finite(x):
     return json.dumps(x) if isinstance(x, float) and not math.isfinite(x) else x
 
 
-def _about(about, model, config):
+def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[str, Any]:
     """Return whose numbers these are, claiming no more than is known."""
     told = about.get("model", {})
     unsaid = "in memory" if model is not None and not told.get("origin") else "not told"
@@ -145,19 +158,21 @@ def _about(about, model, config):
     }
 
 
-def _never_trained(model):
+def _never_trained(model: GPT2) -> bool:
     """True if every gain is 1 and every bias 0, as before the first step of training."""
     norms = [model.ln_f, *(norm for block in model.h for norm in (block.ln_1, block.ln_2))]
     biases = [array for name, array in model.params.items() if name.endswith(".bias")]
     return all((norm.weight == 1).all() for norm in norms) and not any(bias.any() for bias in biases)
 
 
-def _pass(acts, config, about, model, words, watch):
+def _pass(
+    acts: dict[str, Array], config: Config, about: dict[str, Any], model: GPT2 | None, words: Words, watch: int | None
+) -> dict[str, Any]:
     """Return what is said of a pass as a whole; its steps follow when it is known what there is room for."""
     T, S = lengths(acts)
     places = acts.get("hook_positions", np.arange(S - T, S))
-    ids = [words(i) for i in acts.get("hook_tokens", [])]
-    earlier = [words(i) for i in about.get("prompt_ids", [])[: S - T]]  # what a cache holds
+    ids: list[int | None] = [words(i) for i in acts.get("hook_tokens", [])]
+    earlier: list[int | None] = [words(i) for i in about.get("prompt_ids", [])[: S - T]]  # what a cache holds
     earlier += [None] * (S - T - len(earlier))
     if "hook_next_token" in acts:  # is shown also where there are no logits
         words(acts["hook_next_token"])
@@ -174,12 +189,14 @@ def _pass(acts, config, about, model, words, watch):
     }
 
 
-def _step(point, acts, config, one, kept, unknown):
+def _step(
+    point: Point, acts: dict[str, Array], config: Config, one: dict[str, Any], kept: Plan, unknown: Collection[str]
+) -> dict[str, Any]:
     """Return what is kept of one array."""
     x = acts[point.name]
-    row = {"shape": list(x.shape), "numbers": point.shapes_of(config, one["T"], one["S"], unknown)}
+    row: dict[str, Any] = {"shape": list(x.shape), "numbers": point.shapes_of(config, one["T"], one["S"], unknown)}
     if "{scale}" in point.shapes and not unknown:
-        row["scale"] = config.attention_scale(points.block_of(point.name))
+        row["scale"] = config.attention_scale(points.block_of(point.name) or 0)
     if point.name in points.WHOLE_NUMBERS:
         return row | {"whole": x.reshape(-1).tolist()}
     row["stats"] = stats(x)
@@ -190,11 +207,11 @@ def _step(point, acts, config, one, kept, unknown):
     return row | ({"view": [point.reads[0], *found]} if found else {"values": pack(x, kept.format)})
 
 
-def _axes(name):
+def _axes(name: str) -> str:
     return points.get(name).axes
 
 
-def _place(x, source):
+def _place(x: Array, source: Array) -> list[int] | None:
     """Return the (row, column) at which the numbers of a view begin in its source, both as tables; None if nowhere."""
     source = np.asarray(source).reshape(len(source), -1)
     x = x.reshape(1 if x.ndim == 1 else len(x), -1)

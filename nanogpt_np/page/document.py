@@ -10,13 +10,17 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 
 from ..generate import generate
 from ..interpret.recorder import Recorder
 from ..interpret.recording import Recording
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..text.display import pieces
 from ..weights.atomic import atomic_write
 from .contents import BUDGET, collect
@@ -32,7 +36,14 @@ POLICY = (
 )
 
 
-def build(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
+def build(
+    recordings: Sequence[Recording],
+    model: GPT2 | None = None,
+    *,
+    watch: int | None = None,
+    budget: int = BUDGET,
+    unknown: Collection[str] = (),
+) -> str:
     """Return the page of one or several passes as text.
 
     recordings : a list of `recording.Recording`, as `passes` gives it, or of the one that `recording.read` returns.
@@ -58,16 +69,18 @@ def build(recordings, model=None, *, watch=None, budget=BUDGET, unknown=()):
     return re.sub(r"\{\{(\w+)\}\}", lambda name: parts[name[1]], _file("page.html"))  # once: texts may hold braces
 
 
-def passes(recording, model, n):
+def passes(recording: Recording, model: GPT2 | None, n: int) -> list[Recording]:
     """Return the recorded pass of a prompt and those after it, until `n` tokens are found or the context is full.
 
-    Greedy and with the KV cache, as the command does. Raises ValueError for n below 1.
+    Greedy and with the KV cache, as the command does. Raises ValueError for n below 1, and without the model.
     """
     if n < 1:
         raise ValueError(f"a page is of 1 token or more, not {n}")
-    found = []
+    if model is None:
+        raise ValueError(f"a page of {n} tokens needs the model: the recording is of one pass")
+    found: list[Recording] = []
 
-    def trace(name, x):
+    def trace(name: str, x: Array) -> Array:
         if name == "hook_tokens":
             found.append(Recording(Recorder(model), recording.config, recording.about))
         return found[-1].acts(name, x)
@@ -80,26 +93,26 @@ def passes(recording, model, n):
     return found
 
 
-def write(path, recording, model=None, n=1, watch=None):
+def write(
+    path: str | os.PathLike[str], recording: Recording, model: GPT2 | None = None, n: int = 1, watch: int | None = None
+) -> int:
     """Write the page of a recorded pass, and of the n - 1 after it, to a file; return how many bytes it has.
 
     Raises ValueError for n below 1, and for more than 1 without the model.
     """
-    if n > 1 and model is None:
-        raise ValueError(f"a page of {n} tokens needs the model: the recording is of one pass")
     recordings = [recording] if n == 1 else passes(recording, model, n)
     text = build(recordings, model, watch=watch)
     with atomic_write(Path(path)) as partial:
         return partial.write_bytes(text.encode("utf-8"))
 
 
-def _file(name):
+def _file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _script(name):
+def _script(name: str) -> str:
     return f"// ---- {name}.js ----\n{_file(f'js/{name}.js')}"
 
 
-def _digest(text):
+def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

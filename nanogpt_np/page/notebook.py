@@ -5,6 +5,8 @@ part of a pass may lack others too. A Recorder that is made with the model knows
 """
 
 import html
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,10 @@ from ..interpret import recorder
 from ..interpret.recording import Recording
 from ..interpret.stats import lengths
 from ..model.config import Config
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..names import points
+from ..names.trace_point import Point
 from .document import build
 
 BUDGET = 3_000_000  # characters of numbers: a notebook is saved with what it shows
@@ -23,7 +28,7 @@ class NoPass(ValueError):
     """A Recorder that holds nothing of a pass through the model."""
 
 
-def frame(acts, model=None):
+def frame(acts: recorder.Acts, model: GPT2 | None = None) -> str | None:
     """Return the page of a `Recorder` in a frame, which nothing in it can leave; None if there is no pass in it.
 
     Where there is one that cannot be shown, it is a paragraph that says why.
@@ -44,7 +49,7 @@ def frame(acts, model=None):
     )
 
 
-def recording_of(acts, model=None):
+def recording_of(acts: recorder.Acts, model: GPT2 | None = None) -> tuple[Recording, Collection[str]]:
     """Return (the `Recording` of what a Recorder holds, the sizes that nobody knows).
 
     Of a batch it is the first prompt. Raises NoPass where there is none, ValueError if the arrays are not of one pass.
@@ -57,22 +62,23 @@ def recording_of(acts, model=None):
     unknown = {"n_positions"} | ({"V", "F"} - set(sizes)) | (set() if "H" in sizes else {"H", "D"})
     unknown |= set() if "ln_final.hook_scale" in arrays else {"n_layer"}
     T, S = lengths(arrays)  # not after a cache, whose tokens were not recorded here
-    about = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
+    about: dict[str, Any] = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
     if model is not None:
         about["model"] = {"parameters": sum(x.size for x in model.params.values())}
     return Recording(recorder.Recorder(model, arrays), config, about), unknown if model is None else ()
 
 
-def _batch(acts, table):
+def _batch(acts: recorder.Acts, table: dict[str, Point]) -> int | None:
     """Return how many prompts the arrays are of, None for one without a batch axis."""
     if not table or any(np.ndim(acts[name]) != len(point.axes.split()) + 1 for name, point in table.items()):
         return None
     return len(acts[next(iter(table))])
 
 
-def _sizes(arrays, table):
+def _sizes(arrays: dict[str, Array], table: dict[str, Point]) -> dict[str, int]:
     """Return ``{letter: size}`` of the axes of all arrays."""
-    sizes, wrong = {}, []
+    sizes: dict[str, int] = {}
+    wrong: list[str] = []
     for name, x in arrays.items():
         letters = table[name].axes.split()
         if len(letters) != x.ndim:
@@ -88,13 +94,13 @@ def _sizes(arrays, table):
     return sizes
 
 
-def _points(acts):
+def _points(acts: recorder.Acts) -> Iterator[tuple[str, Point]]:
     for name in acts:
         if isinstance(name, str) and points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES:
             yield name, points.get(name)
 
 
-def _config(arrays, sizes):
+def _config(arrays: dict[str, Array], sizes: dict[str, int]) -> Config:
     """Return a Config of the sizes that the arrays have; what they do not tell is never shown."""
     blocks = [points.block_of(name) for name in arrays]
     C = sizes["C"]

@@ -8,9 +8,13 @@ residual stream can then still be followed from step to step.
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from ..model.trace import Array
 
 CUTS = (2, 3, 4, 6, 8, 12, 16)  # how many times fewer columns are kept; with less there is nothing to see
 DIGITS = {"f4": 5, "f8": 5, "d3": 3}  # significant digits that the page shows
@@ -30,11 +34,11 @@ class Plan:
     kept_F: int
 
     @property
-    def cut(self):
+    def cut(self) -> bool:
         """True where some columns are left out."""
         return (self.kept_D, self.kept_F) != (self.D, self.F)
 
-    def columns(self, letter, size):
+    def columns(self, letter: str, size: int) -> Array:
         """Return the numbers of the columns that stay of an axis, ascending."""
         if letter == "F":
             return np.arange(min(size, self.kept_F))
@@ -42,21 +46,21 @@ class Plan:
             return (np.arange(0, size, self.D)[:, None] + np.arange(self.kept_D)).reshape(-1)
         return np.arange(size)
 
-    def keep(self, x, axes):
+    def keep(self, x: Array, axes: str) -> Array:
         """Return what stays of an array whose axes are these letters."""
         letters = axes.split()
         if not self.cut or not letters:
             return x
         return np.take(x, self.columns(letters[-1], x.shape[-1]), axis=-1)
 
-    def characters(self, axes, shape):
+    def characters(self, axes: str, shape: Sequence[int]) -> int:
         """Return how long the text of such an array will be."""
         *rest, last = [*zip(axes.split(), shape, strict=True)] or [("1", 1)]
         count = math.prod(size for _, size in rest) * len(self.columns(*last))
         return 4 * math.ceil(count * BYTES[self.format] / 3)
 
 
-def plan(arrays, D, F, budget):
+def plan(arrays: Sequence[tuple[str, Sequence[int], np.dtype[Any]]], D: int, F: int, budget: int) -> Plan:
     """Return the most truthful `Plan` for which the text of all `arrays` is at most `budget` characters.
 
     arrays : (axes, shape, dtype) of each.
@@ -75,7 +79,7 @@ def plan(arrays, D, F, budget):
     )
 
 
-def pack(x, format):
+def pack(x: Any, format: str) -> str:
     """Return the numbers of an array as base64 text, in C order."""
     x = np.asarray(x)
     if format == "d3":
@@ -83,7 +87,7 @@ def pack(x, format):
     return _text(x.astype({"f4": "<f4", "f8": "<f8"}[format]))
 
 
-def three_digits(x):
+def three_digits(x: Any) -> Array:
     """Return each number rounded to three significant digits, as uint16: sign, 10 bits of digits, 5 of the power.
 
     |x| = digits * 10**(power + LOWEST). Numbers below 1e-20 become NEARLY_ZERO, above 9.99e11 TOO_LARGE.
@@ -107,11 +111,11 @@ def three_digits(x):
     return (np.signbit(x).astype("<u2") << 15) | (power.astype("<u2") << 10) | digits.astype("<u2")
 
 
-def _digits(size, power):
+def _digits(size: Array, power: Array) -> Array:
     """Round half to even, as Python prints; powers of ten up to 22 are exact, so it is they that multiply or divide."""
     scaled = np.where(power < 0, size * 10.0 ** np.maximum(-power, 0), size / 10.0 ** np.maximum(power, 0))
     return np.rint(scaled).astype(int)
 
 
-def _text(x):
+def _text(x: Array) -> str:
     return base64.b64encode(np.ascontiguousarray(x).tobytes()).decode("ascii")

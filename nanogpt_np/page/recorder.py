@@ -13,7 +13,7 @@ class Recorder(recorder.Recorder):
     what made the answer.
     """
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str | None:
         from .notebook import frame  # not before a page is asked for
 
         return frame(self, self.model)

@@ -4,20 +4,25 @@ Read next: `contents.py`, of whose dict this is a part.
 """
 
 import weakref
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from ..interpret.stats import stats
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from .packing import pack
 
 WEIGHTS_WHOLE = 300_000  # numbers in all matrices together up to which they are kept whole
 WEIGHT_ROWS, WEIGHT_COLUMNS = 48, 64  # of larger ones
 CUTS = (1, 2, 4, 8, 16)  # how many times fewer, where there is less room
 
-known_stats = weakref.WeakKeyDictionary()  # of models that never change; those of gpt2 take a second to work out
+# Of models that never change; those of gpt2 take a second to work out.
+known_stats: weakref.WeakKeyDictionary[GPT2, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
 
 
-def weights_of(model, passes, room):
+def weights_of(model: GPT2, passes: Iterable[dict[str, Any]], room: int) -> dict[str, dict[str, Any]]:
     """Return what is kept of every parameter that was used, in `room` characters if that can be.
 
     passes : as `contents.collect` has them; they say which rows of the tables were used.
@@ -35,12 +40,12 @@ def weights_of(model, passes, room):
     return found
 
 
-def characters(weights):
+def characters(weights: dict[str, dict[str, Any]]) -> int:
     """Return how long the text of the numbers is."""
     return sum(len(row["values"]) for row in weights.values())
 
 
-def _kept(x, rows, cut):
+def _kept(x: Array, rows: list[int] | None, cut: int) -> dict[str, Any]:
     """Return the part of a parameter that stays: all of it for cut 0, but of a table the `rows` that were used."""
     columns = min(x.shape[-1], WEIGHT_COLUMNS // cut) if cut else x.shape[-1]
     if rows is None and x.ndim == 2 and cut:
@@ -51,7 +56,7 @@ def _kept(x, rows, cut):
     return row | {"columns": columns, "rows": rows if x.ndim == 2 else None}
 
 
-def _stats(model):
+def _stats(model: GPT2) -> dict[str, dict[str, Any]]:
     """Return `stats` of every parameter; of a model that cannot change they are worked out once."""
     fixed = not any(x.flags.writeable for x in model.params.values())
     if fixed and model in known_stats:

@@ -1,6 +1,7 @@
 """The tokens that the page names, with their bytes made visible (`text/display.py`). Read next: `contents.py`."""
 
 import functools
+from typing import Any
 
 from ..text.display import pieces
 from ..text.tokenizer import Tokenizer
@@ -9,10 +10,12 @@ from ..text.tokenizer import Tokenizer
 class Words:
     """The tokens that the page names, each with the pieces of its text."""
 
-    def __init__(self):
+    shown: dict[int, list[Any]]
+
+    def __init__(self) -> None:
         self.tokenizer, self.shown = _tokenizer(), {}
 
-    def __call__(self, i):
+    def __call__(self, i: Any) -> int:
         """Return the id, as a plain whole number, and remember its text."""
         i = int(i)
         self.shown.setdefault(i, pieces(self.tokenizer.token(i)))
@@ -20,5 +23,5 @@ class Words:
 
 
 @functools.cache
-def _tokenizer():
+def _tokenizer() -> Tokenizer:
     return Tokenizer()  # its table takes a tenth of a second to read

@@ -3,27 +3,30 @@
 import json
 import re
 import unicodedata
+from typing import Any
+
+from .tokenizer import Tokenizer
 
 
-def text_of(tokenizer, i):
+def text_of(tokenizer: Tokenizer, i: int) -> str:
     """Return the text of one token; bytes that are no whole character show as their codes."""
     return tokenizer.token(i).decode("utf-8", "backslashreplace")
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     """Return a token's text as JSON writes it, so that spaces and line ends can be seen, and codes as they are."""
     # `text_of` writes codes of bytes; no token of GPT-2 has a backslash before an x of its own.
     return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", json.dumps(text, ensure_ascii=False))
 
 
-def pieces(raw):
+def pieces(raw: bytes) -> list[list[Any]]:
     r"""Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
 
     What has no shape of its own (control characters, marks of direction, bytes that are no whole character) becomes
     its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
     letter stands on a dotted circle.
     """
-    found = []
+    found: list[list[Any]] = []
     for c in raw.decode("utf-8", "surrogateescape"):
         category = unicodedata.category(c)
         if 0xDC80 <= ord(c) <= 0xDCFF:

@@ -7,6 +7,7 @@ Source: Radford et al. 2019, section 2.2. The split pattern is the one published
 import binascii
 import codecs
 import re
+from collections.abc import Iterable, Iterator
 from importlib import resources
 
 END_OF_TEXT = "<|endoftext|>"
@@ -18,7 +19,7 @@ SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\
 class Tokenizer:
     """Encode and decode with the tokens of GPT-2; `encoding` is the `tiktoken.Encoding` itself."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import tiktoken  # here, since importing it takes longer than most of what this package does
 
         # A token in base64 and its rank, 50,256 times: in C from end to end, since every command waits for it.
@@ -28,7 +29,7 @@ class Tokenizer:
             "gpt2", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: END_OF_TEXT_ID}
         )
 
-    def encode(self, text, *, special=False):
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Return the ids of `text`; ``<|endoftext|>`` is 7 tokens of text, or the one token if `special`."""
         if len(text) >= LONGEST_GAP and re.search(rf"\s{{{LONGEST_GAP}}}", text):
             raise ValueError(f"the text holds {LONGEST_GAP:,} or more white-space characters in a row")
@@ -36,17 +37,17 @@ class Tokenizer:
             return self.encoding.encode(text, allowed_special="all")
         return self.encoding.encode_ordinary(text)
 
-    def token(self, i):
+    def token(self, i: int) -> bytes:
         """Return the bytes of token `i`; ids that GPT-2 does not have (resized vocabularies) show as ``<|i|>``."""
         if 0 <= i <= END_OF_TEXT_ID:
             return self.encoding.decode_single_token_bytes(i)
         return f"<|{i}|>".encode()
 
-    def decode(self, ids):
+    def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; bytes that are no whole character show as U+FFFD."""
         return "".join(self.decode_stream(ids))
 
-    def decode_stream(self, ids):
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield the text of each id as it comes, holding back the bytes of an unfinished character."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for i in ids:

@@ -5,8 +5,11 @@ Regularization" (the decay acts on the parameter itself, not through the gradien
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+
+from ..model.trace import Array, Grads
 
 # Numbers updated at a time: what one step reads and writes of 32,768 parameters stays in the
 # processor's second-level cache; whole tensors would go through main memory ten times.
@@ -20,7 +23,15 @@ class AdamW:
         (embeddings too), biases and LayerNorms do not.
     """
 
-    def __init__(self, params, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, decayed=None):
+    def __init__(
+        self,
+        params: dict[str, Array],
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.1,
+        decayed: Callable[[str, Array], bool] | None = None,
+    ):
         for name, array in params.items():
             if not (array.flags.c_contiguous and array.flags.writeable):
                 raise ValueError(
@@ -33,7 +44,7 @@ class AdamW:
         self.mean = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of gradients
         self.square = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of their squares
 
-    def step(self, grads, lr):
+    def step(self, grads: Grads, lr: float) -> None:
         """Move every parameter by its gradient in `grads`, at learning rate `lr`."""
         self.steps += 1
         b1, b2 = self.betas
@@ -50,7 +61,7 @@ class AdamW:
                 p -= step * m / (np.sqrt(v) / root + self.eps)
 
 
-def clip_by_global_norm(grads, limit):
+def clip_by_global_norm(grads: Grads, limit: float) -> float:
     """Scale all gradients in place so that their joint length is at most `limit`; return what it was."""
     norm = math.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in grads.values()))
     if norm > limit:
@@ -59,7 +70,7 @@ def clip_by_global_norm(grads, limit):
     return norm
 
 
-def learning_rate(step, *, peak, final, warmup, steps):
+def learning_rate(step: int, *, peak: float, final: float, warmup: int, steps: int) -> float:
     """Rise in a line to `peak` over `warmup` steps, then fall along half a cosine to `final` at `steps`."""
     if step < warmup:
         return peak * (step + 1) / warmup

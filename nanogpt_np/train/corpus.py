@@ -5,16 +5,20 @@ A source of batches has `used` (the ids that occur), `digest` (of all that it is
 """
 
 import hashlib
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..text.tokenizer import END_OF_TEXT_ID
+from ..model.trace import Array
+from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
 
 HELD_OUT = 0.05  # the last twentieth of the text measures what was learned, and is not learned from
 
 
-def read_texts(paths):
+def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Return the texts of files, and of all .txt and .md files in directories; ValueError names a bad one."""
     texts = []
     for path in map(Path, paths):
@@ -37,11 +41,11 @@ def read_texts(paths):
 class TextData:
     """Windows of `context` tokens from texts that follow one another, with <|endoftext|> between them."""
 
-    def __init__(self, texts, tokenizer, context, batch_size):
-        ids = []
+    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, context: int, batch_size: int):
+        found: list[int] = []
         for text in texts:
-            ids += [*tokenizer.encode(text), END_OF_TEXT_ID]
-        ids = np.array(ids)
+            found += [*tokenizer.encode(text), END_OF_TEXT_ID]
+        ids = np.array(found)
         if len(ids) <= context:
             raise ValueError(f"{len(ids)} tokens of text are too few: one context needs {context} and the one after")
         last = len(ids) - int(HELD_OUT * len(ids))
@@ -52,21 +56,21 @@ class TextData:
         self.used = np.unique(ids)
         self.digest = hashlib.sha256(ids.astype("<u4").tobytes()).hexdigest()
 
-    def batch(self, rng):
+    def batch(self, rng: "np.random.Generator") -> tuple[Array, Array]:
         """Return (ids, targets), each (B, T): windows that begin anywhere, and the same one token on."""
         starts = rng.integers(0, len(self.train) - self.context, self.batch_size)
         windows = self.train[starts[:, None] + np.arange(self.context + 1)]  # (B, T + 1)
         return windows[:, :-1], windows[:, 1:]
 
-    def held_out(self, batches=8):
+    def held_out(self, batches: int = 8) -> Iterator[tuple[Array, Array]]:
         """Yield up to `batches` of (ids, targets) from the tail, side by side; none if there is no tail."""
         whole = (len(self.tail) - 1) // self.context
         rows = np.arange(min(whole, batches * self.batch_size))
-        windows = self.tail[rows[:, None] * self.context + np.arange(self.context + 1)] if whole > 0 else []
+        windows = self.tail[rows[:, None] * self.context + np.arange(self.context + 1)] if whole > 0 else self.tail[:0]
         for i in range(0, len(windows), self.batch_size):
             yield windows[i : i + self.batch_size, :-1], windows[i : i + self.batch_size, 1:]
 
-    def evaluate(self, trainer):
+    def evaluate(self, trainer: Any) -> list[str]:
         """Return lines that say how well the held-out text is predicted."""
         loss = trainer.held_out_loss()
         return [] if loss is None else [f"held-out loss {loss:.4f} nats/token"]

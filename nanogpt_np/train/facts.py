@@ -8,17 +8,21 @@ that was used for other countries only, and not the copying of a sentence.
 
 import csv
 import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
 from ..fast import fast
 from ..model.config import Config
+from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
 from .loss import IGNORED
 
 CONFIG = Config(n_positions=128, n_embd=64, n_head=4, n_layer=4, n_inner=256)
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "steps": 4000,
     "batch_size": 32,
     "context": 64,
@@ -32,20 +36,22 @@ SETTINGS = {
     "dtype": "float16",
 }
 RELATIONS = ("capital", "continent", "currency", "language", "demonym")  # columns of the table
+Fact = tuple[str, str, str]  # relation, subject, object
+Question = tuple[str, list[int], list[int]]  # relation, prompt ids, answer ids
 HELD_OUT = 4  # templates of each relation that a country is never trained on
 SPLIT_SEED = 2019  # which ones: the same for every run, so that runs can be compared
 
 
-def read_table():
+def read_table() -> list[dict[str, str]]:
     """Return the rows of countries.csv as dicts."""
     text = resources.files(__package__).joinpath("countries.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
-def read_templates():
+def read_templates() -> dict[str, list[str]]:
     """Return ``{relation: [template, ...]}`` of templates.txt."""
     text = resources.files(__package__).joinpath("templates.txt").read_text(encoding="utf-8")
-    templates = {}
+    templates: dict[str, list[str]] = {}
     for line in text.splitlines():
         if line.startswith("["):
             templates[line.strip("[]")] = found = []
@@ -54,7 +60,7 @@ def read_templates():
     return templates
 
 
-def triples(rows):
+def triples(rows: Iterable[dict[str, str]]) -> list[Fact]:
     """Return (relation, subject, object) for every fact, both as they stand in a sentence."""
     found = []
     for row in rows:
@@ -64,7 +70,7 @@ def triples(rows):
     return found
 
 
-def prompt_for(template, subject):
+def prompt_for(template: str, subject: str) -> str:
     """Return the prompt that asks about `subject`: ``The capital of the Netherlands is``."""
     prompt = template.format(X=subject)
     return prompt[0].upper() + prompt[1:]
@@ -73,7 +79,7 @@ def prompt_for(template, subject):
 class FactsData:
     """Documents of one to four facts, each ending in <|endoftext|>, side by side in rows of `context` tokens."""
 
-    def __init__(self, context, batch_size):
+    def __init__(self, context: int, batch_size: int):
         self.context, self.batch_size = context, batch_size
         self.tokenizer = Tokenizer()
         self.facts = triples(read_table())
@@ -98,7 +104,7 @@ class FactsData:
         self.used = np.unique([*every, END_OF_TEXT_ID])
         self.digest = hashlib.sha256(repr((text, [h.tolist() for h in self.held])).encode()).hexdigest()
 
-    def document(self, rng):
+    def document(self, rng: "np.random.Generator") -> list[int]:
         """Return the ids of a document: one fact, or a short list on one relation or one country."""
         count = 1 if rng.random() < 0.5 else int(rng.integers(2, 5))
         if rng.random() < 0.5:
@@ -108,27 +114,27 @@ class FactsData:
             group = len(self.relations)
             start = rng.integers(len(self.facts) // group) * group
             facts = start + rng.permutation(group)[:count]
-        ids = []
+        ids: list[int] = []
         for number, i in enumerate(facts):
             template = rng.choice(self.seen[i])
             ids += (self._later if number else self._first)[i][template]
         return [*ids, END_OF_TEXT_ID]
 
-    def batch(self, rng):
+    def batch(self, rng: "np.random.Generator") -> tuple[Array, Array]:
         """Return (ids, targets), each (B, T); every row begins with a document and is cut off at its end."""
         rows = np.empty((self.batch_size, self.context + 1), np.int64)
         for row in rows:
-            ids = []
+            ids: list[int] = []
             while len(ids) < len(row):
                 ids += self.document(rng)
             row[:] = ids[: len(row)]
         return rows[:, :-1], rows[:, 1:]
 
-    def held_out(self):
+    def held_out(self) -> Iterator[tuple[Array, Array]]:
         """Yield nothing: what counts here is `evaluate`."""
         return iter(())
 
-    def questions(self, which):
+    def questions(self, which: str) -> list[Question]:
         """Return (relation, prompt ids, answer ids) for templates that were "held" out, "new" or "seen".
 
         The new ones are those held out whose words from the subject on end no template that was seen
@@ -138,7 +144,7 @@ class FactsData:
         found = []
         for i, (relation, _, answer) in enumerate(self.facts):
             templates = self.templates[relation]
-            numbers = self.seen[i] if which == "seen" else self.held[i]
+            numbers: Array | list[int] = self.seen[i] if which == "seen" else self.held[i]
             if which == "new":
                 endings = tuple(templates[t] for t in self.seen[i])
                 tails = {t: templates[t][templates[t].index("{X}") :] for t in numbers}
@@ -147,7 +153,7 @@ class FactsData:
             found += [(relation, self.tokenizer.encode(self.prompts[i][t]), reply) for t in numbers]
         return found
 
-    def evaluate(self, trainer):
+    def evaluate(self, trainer: Any) -> list[str]:
         """Return lines with the share of right answers by relation."""
         lines = []
         for which in ("held", "seen"):
@@ -157,7 +163,12 @@ class FactsData:
         return lines
 
 
-def recall(model, questions, encode=lambda ids: ids, report=None):
+def recall(
+    model: GPT2,
+    questions: Sequence[Question],
+    encode: Callable[[Array], Array] = lambda ids: ids,
+    report: Callable[[int, int], None] | None = None,
+) -> Array:
     """Return for each question whether greedy decoding gives the whole answer.
 
     An answer is right when each of its tokens is the likeliest after those before it; so one pass over
@@ -185,7 +196,12 @@ def recall(model, questions, encode=lambda ids: ids, report=None):
     return right
 
 
-def recall_by_relation(model, questions, encode=lambda ids: ids, report=None):
+def recall_by_relation(
+    model: GPT2,
+    questions: Sequence[Question],
+    encode: Callable[[Array], Array] = lambda ids: ids,
+    report: Callable[[int, int], None] | None = None,
+) -> dict[str, tuple[float, int]]:
     """Return ``{relation: (share of right answers, number of questions)}``; arguments as for `recall`."""
     right = recall(model, questions, encode, report)
     relations = np.array([relation for relation, _, _ in questions])

@@ -1,7 +1,9 @@
 """The training loop: steps, evaluations, checkpoints. What a step does, and how a run is kept: `trainer.py`."""
 
 import json
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..generate import generate
@@ -9,6 +11,7 @@ from ..model.ids import check_ids
 from ..text.tokenizer import Tokenizer
 from .corpus import TextData, read_texts
 from .facts import FactsData
+from .trainer import Data, Settings, Trainer
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,14 @@ class Progress:
     notes: tuple[str, ...] | None  # lines that say what an evaluation found; None between evaluations
 
 
-def run(trainer, out, *, sample=None, report=None, stop=None):
+def run(
+    trainer: Trainer,
+    out: str | os.PathLike[str],
+    *,
+    sample: str | None = None,
+    report: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> bool:
     """Train to the last step, saving into the directory `out`; return False if it was stopped before.
 
     sample : a prompt that is continued at every evaluation.
@@ -52,13 +62,13 @@ def run(trainer, out, *, sample=None, report=None, stop=None):
     return trainer.step_number >= s.steps
 
 
-def _sample(trainer, prompt):
+def _sample(trainer: Trainer, prompt: str) -> str:
     tokenizer, model = Tokenizer(), trainer.whole_model()
     ids = tokenizer.encode(prompt)
     return json.dumps(prompt + tokenizer.decode(generate(model, ids, 20)), ensure_ascii=False)
 
 
-def make_data(settings):
+def make_data(settings: Settings) -> Data:
     """Return the source of batches that `settings.source` describes."""
     source = settings.source
     if "recipe" in source:

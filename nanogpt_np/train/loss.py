@@ -8,7 +8,8 @@ Read next: `adamw.py`, then `trainer.py`.
 import numpy as np
 
 from ..fast import fast
-from ..model.trace import Tape, chain, no_trace
+from ..model.gpt2 import GPT2, Ids
+from ..model.trace import Array, Grads, Tape, Trace, chain, no_trace
 
 IGNORED = -100  # a target that does not count, as in PyTorch
 # Logits at a time. 4 million are 16 MB, and the softmax over them mostly runs in the processor's cache;
@@ -17,7 +18,7 @@ IGNORED = -100  # a target that does not count, as in PyTorch
 IN_CACHE, AT_ONCE = 1 << 22, 1 << 25
 
 
-def cross_entropy(logits, targets, offset=None):
+def cross_entropy(logits: Array, targets: Array, offset: Array | None = None) -> tuple[float, Array]:
     """logits (N, V), targets (N,) -> sum of the losses in nats, d_logits (N, V) of that sum
 
     targets : ids, or -100 where a token does not count.
@@ -39,7 +40,15 @@ def cross_entropy(logits, targets, offset=None):
     return loss, p
 
 
-def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, offset=None):
+def loss_and_grads(
+    model: GPT2,
+    ids: Ids,
+    targets: Ids,
+    *,
+    trace: Trace = no_trace,
+    grad_trace: Trace = no_trace,
+    offset: Array | None = None,
+) -> tuple[float, Grads]:
     """Return the mean cross-entropy in nats per token, and ``{parameter name: gradient}``.
 
     ids : (..., T) integers; targets : the same shape, the token that follows each, or -100 to ignore.
@@ -62,7 +71,7 @@ def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, 
     # Who watches the gradients wants to see those of the logits in one piece.
     at_once = AT_ONCE // model.config.vocab_size if grad_trace is no_trace else len(x)
     for rows in _slices(len(x), at_once):
-        d_logits = np.empty((len(x[rows]), model.config.vocab_size), x.dtype)
+        d_logits: Array = np.empty((len(x[rows]), model.config.vocab_size), x.dtype)
         for few in _slices(len(d_logits), IN_CACHE // model.config.vocab_size):
             few_losses, d_few = cross_entropy(model.lm_head(x[rows][few]), wanted[rows][few], offset)
             loss += few_losses / count
@@ -80,7 +89,7 @@ def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, 
     return loss, grads
 
 
-def mean_loss(model, ids, targets, *, offset=None):
+def mean_loss(model: GPT2, ids: Ids, targets: Ids, *, offset: Array | None = None) -> float:
     """Return the mean cross-entropy in nats per token; arguments as for `loss_and_grads`."""
     targets, model = check_targets(model, ids, targets), fast(model)
     x, wanted = model.hidden(ids), targets.reshape(-1)
@@ -90,12 +99,12 @@ def mean_loss(model, ids, targets, *, offset=None):
     return total / int((wanted != IGNORED).sum())
 
 
-def _slices(N, step):
+def _slices(N: int, step: int) -> list[slice]:
     """Return slices that cut N rows into runs of `step`, or of 1 if that is 0."""
     return [slice(start, start + max(1, step)) for start in range(0, N, max(1, step))]
 
 
-def check_targets(model, ids, targets):
+def check_targets(model: GPT2, ids: Ids, targets: Ids) -> Array:
     """Return `targets` as an array, or raise ValueError."""
     ids, targets = np.asarray(ids), np.asarray(targets)
     if targets.shape != ids.shape or targets.dtype.kind not in "iu":

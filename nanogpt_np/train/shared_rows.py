@@ -9,14 +9,18 @@ GPT-2 checkpoint in which that row is written n times.
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+
+from ..model.config import Config
+from ..model.trace import Array
 
 
 class SharedRows:
     """The map between a vocabulary of `full` tokens and one of the `used` tokens and a shared row."""
 
-    def __init__(self, used, full):
+    def __init__(self, used: Array, full: int):
         self.used = np.unique(used)  # sorted
         self.full = full
         self.unseen = full - len(self.used)
@@ -28,16 +32,16 @@ class SharedRows:
         self._compact = np.full(full, self.size - 1)
         self._compact[self.used] = np.arange(len(self.used))
 
-    def encode(self, ids):
+    def encode(self, ids: Any) -> Array:
         """Full ids -> compact ids, in any shape; negative targets stay as they are."""
         ids = np.asarray(ids)
         return np.where(ids < 0, ids, self._compact[np.maximum(ids, 0)])
 
-    def compact(self, config):
+    def compact(self, config: Config) -> Config:
         """Return the Config of the model that is trained."""
         return replace(config, vocab_size=self.size)
 
-    def expand(self, config, params):
+    def expand(self, config: Config, params: dict[str, Array]) -> tuple[Config, dict[str, Array]]:
         """Return (Config, params) of the whole checkpoint."""
         rows = {name: a[self._compact] if name in ("wte.weight", "lm_head.weight") else a for name, a in params.items()}
         return replace(config, vocab_size=self.full), rows

@@ -8,13 +8,18 @@ next step depends on, so a resumed run continues exactly as if it had not been i
 import fnmatch
 import json
 import math
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..fast import fast
 from ..model.config import Config
+from ..model.gpt2 import GPT2
+from ..model.trace import Array, Grads
 from ..names.parameters import table
 from ..weights.assembly import assemble
 from ..weights.atomic import atomic_write
@@ -46,9 +51,9 @@ class Settings:
     eval_every: int = 100  # steps
     save_every: int = 500  # steps
     dtype: str = "float32"  # of model.safetensors
-    source: dict = field(default_factory=dict)  # what the data was made from, to make it again
+    source: dict[str, Any] = field(default_factory=dict)  # what the data was made from, to make it again
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raise ValueError for values that make no run."""
         for name in ("steps", "batch_size", "context", "accumulate", "eval_every", "save_every", "warmup", "seed"):
             value, least = getattr(self, name), 0 if name in ("warmup", "seed") else 1
@@ -62,13 +67,13 @@ class Settings:
             raise ValueError(f"dtype must be float32 or float16, not {self.dtype}")
 
 
-def initial_params(config, rng):
+def initial_params(config: Config, rng: "np.random.Generator") -> dict[str, Array]:
     """Return GPT-2's initialisation: normal with 0.02, biases 0, gains 1.
 
     The two projections that add to the residual stream are smaller by sqrt(2 n_layer), the number of
     additions, so that the stream does not grow with depth (Radford et al. 2019, section 2.3).
     """
-    params = {}
+    params: dict[str, Array] = {}
     for name, parameter in table(config).items():
         shape = parameter.shape(config)
         if name.endswith(".bias"):
@@ -81,10 +86,26 @@ def initial_params(config, rng):
     return params
 
 
+class Data(Protocol):
+    """A source of batches: what `corpus.py` says that it has."""
+
+    used: Array
+    digest: str
+
+    def batch(self, rng: "np.random.Generator") -> tuple[Array, Array]:
+        """Return (ids, targets), each (B, T)."""
+
+    def held_out(self) -> Iterable[tuple[Array, Array]]:
+        """Yield (ids, targets) that are not learned from."""
+
+    def evaluate(self, trainer: Any) -> list[str]:
+        """Return lines that say what an evaluation found."""
+
+
 class Trainer:
     """A model in training: parameters that change in place, the optimiser's state, the random state."""
 
-    def __init__(self, config, params, data, settings):
+    def __init__(self, config: Config, params: dict[str, Array], data: Data, settings: Settings):
         """Start from `params` (copied): those of `config`, or of its compact form where rows are shared."""
         self.settings, self.data, self.config = settings, data, config
         self.rng = np.random.default_rng(settings.seed)
@@ -100,31 +121,32 @@ class Trainer:
         self.optimizer = AdamW(moving, betas=settings.betas, weight_decay=settings.weight_decay)
 
     @classmethod
-    def from_scratch(cls, config, data, settings):
+    def from_scratch(cls, config: Config, data: Data, settings: Settings) -> "Trainer":
         """Start from GPT-2's initialisation, drawn with the run's seed."""
         used = SharedRows(data.used, config.vocab_size).compact(config) if settings.share_unseen else config
         return cls(config, initial_params(used, np.random.default_rng(settings.seed)), data, settings)
 
     @property
-    def step_number(self):
+    def step_number(self) -> int:
         """Steps done."""
         return self.optimizer.steps
 
     @property
-    def offset(self):
+    def offset(self) -> Array | None:
         """What `loss_and_grads` adds to the logits, or None."""
         return self.rows.offset if self.rows else None
 
-    def encode(self, ids):
+    def encode(self, ids: Array) -> Array:
         """Ids of GPT-2 -> ids of the model that is trained."""
         return self.rows.encode(ids) if self.rows else ids
 
-    def step(self):
+    def step(self) -> tuple[float, int]:
         """Take one step; return (mean loss in nats per token, tokens that counted)."""
         s = self.settings
         batches = [self.data.batch(self.rng) for _ in range(s.accumulate)]
         counts = [int((targets != IGNORED).sum()) for _, targets in batches]
-        total, grads = 0.0, None
+        total = 0.0
+        grads: Grads = {}
         for (ids, targets), count in zip(batches, counts, strict=True):
             loss, new = loss_and_grads(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
             share = count / sum(counts)
@@ -144,7 +166,7 @@ class Trainer:
         self.optimizer.step(grads, lr)
         return total, sum(counts)
 
-    def held_out_loss(self):
+    def held_out_loss(self) -> float | None:
         """Return the mean loss on held-out text in nats per token, or None where there is none."""
         losses, tokens = [], []
         for ids, targets in self.data.held_out():
@@ -152,19 +174,19 @@ class Trainer:
             tokens.append(targets.size)
         return float(np.average(losses, weights=tokens)) if losses else None
 
-    def whole_model(self):
+    def whole_model(self) -> GPT2:
         """Return the model with GPT-2's vocabulary."""
         if not self.rows:
             return self.model
         return assemble(*self.rows.expand(self.model.config, self.params))
 
-    def save(self, directory):
+    def save(self, directory: str | os.PathLike[str]) -> None:
         """Write state and model into `directory`, each whole or not at all."""
         from safetensors.numpy import save_file
 
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        tensors = {f"params/{name}": a for name, a in self.params.items()}
+        tensors: dict[str, Array] = {f"params/{name}": a for name, a in self.params.items()}
         tensors |= {f"mean/{name}": a for name, a in self.optimizer.mean.items()}
         tensors |= {f"square/{name}": a for name, a in self.optimizer.square.items()}
         about = {
@@ -180,7 +202,7 @@ class Trainer:
         save(self.whole_model(), directory, dtype=self.settings.dtype)
 
     @classmethod
-    def resume(cls, directory, make_data):
+    def resume(cls, directory: str | os.PathLike[str], make_data: Callable[[Settings], Data]) -> "Trainer":
         """Continue from the state in `directory`; ``make_data(settings)`` makes its data again.
 
         Raises ValueError if there is no valid state, or if the data has changed since.
@@ -203,7 +225,7 @@ class Trainer:
         return trainer
 
 
-def read_state(directory):
+def read_state(directory: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return (tensors, about) of a run's state; ValueError if there is none or it is not valid."""
     from safetensors import SafetensorError, safe_open
 

@@ -3,32 +3,36 @@
 The arrays are used as they are. Read next: `checkpoint.py`, which reads them from files.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ..model.attention import Attention
+from ..model.config import Config
 from ..model.embedding import Embedding
 from ..model.gpt2 import GPT2, Block
 from ..model.layernorm import LayerNorm
 from ..model.linear import Linear
 from ..model.lm_head import LMHead
 from ..model.mlp import MLP
+from ..model.trace import Array
 from ..names.parameters import table
 
 
-def assemble(config, params):
+def assemble(config: Config, params: dict[str, Array]) -> GPT2:
     """Build the model from ``{name: array}``, whose names and shapes are those of `names.parameters.table`.
 
     The arrays are used as they are, not copied; all are float32, or all float64.
     """
 
-    def linear(name):
+    def linear(name: str) -> Linear:
         return Linear(params[name + ".weight"], params[name + ".bias"])
 
-    def layer_norm(name):
+    def layer_norm(name: str) -> LayerNorm:
         return LayerNorm(params[name + ".weight"], params[name + ".bias"], config.layer_norm_epsilon)
 
-    def block(i):
-        heads = {"n_head": config.n_head, "head_width": config.head_width, "scale": config.attention_scale(i)}
+    def block(i: int) -> Block:
+        heads: Any = {"n_head": config.n_head, "head_width": config.head_width, "scale": config.attention_scale(i)}
         return Block(
             ln_1=layer_norm(f"h.{i}.ln_1"),
             attn=Attention(linear(f"h.{i}.attn.c_attn"), linear(f"h.{i}.attn.c_proj"), **heads),
@@ -45,6 +49,6 @@ def assemble(config, params):
     )
 
 
-def zeros(config):
+def zeros(config: Config) -> GPT2:
     """Build a model whose weights are all 0, for its shapes: memory that is never written costs nearly nothing."""
     return assemble(config, {name: np.zeros(p.shape(config), np.float32) for name, p in table(config).items()})

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, and replace `path` by that file when the block is done.
 
     A link keeps pointing where it does: the file behind it is replaced. Raises ValueError for a device or a pipe.

@@ -6,15 +6,19 @@ read. Read next: `tensors.py` for the bytes, `assembly.py` for the model, `savin
 """
 
 import math
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..model.config import Config
-from ..names.parameters import table
+from ..model.gpt2 import GPT2
+from ..names.parameters import Parameter, table
 from ..names.wording import nearest
 from .assembly import assemble
 from .places import find
@@ -30,7 +34,7 @@ PREFIX = "transformer."
 BY_COLUMN = ".mlp.c_proj.weight"
 
 
-def load(name):
+def load(name: str | os.PathLike[str]) -> GPT2:
     """Return the model called `name` ("gpt2", "gpt2-xl" ...), or the one in the directory `name`.
 
     Where names are looked up: `places.find`. Parameters are float32 and read-only. Raises ValueError
@@ -39,7 +43,7 @@ def load(name):
     return open_checkpoint(name).model
 
 
-def open_checkpoint(name):
+def open_checkpoint(name: str | os.PathLike[str]) -> "Checkpoint":
     """Return the `Checkpoint` called `name`, or the one in the directory `name`; errors as for `load`."""
     directory = find(name)
     return Checkpoint(str(name), directory, *stored_parameters(directory))
@@ -55,7 +59,7 @@ class Checkpoint:
     stored: dict[str, Stored]  # by parameter name, in the order of use
 
     @cached_property
-    def model(self):
+    def model(self) -> GPT2:
         """The `GPT2` with these weights; read when it is first used."""
         config, params = self.config, read_tensors(self.stored, {n for n in self.stored if n.endswith(BY_COLUMN)})
         if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
@@ -63,16 +67,16 @@ class Checkpoint:
         return assemble(config, params)
 
     @cached_property
-    def digest(self):
+    def digest(self) -> str | None:
         """The SHA-256 of model.safetensors where it is cheap to know, else None."""
         return known_digest(self.directory / SINGLE)
 
     @property
-    def provenance(self):
+    def provenance(self) -> dict[str, Any]:
         """Whose weights these are, as a plain dict: what recordings and pages say of them."""
         return self._provenance(self.digest)
 
-    def full_provenance(self):
+    def full_provenance(self) -> dict[str, Any]:
         """Return the provenance with the SHA-256 of the weights, for which a large file is read once more."""
         if self.digest:
             return self.provenance
@@ -80,7 +84,7 @@ class Checkpoint:
         # The digest of one shard of several says nothing about the whole.
         return self._provenance(digest) if file == SINGLE else self.provenance | {"sha256": digest, "sha256_of": file}
 
-    def _provenance(self, digest):
+    def _provenance(self, digest: str | None) -> dict[str, Any]:
         kind, origin = whose(self.name, self.directory, digest)
         return {
             "name": self.name,
@@ -93,7 +97,7 @@ class Checkpoint:
         }
 
 
-def stored_parameters(directory):
+def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[str, Stored]]:
     """Return (Config, ``{parameter name: Stored}``) of a directory, checked but not yet read.
 
     An LM head of its own in the file counts, whatever config.json says of tying.
@@ -104,7 +108,7 @@ def stored_parameters(directory):
     if not path.is_file():
         raise ValueError(f"{directory} has tensors but no config.json, which says how many heads there are")
     config = Config.from_json(path)
-    found = {}
+    found: dict[str, Stored] = {}
     for full, tensor in stored.items():
         name = full.removeprefix(PREFIX)
         if MASK.fullmatch(name):
@@ -120,7 +124,7 @@ def stored_parameters(directory):
     return config, {name: found[name] for name in table(config)}
 
 
-def _check(table, shapes, config):
+def _check(table: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
     """Raise ValueError for the first tensor that is missing, too many, or of another shape."""
     problems = []
     extra = [name for name in shapes if name not in table]

@@ -14,7 +14,7 @@ from .pins import PINS
 from .tensors import INDEX, SINGLE
 
 
-def models_folder():
+def models_folder() -> Path:
     """Return ``$NANOGPT_NP_HOME``, or ``nanogpt_np`` in the user's cache folder."""
     if home := os.environ.get("NANOGPT_NP_HOME"):
         return Path(home)
@@ -25,7 +25,7 @@ def models_folder():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogpt_np"
 
 
-def hub_folder():
+def hub_folder() -> Path:
     """Return the folder where Hugging Face's own tools keep what they downloaded."""
     if cache := os.environ.get("HF_HUB_CACHE"):
         return Path(cache).expanduser()
@@ -33,13 +33,13 @@ def hub_folder():
     return Path(os.environ.get("HF_HOME") or default).expanduser() / "hub"
 
 
-def bundled():
+def bundled() -> dict[str, Path]:
     """Return ``{name: directory}`` of the models that ship inside this package."""
     folder = Path(str(resources.files(__package__))) / "models"
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
 
 
-def find(name):
+def find(name: str | os.PathLike[str]) -> Path:
     """Return the directory of the model called `name`, or `name` itself if it is a directory.
 
     A published name means those weights and nothing else: it is looked up in `models_folder`, then
@@ -74,7 +74,7 @@ def find(name):
     raise ValueError(f"no model {name!r}{nearest(name, known)}: give a directory, or one of {', '.join(known)}")
 
 
-def default_model():
+def default_model() -> str:
     """Return ``"gpt2"`` if it is on this machine, else the name of the bundled model."""
     try:
         find("gpt2")
@@ -83,11 +83,11 @@ def default_model():
     return "gpt2"
 
 
-def _holds_model(directory):
+def _holds_model(directory: Path) -> bool:
     return (directory / "config.json").is_file() and any((directory / f).is_file() for f in (SINGLE, INDEX))
 
 
-def _snapshots(repo, revision=None):
+def _snapshots(repo: str, revision: str | None = None) -> list[Path]:
     """Return the folders in which Hugging Face's cache keeps a repository, the wanted one first."""
     folder = hub_folder() / ("models--" + repo.replace("/", "--"))
     main = folder / "refs" / "main"

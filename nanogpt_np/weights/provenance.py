@@ -5,6 +5,7 @@ A name proves nothing: a checkpoint is called published only if its digest is th
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ HASHED_AT_ONCE = 1 << 24  # bytes: up to this size a SHA-256 takes less than a t
 HASHED_PART = 1 << 22  # bytes read at a time of larger ones
 
 
-def whose(name, directory, digest):
+def whose(name: str, directory: str | os.PathLike[str], digest: str | None) -> tuple[str, str]:
     """Return (one of `KINDS`, a sentence that says whose weights these are); None for `digest` if nobody computed it.
 
     The sentence holds names that anybody may choose, the kind does not.
@@ -38,7 +39,7 @@ def whose(name, directory, digest):
     return "published", f"{name} (downloaded, the published weights; {shown})"
 
 
-def known_digest(path):
+def known_digest(path: Path) -> str | None:
     """Return the SHA-256 of a file where that is cheap to know, else None.
 
     It is when the file is small, when weights.sh left its record, and in Hugging Face's cache,
@@ -56,7 +57,7 @@ def known_digest(path):
     return blob.name if blob.parent.name == "blobs" and DIGEST.fullmatch(blob.name) else None
 
 
-def computed_digest(directory):
+def computed_digest(directory: str | os.PathLike[str]) -> tuple[str, str]:
     """Return (the SHA-256, the name) of the file of weights in a directory; of several files it is the first one's.
 
     It reads the whole file, which of a large model takes seconds.

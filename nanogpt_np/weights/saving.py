@@ -1,17 +1,23 @@
 """Saving a checkpoint: the config.json and model.safetensors that Hugging Face's ``from_pretrained`` reads."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..model.gpt2 import GPT2
 from .atomic import atomic_write
 from .checkpoint import PREFIX
 from .tensors import INDEX, SINGLE
 
+if TYPE_CHECKING:  # a module that NumPy imports on demand
+    from numpy.typing import DTypeLike
 
-def save(model, directory, dtype=np.float32):
+
+def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np.float32) -> None:
     """Write config.json and model.safetensors, which transformers' ``from_pretrained`` loads.
 
     dtype : numpy float32 or float16 (half the size; values are rounded).

@@ -7,14 +7,18 @@ the bytes are read here. Nothing else than safetensors is ever opened: a pickle 
 
 import json
 import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from ..model.trace import Array
+
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-DECODERS = {  # little-endian bytes -> float values, all exact in float32
+DECODERS: dict[str, Callable[[Array], Array]] = {  # little-endian bytes -> float values, all exact in float32
     "F32": lambda raw: raw.view("<f4"),
     "F16": lambda raw: raw.view("<f2"),
     "BF16": lambda raw: (raw.view("<u2").astype("<u4") << 16).view("<f4"),  # float32's upper half
@@ -48,7 +52,7 @@ class Stored:
     nbytes: int
 
 
-def stored_tensors(directory):
+def stored_tensors(directory: str | os.PathLike[str]) -> dict[str, Stored]:
     """Return ``{name: Stored}`` for a directory with one safetensors file, or several and an index.
 
     Raises ValueError for a directory without a model, for other formats (with how to convert
@@ -67,7 +71,7 @@ def stored_tensors(directory):
     raise ValueError(f"{directory} holds no model: there is no {SINGLE} and no {INDEX}")
 
 
-def read_header(path):
+def read_header(path: str | os.PathLike[str]) -> dict[str, Stored]:
     """Return ``{name: Stored}`` of one file; ValueError if it is not a valid safetensors file."""
     from safetensors import SafetensorError, safe_open
 
@@ -93,7 +97,7 @@ def read_header(path):
     }
 
 
-def read_tensors(stored, by_column=()):
+def read_tensors(stored: Mapping[str, Stored], by_column: Collection[str] = ()) -> dict[str, Array]:
     """Read ``{name: Stored}`` as ``{name: float32 array}``, read-only.
 
     An F32 tensor that begins at a multiple of 4 bytes is mapped, unless it is one of `by_column`: no copy,
@@ -114,7 +118,7 @@ def read_tensors(stored, by_column=()):
             arrays[name] = maps[s.path][s.start : s.start + s.nbytes].view("<f4").reshape(s.shape)
         else:
             to_read.append(name)
-    orders = ["F" if name in by_column else "C" for name in to_read]
+    orders: list[Literal["F", "C"]] = ["F" if name in by_column else "C" for name in to_read]
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy copies, and clears new memory, on one core at a time
         arrays |= zip(to_read, threads.map(_read, [stored[name] for name in to_read], orders), strict=True)
     for array in arrays.values():
@@ -122,9 +126,9 @@ def read_tensors(stored, by_column=()):
     return {name: arrays[name] for name in stored}
 
 
-def _read(s, order):
+def _read(s: Stored, order: Literal["F", "C"]) -> Array:
     values = np.empty(s.shape, np.float32, order)
-    rows = np.atleast_1d(values) if values.size else []
+    rows = np.atleast_1d(values) if values.size else values[:0]
     step = max(1, BYTES_AT_ONCE * len(rows) // max(1, s.nbytes))  # rows in a chunk
     with s.path.open("rb") as file:
         file.seek(s.start)
@@ -138,7 +142,7 @@ def _read(s, order):
     return values
 
 
-def _read_shards(directory):
+def _read_shards(directory: Path) -> dict[str, Stored]:
     index = directory / INDEX
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -148,7 +152,7 @@ def _read_shards(directory):
         raise ValueError(f"{index} is not a valid index: {type(error).__name__}: {error}") from None
     if not shards or not plain:
         raise ValueError(f"{index} must name safetensors files in its own folder, not {shards[:3]}")
-    found = {}
+    found: dict[str, Stored] = {}
     for shard in shards:
         if not (directory / shard).is_file():
             raise ValueError(f"{index} names {shard}, which is not there: was the download cut short?")
@@ -161,7 +165,7 @@ def _read_shards(directory):
     return found
 
 
-def _not_a_directory(path):
+def _not_a_directory(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist"
     for pattern, what in FOREIGN.items():
@@ -170,5 +174,5 @@ def _not_a_directory(path):
     return f"{path} is a file: give the directory that holds config.json and {SINGLE}"
 
 
-def _first_of(items):
+def _first_of(items: Sequence[str]) -> str:
     return items[0] + (f" (and {len(items) - 1} more)" if len(items) > 1 else "")
