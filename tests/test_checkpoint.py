@@ -3,6 +3,7 @@
 What bad files do is in the tests of the command lines; here is what good files become.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -17,6 +18,7 @@ import safetensors.numpy
 from helpers import random_model
 
 import nanogpt_np
+from nanogpt_np.model.linear import Linear
 from nanogpt_np.names import parameters
 from nanogpt_np.names.sizes import PUBLISHED
 from nanogpt_np.weights import assembly, pins, places, provenance, tensors
@@ -352,6 +354,35 @@ def test_a_head_of_its_own_is_used_whatever_config_json_says(tmp_path, says_tied
     assert loaded.config.tie_word_embeddings is False
     assert_same_params(loaded, model.params)
     assert same_bits(loaded(IDS), laid_out(model)(IDS))
+
+
+def test_a_head_that_is_kept_once_is_counted_once(tmp_path):
+    model = random_model()
+    write_model(tmp_path, model, encoded(model.params | {"lm_head.weight": model.params["wte.weight"]}))
+    opened = nanogpt_np.open_checkpoint(tmp_path)
+    assert opened.provenance["parameters"] == sum(array.size for array in model.params.values())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packed:
+    """Stands for a linear layer that holds its numbers in another way."""
+
+    linear: object
+
+    def __call__(self, x, trace=None):
+        return self.linear(x)
+
+
+def test_a_model_that_load_would_refuse_is_not_saved(tmp_path):
+    model = random_model()
+    block = model.h[0]
+    packed = dataclasses.replace(block, mlp=dataclasses.replace(block.mlp, c_fc=Packed(block.mlp.c_fc)))
+    narrow = dataclasses.replace(block.attn, c_attn=Linear(np.zeros((30, 54), np.float32), np.zeros(54, np.float32)))
+    cut = dataclasses.replace(block, attn=narrow)
+    for other, words in ((packed, "h.0.mlp.c_fc.weight is missing"), (cut, r"has shape \[30, 54\]")):
+        with pytest.raises(ValueError, match=f"not stored as a GPT-2 checkpoint: .*{words}"):
+            nanogpt_np.save(dataclasses.replace(model, h=(other, *model.h[1:])), tmp_path / "saved")
+        assert not (tmp_path / "saved").exists()
 
 
 def test_one_different_number_makes_a_head_of_its_own(tmp_path):

@@ -274,6 +274,14 @@ def test_ids_may_be_any_integers(kind):
 finite_rows = st.lists(st.floats(-50, 50), min_size=1, max_size=9)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int64])
+def test_gelu_of_integers_is_that_of_the_same_floats(kind):
+    some = np.array([12, -12, 15, 0, 3], kind)
+    np.testing.assert_allclose(gelu(some), gelu(some.astype(float)), rtol=1e-12)
+    many = np.tile(some, tiles.ELEMENTS)
+    np.testing.assert_allclose(elementwise(gelu, many), gelu(many.astype(float)), rtol=1e-12)
+
+
 @checked
 @given(row=finite_rows, shift=st.floats(-1e3, 1e3))
 def test_softmax_is_the_formula_sums_to_1_and_ignores_a_shift(row, shift):

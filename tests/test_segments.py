@@ -13,8 +13,10 @@ from helpers import random_model
 
 from nanogpt_np import Recorder
 from nanogpt_np.commands.generate import main
+from nanogpt_np.course import seams
 from nanogpt_np.fast import blas, fast, segments, tiles
 from nanogpt_np.model import gpt2
+from nanogpt_np.model.attention import Attention
 from nanogpt_np.model.cache import KVCache, NoCache
 from nanogpt_np.model.trace import no_trace
 
@@ -67,7 +69,7 @@ def test_a_cache_continues_after_segments_and_before_them(threads, past):
 
 def in_segments(run, ids, cache=None):
     """Cut `ids` into segments for a model whose pass is ``run(ids, cache)``."""
-    model = SimpleNamespace(config=CONFIG, h=MODEL64.h)
+    model = SimpleNamespace(config=CONFIG, h=MODEL64.h, embedding=MODEL64.embedding, ln_f=MODEL64.ln_f)
     return segments.in_segments(model, lambda ids, cache: run(ids, cache), ids, cache)
 
 
@@ -83,23 +85,27 @@ def test_the_segments_run_at_the_same_time(threads):
 
 @pytest.mark.parametrize("failing", ["first", "last"])
 @pytest.mark.parametrize("error", [ArithmeticError, KeyboardInterrupt])
-def test_a_segment_that_fails_stops_the_others_and_leaves_the_cache_as_it_was(threads, failing, error):
+def test_a_segment_that_fails_stops_the_others_and_leaves_the_cache_as_it_was(threads, failing, error, monkeypatch):
     """Ctrl-C reaches the last segment, which runs in the caller's thread."""
     cache, before = KVCache(CONFIG), threading.active_count()
     FAST64(IDS[0, :4], cache=cache)
     bad = {"first": 4, "last": 4 + segments.shares(CONFIG, 4, 19, threads.n)[-2]}[failing]
     seen = []
 
-    def block_that_fails(x, remember, trace):
-        segment = remember.func.__self__
-        seen.append((segment.length, segment.stop.is_set()))
-        if segment.length == bad:
-            raise error("no")
-        return MODEL64.h[1](x, remember, trace)
+    call = Attention.__call__
 
-    broken = dataclasses.replace(FAST64, h=(MODEL64.h[0], block_that_fails, MODEL64.h[2]))
+    def failing(layer, x, remember, trace):
+        segment = remember.func.__self__
+        if layer.c_attn is MODEL64.h[1].attn.c_attn:
+            seen.append((segment.length, segment.stop.is_set()))
+            if segment.length == bad:
+                raise error("no")
+        return call(layer, x, remember, trace)
+
+    monkeypatch.setattr(Attention, "__call__", failing)
     with pytest.raises(error, match="no"):
-        broken(IDS[0, 4:], cache=cache)
+        FAST64(IDS[0, 4:], cache=cache)
+    monkeypatch.undo()
     assert bad in [length for length, _ in seen]
     assert threading.active_count() == before
     assert cache.length == 4 and not segments._alone.locked()
@@ -176,6 +182,27 @@ def test_a_cache_of_another_kind_is_told_everything_itself(threads):
     np.testing.assert_allclose(FAST64(IDS[0], cache=cache), whole, **SAME)
     assert cache.told == CONFIG.n_layer * CONFIG.n_positions
     np.testing.assert_allclose(FAST64(IDS[0], cache=NoCache()), whole, **SAME)
+
+
+def test_a_cache_class_put_in_the_place_of_ours_gets_every_token_itself(threads):
+    """As the course does with a student's: a segment is still made of this package's own."""
+
+    class Students(KVCache):
+        def __init__(self, config):
+            super().__init__(config)
+            self.own, self._layers = self._layers, None
+
+        def _remember(self, i, k, v):
+            self._layers = self.own
+            try:
+                return super()._remember(i, k, v)
+            finally:
+                self._layers = None
+
+    with seams.installed({"model.cache:KVCache": Students}):
+        found = FAST64(IDS[0], cache=Students(CONFIG))
+        np.testing.assert_allclose(FAST64(IDS[0]), found, **SAME)
+    np.testing.assert_allclose(found, MODEL64(IDS[0]), **SAME)
 
 
 def test_a_model_with_blocks_put_in_runs_in_segments_too(threads):

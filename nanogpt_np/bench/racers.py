@@ -22,8 +22,8 @@ class Ours:
     name = "nanogpt_np"
 
     def __init__(self, directory):
-        keep_freed_memory()  # as every command does
-        self.model = open_checkpoint(directory).model
+        keep_freed_memory()  # as every command that runs a model does
+        self.model = fast(open_checkpoint(directory).model)
 
     def prompt(self, ids):
         """Return a function that runs a prompt and returns the last logits (V,)."""
@@ -33,7 +33,7 @@ class Ours:
         """Return a function that runs a prompt but for the LM head, with one of `TRACES` attached."""
 
         def run():
-            fast(self.model).hidden(ids, trace=TRACES[kind]())
+            self.model.hidden(ids, trace=TRACES[kind]())
 
         return run
 

@@ -5,7 +5,7 @@ from .report import OURS, THEIRS
 TEXT, IDS = "The capital of France is", [464, 3139, 286, 4881, 318]
 NEW_TOKENS = 200  # generated while the peak of the memory is measured
 COLD = {
-    OURS: "from nanogpt_np.commands.generate import main; main([TEXT, '-n', '1', '--model', DIRECTORY])",
+    OURS: "from nanogpt_np.__main__ import main; main(['generate', TEXT, '-n', '1', '--model', DIRECTORY])",
     THEIRS: """
 import torch
 from transformers import GPT2LMHeadModel

@@ -7,7 +7,7 @@ nothing of this room: what stands here replaces one of them from outside.
 - `last_row`: generation needs the last row only, so the last block computes no other.
 - `segments`: a long prompt is cut into segments, one for each core.
 - `blas`: how many threads the library behind the matrix products uses.
-- `memory`: freed memory is kept for the next arrays.
+- `own`: which blocks may be replaced so. `memory`: freed memory is kept for the next arrays.
 - `gpt2`: the model that is put together from these.
 
 Not here: what a checkpoint looks like in memory (`weights/`), and the timings (`bench/`).

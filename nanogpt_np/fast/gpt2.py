@@ -2,7 +2,8 @@
 
 A trace gets every value as the plain model announces it: GELU in tiles computes the same numbers, and what would
 leave values out or cut them up (attention in tiles, segments, the last row) is used only when no trace is attached.
-A layer of another class than this package's own stays where it is: it may read what these would leave out.
+A layer of another class than this package's own stays where it is, and every row goes through it in one pass: it may
+read what these would leave out (`own.py`).
 """
 
 from dataclasses import fields, replace

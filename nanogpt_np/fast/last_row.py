@@ -11,26 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ..model.attention import Attention, Remember, no_cache
+from ..model.attention import Remember, no_cache
 from ..model.gpt2 import Block
-from ..model.layernorm import LayerNorm
 from ..model.linear import Linear
-from ..model.mlp import GELU, MLP
 from ..model.trace import Array, Trace, no_trace
-from .tiles import TiledAttention, TiledGELU
+from .own import is_own_block
 
 
 def only_last_row(block: Block) -> Any:
     """Return `block` as a `LastRow`, or `block` itself if it holds a class from elsewhere, which may need every row."""
-    if type(block) is not Block:
-        return block
-    attn, mlp = block.attn, block.mlp
-    kinds = [(block.ln_1, LayerNorm), (attn, Attention, TiledAttention), (block.ln_2, LayerNorm), (mlp, MLP)]
-    if not all(type(layer) in own for layer, *own in kinds):
-        return block
-    inner = [(attn.c_attn, Linear), (attn.c_proj, Linear), (mlp.c_fc, Linear), (mlp.c_proj, Linear)]
-    ours = all(type(layer) in own for layer, *own in [*inner, (mlp.act, GELU, TiledGELU)])
-    return LastRow(block) if ours else block
+    return LastRow(block) if is_own_block(block) and type(block.attn.c_attn) is Linear else block
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -21,7 +21,7 @@ _kept = {"bytes": 0}  # what this process has asked for so far
 def keep_freed_memory(nbytes: int = MUCH) -> None:
     """Have this process keep up to `nbytes` that it frees.
 
-    `fast` does it with `USUAL`, every command of this package with `MUCH`; the larger of the two stays. Does nothing
+    `fast` does it with `USUAL`, every command that runs a model with `MUCH`; the larger of the two stays. Does nothing
     where glibc is not the C library, or where its own variables MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_
     are set. Above `USUAL`, threads that start later use the first thread's arena, unless MALLOC_ARENA_MAX is set.
     """

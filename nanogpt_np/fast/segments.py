@@ -9,14 +9,19 @@ keeps to one core (`blas.py`); where that cannot be set, there is one segment.
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
+from dataclasses import replace
 
 import numpy as np
 
 from ..model.cache import KVCache
 from ..model.config import Config
+from ..model.embedding import Embedding
 from ..model.gpt2 import GPT2, Cache
+from ..model.layernorm import LayerNorm
 from ..model.trace import Array
 from . import blas
+from .last_row import LastRow
+from .own import is_own_block
 
 SMALLEST = 128  # tokens of a segment at least; with fewer, products are better left to divide themselves
 _alone = threading.Lock()  # held by whoever has changed the number of threads
@@ -52,12 +57,14 @@ def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Ca
     hidden : the plain way, as `GPT2.hidden`. cache : as for the model, None included.
     """
     T, cores = ids.shape[-1], blas.cores()
-    if not (cache is None or type(cache) is KVCache):  # another kind may do anything with what it is given
+    ours = KVCache is Segment.__base__ and (cache is None or type(cache) is KVCache)
+    if not ours:  # another kind of cache may do anything with what it is given
         return hidden(ids, cache=cache)
-    if not 1 < cores <= T // SMALLEST or not _alone.acquire(blocking=False):
+    long_enough = 1 < cores <= T // SMALLEST
+    if not long_enough or not _is_own(model) or not _alone.acquire(blocking=False):
         return hidden(ids, cache=cache)
     try:
-        cache = KVCache(model.config) if cache is None else cache
+        cache = KVCache(replace(model.config, n_positions=T)) if cache is None else cache
         segments: list[tuple[Segment, Array]] = []
         stop, begin = threading.Event(), 0
         for end in shares(model.config, cache.length, T, cores):
@@ -71,6 +78,12 @@ def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Ca
         return x
     finally:
         _alone.release()
+
+
+def _is_own(model: GPT2) -> bool:
+    """Return whether all layers are of this package's classes: another one may look at rows of another segment."""
+    blocks = [block.block if isinstance(block, LastRow) else block for block in model.h]
+    return type(model.embedding) is Embedding and type(model.ln_f) is LayerNorm and all(map(is_own_block, blocks))
 
 
 def _side_by_side(

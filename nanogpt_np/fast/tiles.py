@@ -20,7 +20,7 @@ LONG = 512 * 512  # scores of a head up to which all heads go through at once
 
 def elementwise(function: Callable[..., Array], x: Array, *others: Array) -> Array:
     """Apply an elementwise `function` of arrays of one shape, `ELEMENTS` at a time; same shape."""
-    if x.size <= ELEMENTS:
+    if x.size <= ELEMENTS or x.dtype.kind != "f":
         return function(x, *others)
     out = np.empty(x.shape, x.dtype)
     flat, flat_out = [a.reshape(-1) for a in (x, *others)], out.reshape(-1)

@@ -14,7 +14,7 @@ from .trace import Array
 def check_ids(ids: Any, config: Config, past: int = 0) -> Array:
     """Return a copy of `ids` as integers, or raise ValueError if no model can read them after `past` tokens."""
     if ids is None:
-        raise ValueError("token ids are None: a trace must return the array to go on with")
+        raise ValueError("no token ids: None (a trace must return the array that it is given, or another)")
     ids = np.asarray(ids)
     V, longest = config.vocab_size, config.n_positions
     if ids.ndim == 0 or ids.size == 0:

@@ -1,8 +1,8 @@
 """The linear layer: each output is a weighted sum of all inputs, plus a bias.
 
 y = x W + b, with W stored [in, out] as the checkpoint has it (Hugging Face calls that Conv1D), so nothing is
-transposed. Attention and the MLP are made of these: whatever has this call (an adapter, packed weights, a smaller
-matrix) can stand in the place of one. Read next: `embedding.py`.
+transposed. Attention and the MLP are made of these. Whatever maps each row by itself and has these two methods can
+take the place of one: an adapter, packed weights, a smaller matrix. Read next: `embedding.py`.
 """
 
 from dataclasses import dataclass

@@ -19,6 +19,7 @@ def gelu(x: Array) -> Array:
 
     0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as its equal x / (1 + exp(-2u)).
     """
+    x = x if x.dtype.kind == "f" else x.astype(float)  # integers become floats
     # x * x, not x**3: NumPy's power function takes some 30 times as long. exp takes half as long as tanh.
     minus_2u = -2 * math.sqrt(2 / math.pi) * x * (1 + 0.044715 * (x * x))
     # exp of more than 88 overflows. x / exp(80) is as good as 0: for |x| below 1e30 it is below 2e-5, up to 1e13

@@ -1,6 +1,7 @@
 """Every tensor of GPT-2 with all its names: our tables of trace points and parameters, joined with the aliases.
 
-Shapes, equations and notices come from `activations.py` and `parameters.py`, other names from `aliases.py`.
+Shapes, equations and notices come from `activations.py` and `parameters.py`, other names from
+`point_aliases.py` and `parameter_aliases.py`.
 Read next: `glossary.py`, which looks names up.
 """
 

@@ -1,7 +1,7 @@
 """Trace points looked up: all of a model in order, one by its name, some by a pattern.
 
 The table that they stand in is `activations.py`; here it is filled in for a model: its blocks with their
-numbers, and the LM head, which may be the token embedding. What others call these tensors: `aliases.py`.
+numbers, and the LM head, which may be the token embedding. What others call these tensors: `entries.py`.
 """
 
 import functools

@@ -21,6 +21,7 @@ from ..interpret.recorder import Recorder
 from ..interpret.recording import Recording
 from ..model.gpt2 import GPT2
 from ..model.trace import Array
+from ..names import points
 from ..text.display import pieces
 from ..weights.atomic import atomic_write
 from .contents import BUDGET, collect
@@ -81,7 +82,7 @@ def passes(recording: Recording, model: GPT2 | None, n: int) -> list[Recording]:
     found: list[Recording] = []
 
     def trace(name: str, x: Array) -> Array:
-        if name == "hook_tokens":
+        if name == points.BEGINS:
             found.append(Recording(Recorder(model), recording.config, recording.about))
         return found[-1].acts(name, x)
 

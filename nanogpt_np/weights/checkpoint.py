@@ -5,7 +5,6 @@ prefix, tied or untied. Names and shapes are checked against `names/parameters.p
 read. Read next: `tensors.py` for the bytes, `assembly.py` for the model, `saving.py` for the way back.
 """
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -93,7 +92,7 @@ class Checkpoint:
             "directory": str(self.directory),
             "sha256": digest,
             "dtype": "/".join(sorted({s.dtype for s in self.stored.values()})),
-            "parameters": sum(math.prod(s.shape) for s in self.stored.values()),
+            "parameters": sum(array.size for array in self.model.params.values()),
         }
 
 
@@ -118,13 +117,13 @@ def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[s
         found[name] = tensor
     config = replace(config, tie_word_embeddings=config.tie_word_embeddings and "lm_head.weight" not in found)
     try:
-        _check(table(config), {name: s.shape for name, s in found.items()}, config)
+        check_shapes(table(config), {name: s.shape for name, s in found.items()}, config)
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from None
     return config, {name: found[name] for name in table(config)}
 
 
-def _check(table: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
+def check_shapes(table: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
     """Raise ValueError for the first tensor that is missing, too many, or of another shape."""
     problems = []
     extra = [name for name in shapes if name not in table]

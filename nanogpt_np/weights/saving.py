@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..model.gpt2 import GPT2
+from ..names.parameters import table
 from .atomic import atomic_write
-from .checkpoint import PREFIX
+from .checkpoint import PREFIX, check_shapes
 from .tensors import INDEX, SINGLE
 
 if TYPE_CHECKING:  # a module that NumPy imports on demand
@@ -23,8 +24,8 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
     dtype : numpy float32 or float16 (half the size; values are rounded).
 
     Both files are written beside their final names and renamed when whole. Raises ValueError where the
-    directory holds a sharded checkpoint, whose index would no longer be true, or links to files that
-    stand elsewhere, and for values that float16 cannot hold.
+    directory holds a sharded checkpoint, whose index would no longer be true, or links to files elsewhere, for a model
+    whose arrays are not those of a GPT-2 checkpoint, and for values that float16 cannot hold.
     """
     from safetensors.numpy import save_file
 
@@ -36,6 +37,11 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
     if any((directory / name).is_symlink() for name in (SINGLE, "config.json")):
         # Hugging Face's cache is made of links to files that are named by their SHA-256.
         raise ValueError(f"{directory} holds links to files that others may share: save to another directory")
+    config = replace(model.config, tie_word_embeddings=model.tied)
+    try:
+        check_shapes(table(config), {name: array.shape for name, array in model.params.items()}, config)
+    except ValueError as error:
+        raise ValueError(f"this model is not stored as a GPT-2 checkpoint: {error}") from None
     directory.mkdir(parents=True, exist_ok=True)
     head, tensors = "lm_head.weight", {}  # the only name without the prefix
     for name, array in model.params.items():
@@ -44,11 +50,11 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
         if np.isinf(stored).any() and np.isfinite(array).all():
             raise ValueError(f"{name} holds {np.abs(array).max()}, too large for {stored.dtype}")
         tensors[name if name == head else PREFIX + name] = stored
-    fields = replace(model.config, tie_word_embeddings=model.tied).to_dict() | {"dtype": np.dtype(dtype).name}
-    with atomic_write(directory / SINGLE) as weights, atomic_write(directory / "config.json") as config:
+    fields = config.to_dict() | {"dtype": np.dtype(dtype).name}
+    with atomic_write(directory / SINGLE) as weights, atomic_write(directory / "config.json") as partial:
         save_file(tensors, weights, metadata={"format": "pt"})
-        config.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         # config.json is put in place first: until the tensors follow, none of another model may stand beside it.
         old = directory / "config.json"
-        if not (old.is_file() and old.read_bytes() == config.read_bytes()):
+        if not (old.is_file() and old.read_bytes() == partial.read_bytes()):
             (directory / SINGLE).unlink(missing_ok=True)
