@@ -57,8 +57,8 @@ def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Ca
     hidden : the plain way, as `GPT2.hidden`. cache : as for the model, None included.
     """
     T, cores = ids.shape[-1], blas.cores()
-    ours = KVCache is Segment.__base__ and (cache is None or type(cache) is KVCache)
-    if not ours:  # another kind of cache may do anything with what it is given
+    # Another kind of cache may do anything with what it is given, and so may a class put in the place of KVCache.
+    if not (cache is None or type(cache) is KVCache) or KVCache is not Segment.__base__:
         return hidden(ids, cache=cache)
     long_enough = 1 < cores <= T // SMALLEST
     if not long_enough or not _is_own(model) or not _alone.acquire(blocking=False):
