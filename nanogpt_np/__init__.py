@@ -1,16 +1,16 @@
-"""GPT-2 written from scratch in NumPy, with every number on the way in sight.
+"""GPT-2 written from scratch in NumPy, with every intermediate value visible.
 
     model = nanogpt_np.load("gpt2")
     tokenizer = nanogpt_np.Tokenizer()
     logits = model(tokenizer.encode("The capital of France is"))  # (5, 50257)
 
-The rooms, from the ground up; an import goes down or stays in its room:
+The folders, lowest first; imports go down or stay inside their folder:
 
     model      GPT-2 and nothing else: start here     text       tokens
     names      what every tensor is called            fast       the same model, faster
     weights    checkpoints in and out                 generate   from logits to text
     train      from text to weights                   interpret  looking inside a pass
-    page       a pass as a page                       bench      how fast it runs
+    page       a pass as an HTML page                 bench      how fast it runs
     course     write GPT-2 yourself                   commands   the command line
 """
 
@@ -45,7 +45,7 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {  # name: the module that holds it, or is it
+_HOMES = {  # name: its module, or the module itself
     "Config": "model",
     "GPT2": "model",
     "KVCache": "model",
@@ -66,7 +66,7 @@ _HOMES = {  # name: the module that holds it, or is it
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: a command that needs no weights stays quick."""
+    """Import a name on first use, so that a command without weights starts fast."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(f".{_HOMES[name]}", __name__)

@@ -83,9 +83,9 @@ cases(
         "greedy with top-p": (["x", "--top-p", "0.9"], "need --temperature above 0"),
         "greedy with several samples": (["x", "--num-samples", "2"], "need --temperature above 0"),
         "negative seed": (["x", "--temperature", "1", "--seed", "-1"], "--seed must be 0 or more"),
-        "watching two tokens": (["x", "--watch", "Zyzzyva"], "--watch follows one token"),
+        "watching two tokens": (["x", "--watch", "Zyzzyva"], "--watch takes one token"),
         "watching without the space": (["x", "--watch", "Azerbaijan"], 'did you mean " Azerbaijan"?'),
-        "watching nothing": (["x", "--watch", ""], "--watch follows one token"),
+        "watching nothing": (["x", "--watch", ""], "--watch takes one token"),
     }
 )
 cases(
@@ -271,7 +271,7 @@ for name, change, expected in (
     ("flat", _set(FC, lambda a: a.reshape(-1)), "has shape [144]"),
     ("float64", _set(FC, lambda a: a.astype(np.float64)), "h.1.mlp.c_fc.weight is F64"),
     ("integers", _set(FC, lambda a: a.astype(np.int8)), "h.1.mlp.c_fc.weight is I8"),
-    ("twice", _set(FC.removeprefix("transformer."), np.ones((6, 24), np.float32)), "is there twice"),
+    ("twice", _set(FC.removeprefix("transformer."), np.ones((6, 24), np.float32)), "appears twice"),
     ("NaN", _poison(FC, np.nan), "tensor h.1.mlp.c_fc.weight holds NaN or inf"),
     ("infinite", _poison("transformer.wte.weight", np.inf), "tensor wte.weight holds NaN or inf"),
     ("too large", _set("transformer.ln_f.weight", lambda a: a * 0 + 3e38), "an activation overflowed"),

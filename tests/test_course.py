@@ -338,7 +338,7 @@ def test_an_announced_array_that_is_written_into_is_found(tmp_path):
 @pytest.mark.parametrize("keep", ["if not kept: kept.append(x.mean(axis=-1, keepdims=True))", "kept.append(0)"])
 def test_state_that_is_kept_between_calls_is_found(keep, tmp_path):
     use = "kept[0]" if "mean" in keep else "x.mean(axis=-1, keepdims=True) - 0.1 * (len(kept) > 8)"
-    source = right(a=("centred = x - x.mean(axis=-1, keepdims=True)", f"{keep}\n        centred = x - {use}"))
+    source = right(a=("centered = x - x.mean(axis=-1, keepdims=True)", f"{keep}\n        centered = x - {use}"))
     source = source.replace("@dataclass", "kept = []\n\n\n@dataclass", 1)
     results = graded("a2", tmp_path, source)
     assert any("right when it is called first" in result.problem for result in results.values())
@@ -554,9 +554,9 @@ def test_a_mistake_that_the_packages_source_no_longer_takes_costs_its_name_only(
     monkeypatch.setattr(assignment, "mistakes", [stale, *assignment.mistakes])
 
     def version(self, x, trace=no_trace):
-        centred = x - x.mean(-1, keepdims=True)
+        centered = x - x.mean(-1, keepdims=True)
         scale = trace("hook_scale", x.std(-1, keepdims=True) + self.eps)
-        return trace("hook_output", trace("hook_normalized", centred / scale) * self.weight + self.bias)
+        return trace("hook_output", trace("hook_normalized", centered / scale) * self.weight + self.bias)
 
     assert named(version).startswith("the epsilon is outside the root")
 
@@ -628,7 +628,7 @@ def test_grading_the_packages_own_functions_is_all_correct(folder):
     ],
 )
 def test_what_ends_or_stops_the_process_is_told_and_the_rest_is_graded(body, words, folder):
-    begin = "centred = x - x.mean(axis=-1, keepdims=True)"
+    begin = "centered = x - x.mean(axis=-1, keepdims=True)"
     source = right(a=(begin, f"if np.shape(x) == (4, 4):\n            {body}\n        {begin}"))
     (folder / "a2_layernorm.py").write_text(source)
     (done,) = grade(folder, ["a2"], seconds=3)
@@ -642,7 +642,7 @@ def test_what_ends_or_stops_the_process_is_told_and_the_rest_is_graded(body, wor
 
 def test_a_loop_that_is_met_while_a_mistake_is_named_is_run_into_once(folder):
     """It is wrong everywhere, so every check but the first could try a naming, which runs all of them."""
-    begin = "centred = x - x.mean(axis=-1, keepdims=True)"
+    begin = "centered = x - x.mean(axis=-1, keepdims=True)"
     body = (
         "if np.shape(x) == (4, 4):\n"
         "            print('a loop', file=open('loops', 'a'))\n"
@@ -681,7 +681,7 @@ def test_prints_of_later_checks_are_shown_whole_and_under_their_label(folder):
 
 def test_of_later_checks_it_is_told_if_something_else_is_wrong(folder):
     (folder / "a2_layernorm.py").write_text(
-        right(a=("centred = x - x", "x = np.asarray(x, np.float64)\n        centred = x - x"))
+        right(a=("centered = x - x", "x = np.asarray(x, np.float64)\n        centered = x - x"))
     )
     text = "\n".join(report.lines(*grade(folder, ["a2"])))
     assert text.count("the result is float64, not float32") == 1
@@ -697,7 +697,7 @@ def test_words_about_a_time_out_are_none(folder):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 def test_a_copy_of_the_process_does_not_grade_too(folder):
-    begin = "        centred = x - x.mean"
+    begin = "        centered = x - x.mean"
     (folder / "a2_layernorm.py").write_text(right(a=(begin, f"        import os\n        os.fork()\n{begin}")))
     began = time.monotonic()
     (done,) = grade(folder, ["a2"], seconds=30)
@@ -728,7 +728,7 @@ def test_what_a_students_code_starts_ends_with_it(folder):
         "            threading.Thread(target=time.sleep, args=(100,)).start()\n"
         "            open('pid', 'w').write(str(subprocess.Popen(['sleep', '100']).pid))\n"
     )
-    begin = "        centred = x - x.mean"
+    begin = "        centered = x - x.mean"
     (folder / "a2_layernorm.py").write_text(right(a=(begin, f"        {start}{begin}")))
     began = time.monotonic()
     (done,) = grade(folder, ["a2"])
@@ -747,7 +747,7 @@ def test_what_a_students_code_starts_ends_with_it(folder):
 
 def test_a_process_that_is_silent_is_ended_from_outside(folder, monkeypatch):
     monkeypatch.setattr(runner, "SILENT", 1)
-    begin = "        centred = x - x.mean"
+    begin = "        centered = x - x.mean"
     stop = "import faulthandler, time\n        faulthandler.cancel_dump_traceback_later()\n        time.sleep(60)\n"
     (folder / "a2_layernorm.py").write_text(right(a=(begin, f"        {stop}{begin}")))
     (done,) = grade(folder, ["a2"], seconds=2)

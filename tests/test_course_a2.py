@@ -61,9 +61,9 @@ def test_another_right_way_passes(way, tmp_path):
 
 def test_a_wrong_answer_is_shown_in_numbers_that_can_be_read(tmp_path):
     body = """
-        centred = x - x.mean(axis=-1, keepdims=True)
-        scale = trace("hook_scale", np.sqrt((centred * centred).mean(-1, keepdims=True)) + self.eps)
-        return trace("hook_output", trace("hook_normalized", centred / scale) * self.weight + self.bias)
+        centered = x - x.mean(axis=-1, keepdims=True)
+        scale = trace("hook_scale", np.sqrt((centered * centered).mean(-1, keepdims=True)) + self.eps)
+        return trace("hook_output", trace("hook_normalized", centered / scale) * self.weight + self.bias)
     """
     wrong = graded("a2", tmp_path, with_body("a2", CALL, body))["formula"]
     assert wrong.status == "INCORRECT"

@@ -190,7 +190,7 @@ OTHER_WAYS = {
             rows, out = n.reshape(-1, C), d_out.reshape(-1, C)
             return d_x, {"weight": np.einsum("nc,nc->c", out, rows), "bias": np.einsum("nc->c", out)}
         """,
-        "through centred: d_centred less its mean": """
+        "through centered: d_centred less its mean": """
             d_out = trace("hook_output", d_out)
             n, scale, C = tape("hook_normalized"), tape("hook_scale"), d_out.shape[-1]
             d_n = trace("hook_normalized", self.weight * d_out)

@@ -1125,7 +1125,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(run):
 
 def test_help_says_the_exit_codes(capsys):
     assert main(["diff", "--help"]) == 0
-    assert "0 if they agree within the tolerance, 1 if they part, 2 for trouble" in capsys.readouterr().out
+    assert "0 if they agree within the tolerance, 1 if they differ, 2 for an error" in capsys.readouterr().out
 
 
 def test_the_table_has_a_line_for_another_shape():

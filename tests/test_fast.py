@@ -1,4 +1,4 @@
-"""`fast(model)` says what the plain model says: every length, batch, cache, trace and gradient."""
+"""`fast(model)` matches the plain model: every length, batch, cache, trace and gradient."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ SAME, SAME32 = {"rtol": 1e-9, "atol": 1e-12}, {"rtol": 1e-4, "atol": 1e-5}
 
 
 def shorten(monkeypatch):
-    """Have every shorter way taken already by prompts of two tokens, on a machine of two cores."""
+    """Make every shortcut apply from two tokens on, as on a machine with two cores."""
     monkeypatch.setattr(tiles, "LONG", 1)
     monkeypatch.setattr(tiles, "QUERIES", 2)
     monkeypatch.setattr(tiles, "ELEMENTS", 7)
@@ -42,7 +42,7 @@ def small_limits(monkeypatch):
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_every_call_gives_what_the_plain_model_gives(data):
+def test_every_call_matches_the_plain_model(data):
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)
         batch = data.draw(st.sampled_from([(), (1,), (3,), (2, 2)]))
@@ -92,7 +92,7 @@ def test_the_gradients_are_those_of_the_plain_model(small_limits):
     assert loss == pytest.approx(cross_entropy(logits, targets.reshape(-1))[0] / targets.size, rel=1e-12)
 
 
-def test_it_shares_the_arrays_and_leaves_the_model_as_it_was():
+def test_it_shares_the_arrays_and_leaves_the_model_unchanged():
     quick = fast(MODEL)
     assert isinstance(quick, FastGPT2) and fast(quick) is quick
     assert quick.config is MODEL.config and quick.tied == MODEL.tied
@@ -103,7 +103,7 @@ def test_it_shares_the_arrays_and_leaves_the_model_as_it_was():
 
 
 class Louder(Linear):
-    """A linear layer of somebody else's."""
+    """Somebody else's linear layer."""
 
     def __call__(self, x, trace=lambda name, x: x):
         return 2 * super().__call__(x)
@@ -121,7 +121,7 @@ class OwnModel(GPT2):
     pass
 
 
-def test_layers_of_other_classes_stay():
+def test_custom_layers_are_kept():
     block = MODEL.h[1]
     own_attention = OwnAttention(**vars(block.attn))
     own_mlp = OwnMLP(**vars(block.mlp))
@@ -138,8 +138,8 @@ def test_layers_of_other_classes_stay():
 
 
 @pytest.mark.parametrize("T", [1, 2, 8])
-def test_another_linear_layer_is_used_wherever_it_stands(T, small_limits):
-    """An adapter, or packed weights: whatever has the call of a Linear."""
+def test_a_custom_linear_layer_is_used_everywhere(T, small_limits):
+    """An adapter, packed weights: anything called like a Linear."""
     ids = np.random.default_rng(4).integers(CONFIG.vocab_size, size=T)
     expected = MODEL64.last_row(ids)
     for layer, name in (("attn", "c_attn"), ("attn", "c_proj"), ("mlp", "c_fc"), ("mlp", "c_proj")):

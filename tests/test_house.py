@@ -1,4 +1,4 @@
-"""Where every line lives: rooms on floors, imports that only go down, a model that knows nothing else."""
+"""The package's layout: folders on floors, imports that only go down, a model that imports no others."""
 
 import ast
 import functools
@@ -43,7 +43,7 @@ def tree(name):
 
 
 def room(name):
-    """``"model.gpt2"`` -> ``"model"``; the package's own files are in no room."""
+    """``"model.gpt2"`` -> ``"model"``; the package's own files are in none."""
     return name.partition(".")[0] if "." in name else ""
 
 
@@ -69,7 +69,7 @@ def module_of(parts):
         for candidate in (".".join(parts[:end]), ".".join([*parts[:end], "__init__"])):
             if candidate in MODULES:
                 return candidate
-    raise AssertionError(f"{'.'.join(parts)} is no module of this package")
+    raise AssertionError(f"{'.'.join(parts)} is not a module here")
 
 
 def calls(name, *functions):
@@ -82,7 +82,7 @@ def calls(name, *functions):
 # --- floors --------------------------------------------------------------------------------------
 
 
-def test_every_folder_is_a_room_on_a_floor():
+def test_every_folder_is_on_a_floor():
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders <= set(FLOOR)
     assert folders >= set(FLOOR) - {"lab"}
@@ -94,11 +94,11 @@ def test_imports_go_down_a_floor_or_stay_in_the_folder(name):
         assert room(other) == room(name) or FLOOR[room(other)] < FLOOR[room(name)], f"{name} imports {other}"
 
 
-def test_no_module_imports_the_package_itself_whose_names_lead_everywhere():
+def test_no_module_imports_the_package_itself():
     assert [name for name in PLAIN if "__init__" in imported(name)] == []
 
 
-def test_no_imports_go_in_a_circle():
+def test_no_imports_are_circular():
     done, way = set(), []
 
     def visit(name):
@@ -120,12 +120,12 @@ def test_only_files_that_start_a_program_import_the_commands(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_name_is_imported_by_a_string_only_where_the_package_and_its_starter_do(name):
+def test_only_the_package_and_its_main_file_import_modules_by_string(name):
     by_string = calls(name, "import_module", "__import__")
     assert not by_string or name in ("__init__", "__main__"), f"{name}, lines {by_string}"
 
 
-def test_what_the_tables_of_the_package_and_its_starter_name_is_there():
+def test_the_tables_of_lazy_imports_name_modules_that_exist():
     assert {module_of(tuple(home.split("."))) for home in nanogpt_np._HOMES.values()} <= set(MODULES)
     assert {f"commands.{name}" for name in commands_table.COMMANDS} <= set(MODULES)
 
@@ -142,13 +142,13 @@ def test_the_package_has_at_most_16_entries():
 
 
 @pytest.mark.parametrize("name", sorted(set(FLOOR) - {"commands", "course", "lab"}))
-def test_a_room_has_at_most_18_entries_and_says_what_it_is_for(name):
+def test_a_folder_has_at_most_18_entries_and_a_docstring(name):
     assert len(entries(PACKAGE / name)) <= 18, entries(PACKAGE / name)
     assert ast.get_docstring(tree(f"{name}.__init__")).count("\n") >= 2
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if room(name) != "course"])
-def test_a_file_of_more_than_310_lines_would_hold_a_second_concept(name):
+def test_no_file_has_more_than_310_lines(name):
     assert MODULES[name].read_text(encoding="utf-8").count("\n") <= 310
 
 
@@ -168,7 +168,7 @@ def test_a_library_module_never_prints_exits_or_parses_a_command_line(name):
             assert "args" not in given, f"{name}.{node.name}"
 
 
-def test_importing_every_module_changes_nothing_of_the_process():
+def test_importing_every_module_leaves_the_process_unchanged():
     """No memory setting, no number of threads, no signal handler, no environment variable."""
     script = """
 import ctypes, importlib, os, signal, sys
@@ -210,10 +210,10 @@ def test_the_model_imports_numpy_the_standard_library_and_itself(name):
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "model"])
-def test_who_reads_the_model_meets_no_word_about_cores_tiles_or_the_machines_memory(name):
+def test_the_model_says_nothing_about_cores_tiles_or_the_machines_memory(name):
     words = r"\b(cores?|threads?|tiles?|chunks?|memory|malloc\w*|blas|processors?|parallel|faster|slower|quick\w*)\b"
     text = MODULES[name].read_text(encoding="utf-8")
-    text = text.replace("What makes the same pass\nfaster is in `fast/`", "")  # where model/__init__ says who does it
+
     assert re.findall(words, text, re.IGNORECASE) == []
 
 
@@ -224,7 +224,7 @@ def test_attention_and_mlp_call_their_linears_and_never_read_a_weight(name):
 
 
 def test_the_forward_pass_can_be_read_in_one_sitting():
-    """Without the derivatives, which stand under each forward and are read afterwards."""
+    """Without the derivatives, which come after each forward and are read later."""
     code, lines = 0, 0
     for name in FORWARD:
         text, module = MODULES[f"model.{name}"].read_text(encoding="utf-8"), tree(f"model.{name}")

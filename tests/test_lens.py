@@ -487,8 +487,8 @@ def test_against_names_the_rival_that_is_split_and_the_best_one_is_still_told(ru
 def test_tokens_that_share_one_row_are_level_and_nothing_decides(run):
     # Tokens that occur in no sentence of the bundled model's training share one row of its embedding.
     answer, _, _, _, _, closing = sections(run(FRANCE, "--token", " apple", "--against", " guitar").out)
-    assert 'level with " guitar"' in answer[0]
-    assert closing[0] == 'Nothing decides: " apple" and " guitar" are level.'
+    assert 'tied with " guitar"' in answer[0]
+    assert closing[0] == 'Nothing decides: " apple" and " guitar" are tied.'
 
 
 @pytest.mark.parametrize("prompt", [FRANCE, "The capital of Germany is Berlin. The capital of France is", "a" * 40])
@@ -499,11 +499,11 @@ def test_the_report_fits_into_100_columns(run, prompt):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--token", "x y"], '--token follows one token, but .x y. is 2: "x", " y"'),
+        (["--token", "x y"], '--token takes one token, but .x y. is 2: "x", " y"'),
         (["--token", "France "], 'is 2: "France", " "; did you mean " France"'),
-        (["--token", ""], "--token follows one token, but .. is 0: no token"),
-        (["--token", " Paris", "--against", "x y"], "--against follows one token"),
-        (["--token", " Paris", "--against", " Paris"], "--against must be another token than --token"),
+        (["--token", ""], "--token takes one token, but .. is 0: no token"),
+        (["--token", " Paris", "--against", "x y"], "--against takes one token"),
+        (["--token", " Paris", "--against", " Paris"], "--against and --token must be different"),
         (["--token", " Paris", "--rivals", "0"], "--rivals must be 1 or more, not 0"),
         (["--token", " Paris", "--parts", "-1"], "--parts must be 1 or more, not -1"),
     ],

@@ -1,4 +1,4 @@
-"""Linear layers, and attention whose heads have widths of their own: forward by definition, backward by slopes."""
+"""Linear layers, and attention with heads of any width: forward by definition, backward by differences."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def by_definition(layer, x):
 
 
 def slopes(f, x):
-    """How fast the number f(x) rises with each number of `x`, by central differences of four points."""
+    """Return the gradient of the number f(x) with respect to `x`, by four-point central differences."""
     found, h = np.empty_like(x), 1e-4
     for at in np.ndindex(x.shape):
 
@@ -60,7 +60,7 @@ def slopes(f, x):
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4)])
-def test_a_linear_layer_is_a_product_and_a_bias_and_its_gradients_are_slopes(shape):
+def test_a_linear_layer_and_its_gradients_match_their_definitions(shape):
     rng = np.random.default_rng(0)
     layer, x, d_out = linear(rng, 4, 5), rng.standard_normal(shape), rng.standard_normal((*shape[:-1], 5))
     expected = np.einsum("...i,io->...o", x, layer.weight) + layer.bias
@@ -75,7 +75,7 @@ def test_a_linear_layer_is_a_product_and_a_bias_and_its_gradients_are_slopes(sha
 
 @pytest.mark.parametrize("kind", [Attention, TiledAttention])
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_heads_have_widths_of_their_own(widths, kind):
+def test_heads_may_have_any_width(widths, kind):
     layer, x = attention(*widths, kind=kind), np.random.default_rng(1).standard_normal((5, C))
     np.testing.assert_allclose(layer(x), by_definition(layer, x), rtol=1e-10)
     acts = Recorder()
@@ -87,7 +87,7 @@ def test_heads_have_widths_of_their_own(widths, kind):
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_the_gradients_of_heads_of_any_width_are_slopes(widths):
+def test_gradients_are_right_for_heads_of_any_width(widths):
     layer, rng = attention(*widths), np.random.default_rng(2)
     x, d_out, tape = rng.standard_normal((2, 4, C)), rng.standard_normal((2, 4, C)), Tape()
     layer(x, trace=tape)
@@ -105,7 +105,7 @@ def test_the_gradients_of_heads_of_any_width_are_slopes(widths):
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_a_cache_holds_keys_and_values_of_other_widths(widths):
+def test_a_cache_holds_keys_and_values_of_any_width(widths):
     model = random_model(dtype=np.float64, n_embd=C, n_head=H)
     model = replace(model, h=tuple(replace(block, attn=attention(*widths)) for block in model.h))
     ids = np.arange(9) % model.config.vocab_size
@@ -116,7 +116,7 @@ def test_a_cache_holds_keys_and_values_of_other_widths(widths):
 
 
 class Announcing(Linear):
-    """A linear layer that announces what it makes, as an adapter would its own products."""
+    """A linear layer that announces its output, as an adapter would."""
 
     def __call__(self, x, trace=no_trace):
         return trace("hook_out", super().__call__(x))
@@ -126,7 +126,7 @@ class Announcing(Linear):
         return super().backward(trace("hook_out", d_out), x, tape, trace)
 
 
-def test_a_linear_layer_may_announce_points_of_its_own_under_its_place():
+def test_a_linear_layer_may_announce_its_own_points_under_its_name():
     model = random_model(dtype=np.float64)
 
     def announcing(layer, *names):
@@ -152,7 +152,7 @@ def test_a_linear_layer_may_announce_points_of_its_own_under_its_place():
         assert grads[name].tobytes() == expected.tobytes(), name
 
 
-def test_the_way_through_the_layers_is_the_name_of_the_array():
+def test_the_attribute_path_of_an_array_is_its_name():
     model = random_model()
     for i, block in enumerate(model.h):
         for name, array in model.params.items():

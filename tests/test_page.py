@@ -577,13 +577,13 @@ def test_a_replayed_pass_becomes_a_page_too(directory, tmp_path, capsys):
     [
         (["--html", "page.html", "--json"], "--html does not go with --json"),
         (["--html", "page.html", "--dry-run", "gpt2"], "--html does not go with --dry-run"),
-        (["--html", "no/such/folder/page.html"], "is a folder, or stands in none"),
+        (["--html", "no/such/folder/page.html"], "is a folder, or in a missing folder"),
         (["--html", "page.html", "-n", "0"], "1 token or more, not 0"),
         (["--html", "-"], "--html takes the name of a file"),
-        (["--html", "page.html", "--save", "./page.html"], "that is the file of --save, which would be lost"),
-        (["-n", "3"], "--max-new-tokens goes with --html"),
-        (["--watch", " Paris"], "--watch goes with --html"),
-        (["--html", "page.html", "--watch", "two words"], "--watch follows one token"),
+        (["--html", "page.html", "--save", "./page.html"], "this would overwrite the file of --save"),
+        (["-n", "3"], "--max-new-tokens needs --html"),
+        (["--watch", " Paris"], "--watch needs --html"),
+        (["--html", "page.html", "--watch", "two words"], "--watch takes one token"),
     ],
 )
 def test_bad_input_gets_one_line_and_no_file(arguments, expected, directory, tmp_path, capsys, monkeypatch):
@@ -601,7 +601,7 @@ def test_a_device_is_never_replaced_and_of_a_link_it_is_the_file_behind_it(flag,
     os.mkfifo(pipe)
     arguments = ["trace", "One two", "--model", directory, flag]
     assert main([*arguments, str(pipe)]) == 1
-    assert f"{flag} {pipe}: that is no regular file" in capsys.readouterr().err and pipe.is_fifo()
+    assert f"{flag} {pipe}: not a regular file" in capsys.readouterr().err and pipe.is_fifo()
     file.write_text("mine")
     link.symlink_to(file.name)
     assert main([*arguments, str(link)]) == 0
@@ -614,7 +614,7 @@ def test_a_page_never_takes_the_place_of_the_recording_that_it_shows(directory, 
     assert main(["trace", "One two", "--model", directory, "--save", str(saved)]) == 0
     before = saved.read_bytes()
     assert main(["trace", "--load", str(saved), "--html", str(saved)]) == 1
-    assert "that is the file of --load, which would be lost" in capsys.readouterr().err
+    assert "this would overwrite the file of --load" in capsys.readouterr().err
     assert saved.read_bytes() == before
 
 

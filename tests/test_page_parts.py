@@ -143,7 +143,7 @@ def test_the_reason_is_text_whatever_is_in_it(monkeypatch):
 
 
 def test_a_recorder_takes_the_model_itself_and_not_its_name():
-    with pytest.raises(ValueError, match="made with the model, as load returns it, not 'facts'"):
+    with pytest.raises(ValueError, match="takes the model that load returns, not 'facts'"):
         Recorder("facts")
     with pytest.raises(ValueError, match="see `acts`"):
         Recorder(WHOLE)

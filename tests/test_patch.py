@@ -208,7 +208,7 @@ def test_a_patch_that_cannot_be_meant_is_refused_with_what_was_expected(edits, w
         (lambda: steer("blocks.0.attn.hook_z", np.zeros(30, np.float32)), ["T H D"]),
         (lambda: steer("blocks.0.hook_attn_out", VECTOR[:5]), ["[5]", "[30]"]),
         (lambda: transplant("hook_tokens", ACTS_B), ["change the prompt"]),
-        (lambda: transplant("hook_next_logits", ACTS_B), ["no vector for each token"]),
+        (lambda: transplant("hook_next_logits", ACTS_B), ["not a vector per token"]),
         (lambda: transplant("blocks.0.hook_mlp_out", ACTS_B, head=1), ["no heads"]),
         (lambda: transplant("blocks.0.attn.hook_z", ACTS_B, head=5), ["no head 5"]),
         (lambda: transplant("blocks.0.attn.hook_z", {}), ["not recorded blocks.0.attn.hook_z"]),

@@ -132,10 +132,10 @@ def test_a_part_of_several_names_lists_them_with_their_numbers_and_goes_nowhere(
         ("0", f"no step 0: they are 1 to {len(NAMES)}"),
         (str(len(NAMES) + 1), "they are 1 to"),
         ("9" * 5000, "limit"),  # of Python for the digits of a number
-        ("-1", "'-1' is no command; ? lists them"),
-        ("j", "j wants a name"),
+        ("-1", "'-1' is not a command; see ?"),
+        ("j", "j needs a name"),
         ("j blocks.1.attn.hook_patern", "did you mean blocks.1.attn.hook_pattern"),
-        ("x", "'x' is no command"),
+        ("x", "'x' is not a command"),
         ("p 7 7", "hook_tokens has 1 axes, not 2: (position)"),
         ("p 7", "there is no position 7: they are 0 to 6"),
         ("p -8", "there is no position -8"),

@@ -1,7 +1,7 @@
-"""How fast it runs: racers timed side by side, each in a process of its own, and what the figures are held against.
+"""How fast it runs: racers timed in turn, each in its own process, and the baselines they are compared with.
 
-- `racers`, `training`, `scripts`: who is timed. `products`: the matrix products alone, and plain reading.
-- `lanes`: processes and turns. `measure`: the rows. `report`: lines and tables of what was measured.
+- `racers`, `training`, `scripts`: what is timed. `products`: the matrix products alone, and plain reads.
+- `lanes`: a process per racer. `measure`: the rows. `report`: the results as lines and tables.
 - `random_checkpoint`: weights to time where none were downloaded.
 
 What makes the package fast is in `fast/`.

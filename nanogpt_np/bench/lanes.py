@@ -1,15 +1,15 @@
-"""Racers in processes of their own, timed one after another, round by round: a drift of the machine hits all alike."""
+"""Racers in their own processes, timed one after another, round by round: machine drift affects all alike."""
 
 import copy
 import multiprocessing
 import statistics
 import time
 
-SETTLE = 0.2  # seconds until the threads of the one timed before sleep: OpenBLAS's were seen to use a core for 0.11
+SETTLE = 0.2  # seconds until the previous racer's threads sleep: OpenBLAS's were seen to use a core for 0.11
 
 
 class Lane:
-    """A racer in a process of its own: in one, the waiting threads of one library slow the other down."""
+    """A racer in its own process: in a shared one, a library's waiting threads slow down the other."""
 
     def __init__(self, racer, directory):
         context = multiprocessing.get_context("spawn")
@@ -20,13 +20,13 @@ class Lane:
         self._answer()
 
     def twin(self, name):
-        """Return a lane of that name in the same process: the same racer runs another race."""
+        """Return a lane called `name` in the same process: the same racer in another race."""
         twin = copy.copy(self)
         twin.name = name
         return twin
 
     def prepare(self, method, *arguments):
-        """Make the racer ready for what `time` will run, and run it once to warm up; return what that gave."""
+        """Prepare what `time` will run, and run it once to warm up; return the result of that run."""
         self.pipe.send((self.name, method, arguments))
         return self._answer()
 
@@ -39,7 +39,7 @@ class Lane:
         try:
             answer = self.pipe.recv()
         except EOFError:
-            raise ValueError(f"the process of {self.name} ended before its time") from None
+            raise ValueError(f"the process of {self.name} ended early") from None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -51,7 +51,7 @@ class Lane:
 
 
 def _race(racer, directory, pipe):
-    """What a lane's process does: make the racer, then prepare and run as it is asked, until nobody asks."""
+    """Run a lane's process: make the racer, then prepare and time runs as requested, until closed."""
     try:
         racer, runs = racer(directory), {}
         pipe.send("ready")
@@ -83,6 +83,6 @@ def in_turn(lanes, rounds):
 
 
 def summary(seconds, per=1):
-    """Return median, first and last quarter of some timings, each divided by `per`."""
+    """Return the median and the quartiles of some timings, each divided by `per`."""
     low, median, high = statistics.quantiles([s / per for s in seconds], n=4)
     return {"median": median, "low": low, "high": high}

@@ -28,7 +28,7 @@ ROWS = ("prompt", "decode", "context", "cold", "load", "memory", "trace", "train
 
 
 def measure(directory, rows, rounds, against):
-    """Yield a dict for every measured row: what, of how many tokens, in which unit, and each racer's result."""
+    """Yield a dict for every measured row: its name, unit, number of tokens, and each racer's result."""
     config, rng = open_checkpoint(directory).config, np.random.default_rng(0)
     ours, *theirs = [racers.Ours, *([racers.Transformers] if against else [])]
 
@@ -92,9 +92,9 @@ def measure(directory, rows, rounds, against):
 
 
 def _context_row(runners, reading, contexts, rounds):
-    """Return by how much each token in the cache slows down the next: the slope of a line through all contexts.
+    """Return how much each token in the cache slows down the next: the slope of a line through all contexts.
 
-    All contexts are timed in every round, so that a drift of the machine is no slope.
+    All contexts are timed in every round, so that machine drift adds no slope.
     """
     lengths = [len(ids) for ids in contexts]
     twins = {lane.name: [lane.twin(f"{lane.name} after {n}") for n in lengths] for lane in runners}

@@ -1,10 +1,10 @@
-"""The matrix products of a pass alone, and plain reading of the same memory: what the racers are measured against.
+"""The matrix products of a pass alone, and plain reading of the same memory: the baselines of the racers.
 
 The products are those of the same pass, one after another, each on all cores, and nothing else: no norms, no softmax,
-no GELU, no sums, and nothing is stored. That is a measure, not a bound: products that run side by side may be faster,
-and so may matrices that lie in memory another way than in a checkpoint, as one of each block does
-(`weights/checkpoint.py`). So decoding is set beside both: the products of matrices as a checkpoint has them, and
-those of the very arrays that the model multiplies.
+no GELU, no sums, and nothing is stored. That is a baseline, not a bound: products that run in parallel may be faster,
+and so may matrices in another memory layout than a checkpoint's, which one per block has
+(`weights/checkpoint.py`). So decoding is compared with both: the products of matrices as a checkpoint has them, and
+those of the arrays that the model multiplies.
 """
 
 import itertools
@@ -39,7 +39,7 @@ def _products(model, T, contexts):
     c, longest = model.config, max(contexts)
     rows = {n: _noise(T, n) for n in {c.n_embd, c.mlp_width}}
     q, scores, last = _noise(c.n_head, T, c.head_width), _noise(c.n_head, T, longest), _noise(c.n_embd)
-    # Of each block its own, read from memory: one pair for all would stay in the processor's cache.
+    # One pair per block, read from memory: one pair for all would stay in the processor's cache.
     keys_and_values = [[_noise(c.n_head, longest, c.head_width) for _ in range(2)] for _ in model.h]
 
     def block_products(i, n, S):
@@ -76,7 +76,7 @@ def decoding_products(model, n):
 class Reading:
     """Reading the weights, the keys and the values once for each token, half on each of two threads, and nothing else.
 
-    No bound either: products read several rows at a time and so get more out of the same memory than a plain read does.
+    Not a bound either: products read several rows at a time and so get more bandwidth than a plain read does.
     """
 
     name = "plain reading"

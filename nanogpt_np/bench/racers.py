@@ -1,7 +1,7 @@
-"""Who is timed: this package, and transformers on the same weights.
+"""What is timed: this package, and transformers on the same weights.
 
-Each racer runs a prompt (all its tokens at once, the scores of what follows the last), decodes (one token after
-another, after a context in the KV cache) or loads. Read next: `products.py`, what both are measured against.
+Each racer runs a prompt (prefill: all its tokens at once, the logits of the next), decodes (one token at a time,
+after a context in the KV cache) or loads. Read next: `products.py`, the baselines of both.
 """
 
 from ..fast import fast, keep_freed_memory
@@ -30,7 +30,7 @@ class Ours:
         return lambda: next_logits(self.model, ids, cache=KVCache(self.model.config))
 
     def traced(self, ids, kind):
-        """Return a function that runs a prompt but for the LM head, with one of `TRACES` attached."""
+        """Return a function that runs a prompt without the LM head, with one of `TRACES` attached."""
 
         def run():
             self.model.hidden(ids, trace=TRACES[kind]())
@@ -91,7 +91,7 @@ class Transformers:
 
 
 class Load:
-    """Loading a checkpoint whose file has been read before, so that it stands in memory already."""
+    """Loading a checkpoint whose file has been read before, so that it is in the page cache."""
 
     name = Ours.name
 

@@ -10,9 +10,9 @@ DTYPES = {"F32": np.float32, "F16": np.float16}
 
 
 def write_random(config, directory, dtype="F32"):
-    """Write a checkpoint of random numbers as the published files are laid out.
+    """Write a checkpoint of random numbers, laid out like the published files.
 
-    Names without prefix, the causal masks stored too, and a header after which no tensor is aligned.
+    Names without prefix, causal masks included, and a header length that leaves no tensor aligned.
     """
     shapes = {name: p.shape(config) for name, p in parameters.table(config).items()}
     mask = (1, 1, config.n_positions, config.n_positions)
@@ -30,7 +30,7 @@ def write_random(config, directory, dtype="F32"):
         for name, shape in shapes.items():
             if shape == mask:
                 array = np.tri(config.n_positions)
-            else:  # as GPT-2 was initialised: gains of 1, all else normal with a deviation of 0.02
+            else:  # as GPT-2 was initialized: gains of 1, all else normal with std 0.02
                 array = 0.02 * rng.standard_normal(shape, np.float32) + (".ln_" in f".{name}" and "weight" in name)
             file.write(array.astype(kind).tobytes())
     (directory / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")

@@ -55,7 +55,7 @@ def _shown(row, result):
 
 
 def busy(result):
-    """Return a sentence that says that something else was running while the times were taken, or ""."""
+    """Return a sentence that says that the machine was busy while the times were taken, or ""."""
     spread = result["widest spread"]
     return f"The machine was busy: some times spread by {spread:.0%}." if spread > BUSY else ""
 
@@ -107,7 +107,7 @@ def sizes(results):
 
 
 def _reached(results):
-    """Return which part of the products' speed was reached, and of the products with the arrays as they are loaded."""
+    """Return the share of the products' speed that was reached, and of the products' with the arrays as loaded."""
     parts = [
         f"{results[name]['median'] / results[OURS]['median']:.0%}" for name in (PRODUCTS, AS_LOADED) if name in results
     ]
@@ -115,7 +115,7 @@ def _reached(results):
 
 
 def _cell(row, result):
-    """Return a median with its unit and, of what was timed, the middle half."""
+    """Return a median with its unit and, for a time, the middle half."""
     median = result["median"]
     if row["unit"] == "bytes":
         return f"{median / 1e6:.0f} MB"

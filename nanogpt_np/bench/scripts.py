@@ -1,4 +1,4 @@
-"""What a fresh interpreter runs, from its start to its end, when a cold start or the peak of memory is measured."""
+"""The scripts that a fresh interpreter runs to measure a cold start or the peak memory."""
 
 from .report import OURS, THEIRS
 
@@ -18,7 +18,7 @@ print(model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=1,
 PEAK = """
 import pathlib, resource, sys
 status = pathlib.Path("/proc/self/status")
-if status.is_file():  # on Linux ru_maxrss is not below that of the process which started this one
+if status.is_file():  # on Linux ru_maxrss is never below the parent process's
     print(1024 * int(status.read_text().split("VmHWM:")[1].split()[0]))
 else:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))

@@ -1,4 +1,4 @@
-"""A training step, ours and PyTorch's: the same small model, batches and all."""
+"""A training step, ours and PyTorch's: the same small model and batches."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ BATCH, CONTEXT = 4, 256
 
 
 class Training:
-    """A training step of a small model, whatever is in the directory: the same for both, batches and all."""
+    """A training step of a small model, whatever is in the directory: same model and batches for both."""
 
     name = Ours.name
 

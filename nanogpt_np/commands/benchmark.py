@@ -1,6 +1,6 @@
-"""``python -m nanogpt_np benchmark``: how fast it runs, beside transformers and beside its matrix products alone.
+"""``python -m nanogpt_np benchmark``: how fast it runs, against transformers and against its matrix products.
 
-Without a checkpoint on this machine a random one is written first, laid out as the published files are.
+If the checkpoint is not on this machine, a random one is written first, laid out as published.
 """
 
 import json
@@ -21,12 +21,12 @@ from .shell import Parser, command, say
 
 
 def _parser():
-    parser = Parser("benchmark", "Time this package, beside transformers and beside its matrix products alone.")
+    parser = Parser("benchmark", "Time this package against transformers and its own matrix products alone.")
     add = parser.add_argument
     add("--model", default="gpt2", metavar="SIZE|NAME|DIR", help="a size (random weights where the model is not on "
         "this machine), a name, or a directory (default: gpt2)")  # fmt: skip
     add("--dtype", choices=DTYPES, default="F32", help="of the random weights in their file (default: F32)")
-    add("--against", choices=["transformers"], help="race it too, in turn: needs the extra 'reference'")
+    add("--against", choices=["transformers"], help="time it too, in turn; needs the extra 'reference'")
     add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"which: {', '.join(ROWS)}")
     add("--rounds", type=int, default=9, metavar="N", help="timings of each that count (default: 9)")
     add("--json", action="store_true", help="print one JSON object at the end")

@@ -15,13 +15,13 @@ README = """\
 # GPT-2, written by you
 
 Each file here is a part of GPT-2 with the function bodies left out: write those that raise NotImplementedError.
-Do them in any order; each function is judged on its own, and then inside the whole model.
+Do them in any order; each function is graded on its own, and then inside the whole model.
 
 {files}
 
-    python -m nanogpt_np course grade {folder}         judge everything
-    python -m nanogpt_np course grade {folder} a2      judge one assignment
-    python -m nanogpt_np course hint a2 1         a question; 2 points, 3 nearly says it
+    python -m nanogpt_np course grade {folder}         grade everything
+    python -m nanogpt_np course grade {folder} a2      grade one assignment
+    python -m nanogpt_np course hint a2 1         1 asks, 2 guides, 3 nearly tells
 
 Your files may import numpy, the standard library, `nanogpt_np.model.trace` and `nanogpt_np.model.config`, and what
 their first lines already import.
@@ -29,23 +29,23 @@ their first lines already import.
 
 
 def _parser():
-    parser = Parser("course", "Write GPT-2 yourself, a layer at a time; every function is graded by what it does.")
+    parser = Parser("course", "Write GPT-2 yourself, a layer at a time; every function is graded by its behavior.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_sub)
-    commands.add_parser("list", help="the assignments and what is to be written in each")
+    commands.add_parser("list", help="the assignments and what to write in each")
     add = commands.add_parser("new", help="write the files to fill in").add_argument
-    add("folder", metavar="DIR", help="made if it is not there; files that are there stay as they are")
-    add = commands.add_parser("grade", help="judge what is written").add_argument
+    add("folder", metavar="DIR", help="created if missing; existing files are left unchanged")
+    add = commands.add_parser("grade", help="grade your files").add_argument
     add("folder", metavar="DIR", help="the folder that `new` wrote")
     add("names", nargs="*", metavar="NAME", help="assignments, such as a2 (default: all, then the whole model)")
     add("--json", action="store_true", help="print the results as Gradescope's autograder reads them")
-    add("--seed", type=int, default=0, metavar="N", help="draw other numbers (default: 0)")
-    add = commands.add_parser("hint", help="a hint: 1 asks, 2 points, 3 nearly says it").add_argument
+    add("--seed", type=int, default=0, metavar="N", help="seed of the inputs (default: 0)")
+    add = commands.add_parser("hint", help="a hint: 1 asks, 2 guides, 3 nearly tells").add_argument
     add("name", metavar="NAME", help="the assignment, such as a2")
     add("rung", type=int, choices=(1, 2, 3), metavar="1|2|3")
     add("function", nargs="?", metavar="FUNCTION", help="of this function only")
-    add = commands.add_parser("answer", help="the file as this package would fill it in").add_argument
+    add = commands.add_parser("answer", help="print this package's own answer").add_argument
     add("name", metavar="NAME", help="the assignment, such as a2")
-    add("--yes", action="store_true", help="without it there is no answer: a hint teaches more")
+    add("--yes", action="store_true", help="needed to see the answer: a hint teaches more")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""``python -m nanogpt_np diff A.npz B.npz``: where two saved passes part, and by how much."""
+"""``python -m nanogpt_np diff A.npz B.npz``: where two saved passes differ, and how much."""
 
 import json
 
@@ -11,18 +11,18 @@ from .shell import Parser, command, say
 
 @command
 def main(argv=None):
-    """Run the command line with `argv` and return the exit code: 2 for trouble, since 1 says that the runs part."""
+    """Run the command line with `argv` and return the exit code: 2 for an error, since 1 means that they differ."""
     parser = Parser(
         "diff",
-        "Say where two saved passes part, and by how much. They are files that python -m nanogpt_np trace PROMPT\n"
-        "--save FILE.npz wrote, or numpy.savez with arrays of the same names, such as a dump from PyTorch.",
-        epilog="Exit code: 0 if they agree within the tolerance, 1 if they part, 2 for trouble, as of diff(1).",
+        "Say where two saved passes differ, and by how much: files written by python -m nanogpt_np trace PROMPT\n"
+        "--save FILE.npz, or by numpy.savez with arrays of the same names, such as a dump from PyTorch.",
+        epilog="Exit code: 0 if they agree within the tolerance, 1 if they differ, 2 for an error, as in diff(1).",
     )
     add = parser.add_argument
-    add("a", metavar="A.npz", help="the pass to measure by")
+    add("a", metavar="A.npz", help="the reference pass")
     add("b", metavar="B.npz", help="the other pass")
-    add("--tolerance", type=float, default=TOLERANCE, metavar="X", help="by how much of the largest number in A's "
-        f"row of a token the two may differ (default: {TOLERANCE:g})")  # fmt: skip
+    add("--tolerance", type=float, default=TOLERANCE, metavar="X", help="allowed difference, relative to the largest "
+        f"number in A's row of a token (default: {TOLERANCE:g})")  # fmt: skip
     add("--all", action="store_true", help="print a line for each point that was compared")
     add("--json", action="store_true", help="print one JSON object, with all points")
     args = parser.parse_args(argv)
@@ -45,7 +45,7 @@ def main(argv=None):
 
 
 def _whose(about):
-    """Say what a recording knows of itself: nothing of it was checked."""
+    """Say what a recording claims about itself; nothing is checked."""
     model = about.get("model") if about else None
     origin = f", {model['origin']}" if isinstance(model, dict) and "origin" in model else ""
     return f"   {json.dumps(about['prompt'])}{origin}" if about and "prompt" in about else origin

@@ -40,7 +40,7 @@ def main(argv=None):
     index, axes = _index(name, words, tokenizer)
     acts = Recorder(model)
     list(generate(model, ids, 1, stop=(), trace=acts))
-    if name == "hook_logits":  # which generation leaves out, but for the last row
+    if name == "hook_logits":  # generation computes only its last row
         acts[name] = model.lm_head(acts["ln_final.hook_output"])
     found = list(trail(acts, model, name, index, **axes)) if args.trail else [explain(acts, model, name, index, **axes)]
     say(provenance_line(opened.provenance, model.config))
@@ -59,12 +59,12 @@ def _number(text):
     """Return (name, the parts of its index) of ``name[5, 4, 2]`` or ``name[head=5, query=4, key=2]``."""
     found = re.fullmatch(r"\s*([^\[\]]*[^\[\]\s])\s*(?:\[(.*)\])?\s*", text)
     if not found:
-        raise ValueError(f"{text!r} is no number of a pass: expected a name and an index, name[5, 4, 2]")
+        raise ValueError(f"{text!r} is not a number of a pass: give a name and an index, name[5, 4, 2]")
     return found[1], [part for part in (found[2] or "").split(",") if part.strip()]
 
 
 def _full_name(name, config):
-    """Return the trace point that is meant by a name, also without ``hook_``, as derivations write it."""
+    """Return the trace point that a name means, with or without ``hook_`` (derivations omit it)."""
     known = {**points.table(config), **points.table(config, points.NEXT_TOKEN)}
     short = [full for full in known if full.replace("hook_", "") == name]
     return short[0] if short else points.get(name, config).name

@@ -1,4 +1,4 @@
-"""``python -m nanogpt_np facts [MODEL]``: ask a checkpoint every fact that the bundled one learned."""
+"""``python -m nanogpt_np facts [MODEL]``: quiz a checkpoint on every fact the bundled one learned."""
 
 import json
 
@@ -15,7 +15,7 @@ from .shell import Parser, command
 @command
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
-    parser = Parser("facts", "Ask a checkpoint every fact of the table, and count the answers that are right.")
+    parser = Parser("facts", "Quiz a checkpoint on every fact of the table, and count the correct answers.")
     parser.add_argument("model", nargs="?", default="facts", help="a name or a directory (default: the bundled model)")
     keep_freed_memory()
     model = load(parser.parse_args(argv).model)

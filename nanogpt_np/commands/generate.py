@@ -19,7 +19,7 @@ from .tables import print_top, print_trace
 
 
 class StepLog:
-    """A trace that keeps of each step of generation what the tables show, and no more.
+    """A trace that keeps only what the tables show of each step of generation.
 
     shapes : name, shape and dtype of every tensor of the first step
     top : the first step's likeliest tokens
@@ -59,16 +59,15 @@ def _parser():
     add("-n", "--max-new-tokens", type=int, default=20, metavar="N", help="tokens to add at most (default: 20)")
     add("--temperature", type=float, default=0.0, metavar="X", help="0 takes the likeliest token (default); 1 samples")
     add("--top-k", type=int, metavar="K", help="sample from the K likeliest tokens")
-    add("--top-p", type=float, metavar="P", help="sample from the likeliest tokens that reach probability P together")
+    add("--top-p", type=float, metavar="P", help="sample from the fewest tokens with total probability P or more")
     add("--seed", type=int, help="sample the same text again")
     add("--num-samples", type=int, default=1, metavar="N", help="how many texts (default: 1)")
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
-    add("--top", type=int, metavar="K", help="first show the K likeliest next tokens; of equal logits the lower id "
-        "comes first")  # fmt: skip
+    add("--top", type=int, metavar="K", help="first show the K likeliest next tokens; ties go to the lower id")
     add("--watch", metavar="TOKEN", help='follow one token through the steps, e.g. " Paris"')
     add("--trace", action="store_true", help="first show the shape of every tensor on the way to the first new token")
     add("--json", action="store_true", help="print one JSON object at the end")
-    add("--no-cache", action="store_true", help="compute every token again at every step: the same text, slowly")
+    add("--no-cache", action="store_true", help="recompute every token at every step: the same text, slower")
     add("--dry-run", metavar="SIZE", help="show the trace of gpt2 ... gpt2-xl on zero-filled weights: no download")
     return parser
 
@@ -111,12 +110,12 @@ def _run(args):
             use_cache=not args.no_cache,
             trace=log if args.trace or args.top or args.watch else no_trace,  # without a trace prompts are faster
         )
-        first = list(itertools.islice(new, 1))  # what is wrong with prompt or weights has shown by now
+        first = list(itertools.islice(new, 1))  # a bad prompt or bad weights have raised by now
         new = itertools.chain(first, new)
         if number == 1:
             say(provenance_line(result["model"], model.config))
             if args.trace:
-                from ..interpret.steps import outline  # not before it is needed: most answers come without
+                from ..interpret.steps import outline  # only when needed: most runs do without
 
                 shapes = {name: (shape, dtype) for name, shape, dtype in log.shapes}
                 result["trace"] = outline(model.config, shapes)
@@ -147,7 +146,7 @@ def _dry_run(args):
     from ..names.sizes import published
 
     if args.model is not None or args.watch or args.top or args.temperature:
-        raise ValueError("--dry-run has no weights: it goes with none of --model, --watch, --top, --temperature")
+        raise ValueError("--dry-run has no weights: leave out --model, --watch, --top and --temperature")
     config, prompt = published(args.dry_run), read_prompt(args.prompt)
     ids = Tokenizer().encode(prompt, special=args.special)
     shapes, note = dry_run(args.dry_run, ids)
@@ -169,7 +168,7 @@ def _why_it_ended(n, wanted, T, n_positions):
 
 
 def _stream(new, tokenizer):
-    """Print the text of the ids in `new` as they come, and return them as a list."""
+    """Print the text of the ids in `new` as they arrive; return them as a list."""
     seen = []
 
     def noted():
@@ -185,7 +184,7 @@ def _stream(new, tokenizer):
 
 
 def _print_introduction(result, log):
-    """Print what was asked for to stand before the text: the trace, the likeliest next tokens."""
+    """Print what was requested before the text: the trace, the likeliest next tokens."""
     if "trace" in result:
         print_trace(result["trace"])
         print(f"next token: {log.first_token} {quoted(text_of(log.tokenizer, log.first_token))}")
@@ -194,7 +193,7 @@ def _print_introduction(result, log):
 
 
 def _print_watch(rows, text):
-    """Print what became of the watched token at each step."""
+    """Print how the watched token ranked at each step."""
     wide = max(6, *(len(quoted(row["chosen"])) for row in rows))
     print(f"watching {quoted(text)}")
     print(f"{'step':>4}  {'chosen':{wide}}  {'rank':>5}  {'logit':>9}  {'probability':>11}")

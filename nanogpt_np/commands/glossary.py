@@ -23,7 +23,7 @@ def main(argv=None):
     query = " ".join(args.word)
     if args.markdown:
         if query or args.model:
-            raise ValueError("--markdown prints the page of everything: it takes no word and no --model")
+            raise ValueError("--markdown prints the whole page: it takes no word and no --model")
         print(page(), end="")
         return 0
     config = None if args.model is None else _config(args.model)

@@ -13,11 +13,11 @@ from .tables import print_top
 
 
 def _parser():
-    parser = Parser("lens", "Why this token, or why not: its rank after every half-block, its logit part by part.")
+    parser = Parser("lens", "Why this token, or why not: its rank after every sublayer, its logit part by part.")
     add = parser.add_argument
     add("prompt", help="the text to continue; - reads standard input (less one final newline)")
-    add("--token", required=True, metavar="TOKEN", help='the token to explain, e.g. " Paris"; in ranks, of equal '
-        "logits the lower id comes first")  # fmt: skip
+    add("--token", required=True, metavar="TOKEN", help='the token to explain, e.g. " Paris"; ties go to the '
+        "lower id")  # fmt: skip
     add("--against", metavar="TOKEN", help="explain the difference to this one (default: the best other token)")
     add_model(parser)
     add("--rivals", type=int, default=3, metavar="K", help="compare with the K likeliest other tokens (default: 3)")
@@ -40,7 +40,7 @@ def main(argv=None):
     token = watched_token(tokenizer, args.token, model.config, "--token", special=args.special)
     against = watched_token(tokenizer, args.against, model.config, "--against", special=args.special)
     if token == against:
-        raise ValueError("--against must be another token than --token")
+        raise ValueError("--against and --token must be different")
     result = report(model, tokenizer, opened.ids, token, against=against, rivals=args.rivals)
     say(provenance_line(opened.provenance, model.config))
     if args.json:

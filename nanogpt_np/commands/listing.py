@@ -8,7 +8,7 @@ from ..names.wording import WIDTH, columns, wrapped
 from ..text.display import quoted
 
 NOTES = (
-    "FLOPs are those of matrix products, 2 for each pair of numbers that meet; elementwise work is not counted. "
+    "FLOPs are those of matrix products, 2 for each multiply-add; elementwise work is not counted. "
     "Bytes read are those of weights; bytes written are those of the arrays listed here, none for a view."
 )
 ESTIMATE = (

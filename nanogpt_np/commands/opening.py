@@ -1,4 +1,4 @@
-"""What the commands that run a model begin with: a prompt, a checkpoint, and what is said of both."""
+"""What the commands that run a model begin with: a prompt, a checkpoint, and a line about them."""
 
 import sys
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Opening:
 
     @property
     def provenance(self):
-        """Whose weights these are, and how tokens are chosen."""
+        """The weights' origin, and how tokens are chosen."""
         return self.checkpoint.provenance | {"decoding": self.decoding}
 
     @property
@@ -76,18 +76,18 @@ def decoding(temperature, top_k, top_p, seed):
 
 
 def provenance_line(provenance, config):
-    """Say on one line which model speaks, and how its tokens are chosen."""
+    """Say on one line which model runs, and how its tokens are chosen."""
     line = (
         f"model: {provenance['origin']}, {provenance['dtype']}, "
         f"{provenance['parameters']:,} parameters; {provenance['decoding']}; no BOS"
     )
     if config.vocab_size != END_OF_TEXT_ID + 1:
-        line += f"; its vocabulary has {config.vocab_size} entries, the text is read with GPT-2's own 50257"
+        line += f"; its vocabulary has {config.vocab_size} entries, the tokenizer GPT-2's own 50257"
     return line
 
 
 def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
-    """Return the id of the one token that `text` is, or None without a text; `flag` is where it was asked for."""
+    """Return the id of `text`, which must be one token, or None without a text; errors name `flag`."""
     if text is None:
         return None
     try:
@@ -99,7 +99,7 @@ def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
         parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids) or "no token"
         spaced = f" {text.strip()}"
         hint = f'; did you mean "{spaced}"?' if len(tokenizer.encode(spaced)) == 1 else ""
-        raise ValueError(f"{flag} follows one token, but {text!r} is {len(ids)}: {parts}{hint}")
+        raise ValueError(f"{flag} takes one token, but {text!r} is {len(ids)}: {parts}{hint}")
     if ids[0] >= config.vocab_size:
         raise ValueError(f"{flag}: token id {ids[0]} is out of range: this model knows 0 to {config.vocab_size - 1}")
     return ids[0]

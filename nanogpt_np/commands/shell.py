@@ -30,14 +30,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(main):
-    """Wrap ``main(argv)``, so that it returns its exit code and never shows a traceback for what users do."""
+    """Wrap ``main(argv)``, so that it returns its exit code and never shows a traceback for a user error."""
 
     @functools.wraps(main)
     def run(argv=None):
         # Streams that the caller closed are None in Python: write into nothing instead.
         sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its code
+            if hasattr(stream, "reconfigure"):  # escape characters that a terminal cannot show
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = main(argv)
@@ -64,6 +64,6 @@ def command(main):
 
 
 def say(message):
-    """Print a line for people on stderr; a closed stderr stops no work."""
+    """Print a message on stderr; a closed stderr is ignored."""
     with contextlib.suppress(BrokenPipeError):
         print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The tables that several commands print: steps of a pass, the likeliest tokens. The rows come from below."""
+"""The tables that several commands print: steps of a pass, the likeliest tokens. The library makes them."""
 
 from ..text.display import quoted
 

@@ -33,7 +33,7 @@ CLASHES = {  # flag: (flags that it does not go with, why)
     "dry_run": (("model", "save", "step", "stats", "values", "top"), "it has no weights and no values"),
     "step": (
         ("json", "stats", "values", "notice", "bytes", "block", "head", "only", "top"),
-        "the walk is through all steps and shows everything",
+        "it walks through all steps and shows everything",
     ),
     "head": (("bytes",), "the ledger counts whole steps"),
     "html": (
@@ -55,21 +55,21 @@ def _parser():
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
     add("--block", type=int, action="append", metavar="I", help="only the steps of block I (may be repeated)")
     add("--head", type=int, metavar="I", help="only the steps that have heads, cut to head I")
-    add("--only", action="append", metavar="PATTERN", help="only the steps whose name PATTERN is, is a part of, "
-        "or matches with * ? [] (may be repeated)")  # fmt: skip
+    add("--only", action="append", metavar="PATTERN", help="only the steps whose name is PATTERN, contains it, "
+        "or matches it as a glob (may be repeated)")  # fmt: skip
     add("--stats", action="store_true", help="mean, RMS, min and max; masked scores are left out and counted")
     add("--values", type=int, metavar="N", help="the first N numbers of the last token's row")
     add("--notice", action="store_true", help="what to look at")
-    add("--bytes", action="store_true", help="in place of equations, what each step costs: FLOPs, bytes read, written")
-    add("--top", type=int, metavar="K", help="end with the K likeliest next tokens (default: 5); of equal logits the "
-        "lower id comes first")  # fmt: skip
+    add("--bytes", action="store_true", help="show each step's cost instead of equations: FLOPs, bytes read, written")
+    add("--top", type=int, metavar="K", help="end with the K likeliest next tokens (default: 5); ties go to the "
+        "lower id")  # fmt: skip
     add("--json", action="store_true", help="print one JSON object")
-    add("--save", metavar="FILE.npz", help="keep the pass in a file")
+    add("--save", metavar="FILE.npz", help="save the pass to a file")
     add("--load", metavar="FILE.npz", help="replay a pass from a file, in place of a prompt; needs no weights")
     add("--step", action="store_true", help="walk through the pass, one step at a time")
     add("--html", metavar="FILE", help="write everything as a page to walk through in a browser, in one file")
     add("-n", "--max-new-tokens", type=int, metavar="N", help="with --html: generate up to N tokens (default: 1)")
-    add("--watch", metavar="TOKEN", help='with --html: explain this token beside the likeliest, e.g. " Paris"')
+    add("--watch", metavar="TOKEN", help='with --html: explain this token too, e.g. " Paris"')
     add("--dry-run", metavar="SIZE", help="the steps of gpt2 ... gpt2-xl on zero-filled weights: no values")
     return parser
 
@@ -118,7 +118,7 @@ def main(argv=None):
 
 
 def _check(args):
-    """Raise ValueError for flags that make no sense together, or with their value."""
+    """Raise ValueError for flags that exclude each other or have a bad value."""
     given = {flag: value for flag, value in vars(args).items() if value is not None and value is not False}
     for flag, (others, why) in CLASHES.items():
         clashing = [_shown(other) for other in others if other in given]
@@ -130,28 +130,28 @@ def _check(args):
     _check_files(given)
     for flag in ("max_new_tokens", "watch"):
         if flag in given and args.html is None:
-            raise ValueError(f"{_shown(flag)} goes with --html: the listing is of one pass")
+            raise ValueError(f"{_shown(flag)} needs --html: the listing shows one pass")
     if args.step and (args.prompt == "-" or sys.stdin is None):
         why = "there is none" if sys.stdin is None else "the prompt cannot come from there"
         raise ValueError(f"--step reads what you type from standard input: {why}")
 
 
 def _check_files(given):
-    """Raise ValueError for files that cannot be written, or that would take each other's place."""
+    """Raise ValueError for files that cannot be written, or that would overwrite each other."""
     taken = {os.path.realpath(given[flag]): flag for flag in ("load",) if flag in given}
     for flag in ("save", "html"):
         if flag not in given:
             continue
         path = Path(given[flag])
         if given[flag] == "-":
-            raise ValueError(f"--{flag} takes the name of a file; to standard output it writes nothing")
+            raise ValueError(f"--{flag} takes the name of a file; it cannot be standard output")
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise ValueError(f"--{flag} {path}: that is a folder, or stands in none")
+            raise ValueError(f"--{flag} {path}: is a folder, or in a missing folder")
         if path.exists() and not path.is_file():
-            raise ValueError(f"--{flag} {path}: that is no regular file, and only a regular file can be replaced")
+            raise ValueError(f"--{flag} {path}: not a regular file, and only a regular file can be replaced")
         other = taken.setdefault(os.path.realpath(path), flag)
         if other != flag:
-            raise ValueError(f"--{flag} {path}: that is the file of --{other}, which would be lost")
+            raise ValueError(f"--{flag} {path}: this would overwrite the file of --{other}")
 
 
 def _shown(flag):
@@ -162,26 +162,26 @@ def _run(args, tokenizer):
     """Return (the recorded pass of the prompt, the model)."""
     opened = opening(args, tokenizer)
     model = opened.model
-    select(model.config, args.only, args.block, args.head)  # what is wrong with these is said before the work
+    select(model.config, args.only, args.block, args.head)  # report bad values before doing the work
     acts = Recorder(model)
     list(generate(model, opened.ids, 1, stop=(), trace=acts))
     provenance = opened.provenance
-    if args.html is not None:  # a page that is passed on says whose weights these are; they are read once more for it
+    if args.html is not None:  # a shared page says where its weights come from; this reads them once more
         provenance |= opened.checkpoint.full_provenance()
     say(provenance_line(provenance, model.config))
-    del provenance["directory"]  # a file that is passed on says nothing about the machine
+    del provenance["directory"]  # a shared file must say nothing about this machine
     about = {"prompt": opened.prompt, "prompt_ids": opened.ids, "model": provenance}
     return Recording(acts, model.config, about), model
 
 
 def _replay(args):
-    """Return (the recorded pass in a file, None for the model that is not there)."""
+    """Return (the recorded pass in a file, None in place of a model)."""
     recording = read(args.load)
     last = f"blocks.{recording.config.n_layer - 1}.hook_resid_post"  # first: a forged config can claim any number
     expected = points.table(recording.config, points.NEXT_TOKEN) if last in recording.acts else [last]
     missing = [name for name in expected if name not in recording.acts]
     if missing:
-        raise ValueError(f"{args.load} holds no whole pass to the next token, as --save makes it: no {missing[0]}")
+        raise ValueError(f"{args.load} is not a whole pass to the next token, as --save writes: no {missing[0]}")
     say(f"replayed from {args.load}; {one_line(provenance_line(recording.about['model'], recording.config))}")
     return recording, None
 
@@ -196,10 +196,10 @@ def _write_page(args, recording, model, tokenizer):
 
 
 def _walk(recording, model, tokenizer):
-    """Walk through a pass with what is typed on standard input."""
-    if sys.stdin.isatty():  # of a pipe nothing is edited
+    """Walk through a pass with commands from standard input."""
+    if sys.stdin.isatty():  # a pipe needs no editing
         with contextlib.suppress(ImportError):  # Windows has none, and edits lines itself
-            import readline  # noqa: F401  with it, input() knows the arrow keys and what was typed before
+            import readline  # noqa: F401  with it, input() has arrow keys and history
     print_tokens(tokens(recording.acts, tokenizer))
     print()
     step(recording, _ask, print, model)
@@ -209,7 +209,7 @@ def _walk(recording, model, tokenizer):
 def _ask(prompt):
     line = input(prompt)
     if not sys.stdin.isatty():
-        print(line)  # as a terminal shows what was typed
+        print(line)  # echo it, as a terminal does
     return line
 
 

@@ -29,7 +29,7 @@ def _parser():
     add("--layers", type=int, metavar="N", help="blocks, from scratch (default: 4)")
     add("--heads", type=int, metavar="N", help="attention heads, from scratch (default: 4)")
     add("--width", type=int, metavar="N", help="width of the residual stream, from scratch (default: 128)")
-    add("--steps", type=int, metavar="N", help=f"steps of the optimiser (default: {d.steps})")
+    add("--steps", type=int, metavar="N", help=f"steps of the optimizer (default: {d.steps})")
     add("--batch-size", type=int, metavar="N", help=f"windows in a batch (default: {d.batch_size})")
     add("--context", type=int, metavar="N", help=f"tokens in a window (default: {d.context})")
     add("--accumulate", type=int, metavar="N", help=f"batches that make one step (default: {d.accumulate})")
@@ -42,7 +42,7 @@ def _parser():
         metavar="X",
         help=f"of matrices; biases and norms have none (default: {d.weight_decay})",
     )
-    add("--clip", type=float, metavar="X", help=f"largest length of the whole gradient (default: {d.clip})")
+    add("--clip", type=float, metavar="X", help=f"largest norm of the whole gradient (default: {d.clip})")
     add("--seed", type=int, metavar="N", help=f"same seed, same run (default: {d.seed})")
     add(
         "--freeze",
@@ -71,7 +71,7 @@ def main(argv=None):
     sizes = {name: getattr(args, flag) for flag, name in SIZES.items() if getattr(args, flag) is not None}
     if args.resume:
         if args.texts or args.model or args.recipe or args.out or given or sizes:
-            raise ValueError("--resume continues as the run began: it takes no texts, no --out and no other settings")
+            raise ValueError("--resume keeps the run's settings: it takes no texts, no --out and no other settings")
         return _run(Trainer.resume(args.resume, make_data), args.resume, args.sample)
     if not args.out:
         raise ValueError("--out DIR is needed: where should the checkpoint go?")
@@ -144,7 +144,7 @@ def _show(progress):
     )
     terminal, evaluated = sys.stderr.isatty(), progress.notes is not None
     if terminal or evaluated:
-        with contextlib.suppress(BrokenPipeError):  # a closed stderr stops no run
+        with contextlib.suppress(BrokenPipeError):  # ignore a closed stderr
             print(f"\r{line}  " if terminal else line, end="", file=sys.stderr, flush=True)
     if evaluated:
         say("")

@@ -1,4 +1,4 @@
-"""How many threads the library behind the matrix products uses: OpenBLAS, as NumPy's wheels carry it."""
+"""The number of threads that matrix products use: read and set in the OpenBLAS of NumPy's wheels."""
 
 import ctypes
 import functools
@@ -17,7 +17,7 @@ def cores() -> int:
 
 @contextmanager
 def products_on_one_core() -> Iterator[None]:
-    """Keep every matrix product to the core that asks for it; the setting belongs to the whole process."""
+    """Run every matrix product on its caller's core only; the setting holds for the whole process."""
     get, put = threads()
     before = get()
     put(1)
@@ -29,7 +29,7 @@ def products_on_one_core() -> Iterator[None]:
 
 @functools.cache
 def threads() -> Any:
-    """Return the functions that read and set the number of threads of OpenBLAS, or None without it."""
+    """Return the functions that read and set OpenBLAS's number of threads, or None if it is absent."""
     home = Path(np.__file__).parent
     for file in [*home.parent.glob("numpy.libs/*openblas*"), *home.glob(".dylibs/*openblas*")]:
         library = ctypes.CDLL(str(file))  # it is loaded already: this only looks it up

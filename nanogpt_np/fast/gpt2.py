@@ -1,4 +1,4 @@
-"""The fast model: GPT-2's own layers, with quicker ones in the place of some, over the same arrays.
+"""The fast model: GPT-2 with some layers replaced by faster ones that share its arrays.
 
 A trace gets every value as the plain model announces it: GELU in tiles computes the same numbers, and what would
 leave values out or cut them up (attention in tiles, segments, the last row) is used only when no trace is attached.
@@ -22,7 +22,7 @@ from .tiles import TiledAttention, TiledGELU
 
 
 def fast(model: GPT2) -> GPT2:
-    """Return a model with the call of `model` that runs faster and shares its arrays; one of another class as it is.
+    """Return a faster model, called like `model` and sharing its arrays; models of other classes are returned as is.
 
     It has this process keep some of the memory that it frees (`memory.py`).
     """
@@ -34,7 +34,7 @@ def fast(model: GPT2) -> GPT2:
 
 
 class FastGPT2(GPT2):
-    """A GPT2 that takes the shorter ways where no trace is attached."""
+    """A GPT2 that takes shortcuts when no trace is attached."""
 
     def hidden(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
         """ids (..., T) -> (..., T, C): all but the LM head."""
@@ -44,7 +44,7 @@ class FastGPT2(GPT2):
         return in_segments(self, super().hidden, ids, cache)
 
     def last_row(self, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
-        """ids (..., T) -> (..., C): the last row of `hidden`; the last block computes no other if no trace wants it."""
+        """ids (..., T) -> (..., C): the last row of `hidden`; without a trace the last block computes only that."""
         model = self
         if trace is no_trace and self.h and type(self.ln_f) is LayerNorm:
             model = replace(self, h=(*self.h[:-1], only_last_row(self.h[-1])))

@@ -1,9 +1,9 @@
-"""The last block for one row: all that generation needs of a prompt.
+"""The last block, for the last row only: all that generation needs.
 
-What follows a prompt is read from its last row. For earlier tokens the last block only produces keys and values;
-nothing reads their queries, their averages or what the MLP would make of them. That saves ten twelfths of the last
-block's products with weights; gpt2 has 12 blocks. A few lines of `Attention` stand here again, keys and values without
-queries; a test holds the two together.
+The next token depends only on the last row. For earlier tokens the last block only produces keys and values;
+nothing reads their queries, attention output or MLP output. Skipping these saves ten twelfths of the weight products
+of the last of gpt2's 12 blocks. A few lines of `Attention` are repeated here, for keys and values without
+queries; a test compares the two.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .own import is_own_block
 
 
 def only_last_row(block: Block) -> Any:
-    """Return `block` as a `LastRow`, or `block` itself if it holds a class from elsewhere, which may need every row."""
+    """Return `block` as a `LastRow`, or unchanged if it has a layer from outside, which may need every row."""
     return LastRow(block) if is_own_block(block) and type(block.attn.c_attn) is Linear else block
 
 

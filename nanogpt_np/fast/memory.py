@@ -1,9 +1,9 @@
-"""Freed memory is kept for the next arrays, where the C library would return it to the system at once.
+"""Keep freed memory for the next arrays, where the C library would return it to the system at once.
 
-A pass makes and drops hundreds of arrays. glibc returns the larger ones as soon as they are freed, and the system
-clears every page again before it hands it out: a tenth of the time of a long prompt, and two fifths when 512 tokens
-of gpt2 are recorded, which keeps some 700 MB of activations. Threads have arenas of their own, of which whole pieces
-are returned whatever the limit: commands let all threads share the first one's.
+A pass allocates and frees hundreds of arrays. glibc returns the larger ones as soon as they are freed, and the
+system zeroes every page before reuse: a tenth of the time of a long prompt, and two fifths when 512 tokens of gpt2
+are recorded, which keeps some 700 MB of activations. Each thread has its own arena, parts of which are returned
+whatever the limit, so commands make all threads share the first one.
 Source: mallopt(3).
 """
 
@@ -12,9 +12,9 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # the parameters' numbers in glibc's malloc.h
-LARGEST = 32 << 20  # bytes of an array that is kept; the most that every glibc accepts
-USUAL = 64 << 20  # bytes kept in all: what glibc comes to by itself once it has seen an array of `LARGEST`
-MUCH = 1 << 30  # bytes: a recording of 512 tokens of gpt2, and some more
+LARGEST = 32 << 20  # largest array kept, in bytes: the most that every glibc accepts
+USUAL = 64 << 20  # bytes kept in total: glibc's own limit once it has freed an array of `LARGEST` bytes
+MUCH = 1 << 30  # bytes: enough for a recording of 512 tokens of gpt2
 _kept = {"bytes": 0}  # what this process has asked for so far
 
 

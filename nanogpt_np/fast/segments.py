@@ -1,9 +1,9 @@
-"""A long prompt on every core: it is cut into segments, which go through the model side by side.
+"""A long prompt on every core: it is split into segments, which go through the model in parallel.
 
 Matrix products use all cores by themselves; norms, softmax and GELU use one. So each segment runs through the whole
-model in a thread of its own, as if it came after the earlier segments in a KV cache: in every block it waits for
-their keys and values, and for nothing else. Neither the model nor its layers know. Meanwhile every matrix product
-keeps to one core (`blas.py`); where that cannot be set, there is one segment.
+model in its own thread, as if it came after the earlier segments in a KV cache: in every block it waits only for
+their keys and values. The model and its layers do not know about it. Meanwhile every matrix product
+uses one core (`blas.py`); if that cannot be set, there is one segment.
 """
 
 import threading
@@ -23,16 +23,16 @@ from . import blas
 from .last_row import LastRow
 from .own import is_own_block
 
-SMALLEST = 128  # tokens of a segment at least; with fewer, products are better left to divide themselves
-_alone = threading.Lock()  # held by whoever has changed the number of threads
+SMALLEST = 128  # fewest tokens in a segment; below that, products that use all cores are faster
+_alone = threading.Lock()  # held while the number of threads is changed
 
 
 class Stopped(Exception):
-    """Another segment has failed: what this one waits for will not come."""
+    """Another segment has failed: this one would wait forever."""
 
 
 class Segment(KVCache):
-    """The cache as one segment of a prompt sees it: it holds the tokens before, once they are computed."""
+    """The cache as one segment of a prompt sees it: it waits until the tokens before are computed."""
 
     def __init__(self, cache: KVCache, start: int, n_layer: int, before: "Segment | None", stop: threading.Event):
         super().__init__(cache.config)
@@ -52,9 +52,9 @@ class Segment(KVCache):
 def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Cache | None) -> Array:
     """Return what ``hidden(ids, cache=cache)`` returns, (..., T, C), with a segment of the T tokens on each core.
 
-    If the last block computes one row only, (..., segments, C): the last row of each, the prompt's own last.
+    If the last block computes one row only, it is (..., segments, C): the last row of each, in order.
 
-    hidden : the plain way, as `GPT2.hidden`. cache : as for the model, None included.
+    hidden : the plain pass, as `GPT2.hidden`. cache : as for the model, or None.
     """
     T, cores = ids.shape[-1], blas.cores()
     # Another kind of cache may do anything with what it is given, and so may a class put in the place of KVCache.
@@ -89,7 +89,7 @@ def _is_own(model: GPT2) -> bool:
 def _side_by_side(
     hidden: Callable[..., Array], segments: list[tuple[Segment, Array]], stop: threading.Event
 ) -> list[Array]:
-    """Return what each segment gave: the last runs in this thread, so that Ctrl-C reaches it, each other in its own."""
+    """Return each segment's result; the last runs in this thread, so Ctrl-C reaches it, the others in their own."""
     results, errors = {}, {}
 
     def run(n: int) -> None:
@@ -99,7 +99,7 @@ def _side_by_side(
         except BaseException as error:
             errors[n] = error
             stop.set()
-        finally:  # no other segment may wait for what will not come
+        finally:  # no other segment may wait forever
             for event in segment.stored:
                 event.set()
 
@@ -119,9 +119,9 @@ def _side_by_side(
 
 
 def shares(config: Config, past: int, T: int, cores: int) -> list[int]:
-    """Return where each of `cores` segments of T tokens ends, so that all take as long; later tokens see more keys."""
+    """Return the ends of `cores` segments of T tokens that take equally long; later tokens see more keys."""
     C, F = config.n_embd, config.mlp_width
     products = C * (4 * C + 2 * F)  # for each token, in multiplications
-    for_each_key = 4 * C  # half of it in products, as much again for the softmax
+    for_each_key = 4 * C  # half in products, half in the softmax
     cost = np.cumsum(products + for_each_key * np.arange(past, past + T, dtype=float))
     return [*np.searchsorted(cost, cost[-1] * np.arange(1, cores) / cores).tolist(), T]

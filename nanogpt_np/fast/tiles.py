@@ -9,13 +9,13 @@ from ..model.attention import Attention
 from ..model.mlp import GELU
 from ..model.trace import Array, Trace, no_trace
 
-# GELU makes some ten arrays of its size on the way. Of 16,384 float32 each they stay in the processor's cache, which
-# is three times faster than whole tensors in main memory.
+# GELU makes some ten temporary arrays. At 16,384 float32 each they stay in the processor's cache, which is three
+# times faster than whole tensors in main memory.
 ELEMENTS = 1 << 14
-# Queries per head in a tile. Keys that come after the last of them are not even multiplied: for 1023 tokens that saves
-# a fifth of all time.
+# Queries of a head in a tile. Keys after the last of these are never multiplied: for 1023 tokens that saves a fifth
+# of the time.
 QUERIES = 192
-LONG = 512 * 512  # scores of a head up to which all heads go through at once
+LONG = 512 * 512  # scores per head; attention is tiled only above this
 
 
 def elementwise(function: Callable[..., Array], x: Array, *others: Array) -> Array:
@@ -31,20 +31,20 @@ def elementwise(function: Callable[..., Array], x: Array, *others: Array) -> Arr
 
 
 class TiledGELU(GELU):
-    """GELU, some elements at a time: the same numbers."""
+    """GELU, `ELEMENTS` at a time: the same numbers."""
 
     def __call__(self, x: Array) -> Array:
         """Any shape; same shape"""
         return elementwise(super().__call__, x)
 
     def backward(self, d_out: Array, x: Array) -> Array:
-        """d_out, x as it came in -> d_x, all of one shape"""
+        """d_out, the input x -> d_x, all of one shape"""
         return elementwise(super().backward, d_out, x)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TiledAttention(Attention):
-    """Attention, for `QUERIES` queries of one head at a time where there are many scores."""
+    """Attention in tiles of `QUERIES` queries of one head, where there are many scores."""
 
     def attend(self, q: Array, keys: Array, values: Array, trace: Trace = no_trace) -> Array:
         """Scaled queries (..., T, D), keys and values (..., S, D) -> (..., T, D): what each query finds

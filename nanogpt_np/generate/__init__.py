@@ -2,7 +2,7 @@
 
 - `loop`: `generate` and `next_logits`.
 - `sampling`: temperature, top-k, top-p.
-- `ranking`: the likeliest tokens, and the rank of one.
+- `ranking`: the top tokens, and the rank of any one.
 
 ``python -m nanogpt_np.generate`` runs the command, which is `commands/generate.py`.
 """

@@ -74,7 +74,7 @@ def generate(
 
 
 def next_logits(model: GPT2, ids: Ids, *, cache: Cache | None = None, trace: Trace = no_trace) -> Array:
-    """ids (T,) -> (V,): the scores of what follows the last token; ValueError if any is NaN or infinite."""
+    """ids (T,) -> (V,): the logits of the next token; ValueError if any is NaN or infinite."""
     model = fast(model)
     with np.errstate(all="ignore"):  # an overflow is found below, and reported once
         last_row = trace("hook_last_row", model.last_row(ids, cache=cache, trace=trace))

@@ -1,4 +1,4 @@
-"""How tokens rank after a pass: the likeliest ones, or where a given one stands. Ties go to the lower id."""
+"""How tokens rank after a pass: the likeliest ones, or the rank of a given one. Ties go to the lower id."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from ..text.tokenizer import Tokenizer
 def standing(logits: Array, p: Array, token: int) -> dict[str, Any]:
     """Return rank, logit and probability of `token`; logits and p are (V,).
 
-    Rank 1 is the likeliest; of equal logits the lower id comes first, as it does in greedy decoding.
+    Rank 1 is the likeliest; ties go to the lower id, as in greedy decoding.
     """
     rank = 1 + int((logits > logits[token]).sum() + (logits[:token] == logits[token]).sum())
     return {"rank": rank, "logit": float(logits[token]), "p": float(p[token])}
 
 
 def top_rows(logits: Array, p: Array, k: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """Return the `k` likeliest tokens, likeliest first; of equal logits the lower id comes first."""
+    """Return the `k` likeliest tokens, likeliest first; ties go to the lower id."""
     order = np.argsort(-logits, kind="stable")[:k]
     return [
         {"rank": rank, "id": int(i), "token": text_of(tokenizer, int(i)), "logit": float(logits[i]), "p": float(p[i])}

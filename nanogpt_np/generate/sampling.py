@@ -3,8 +3,8 @@
 Greedy decoding (temperature 0) takes the likeliest token. Otherwise the logits are divided by the
 temperature, all but the k likeliest tokens are dropped, then all but the smallest set whose
 probabilities reach p (Holtzman et al. 2019, "The Curious Case of Neural Text Degeneration"; the
-token that crosses p stays), and one of what is left is drawn. Computed in float64: a sum of
-50,257 small numbers wants the digits.
+token that crosses p stays), and one of the rest is drawn. Computed in float64: a sum of
+50,257 small numbers needs the digits.
 """
 
 import math
@@ -16,7 +16,7 @@ from ..model.trace import Array
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise ValueError for settings that mean nothing."""
+    """Raise ValueError for invalid settings."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"temperature must be 0 (greedy) or above, not {temperature}")
     if top_k is not None and top_k < 1:
@@ -30,7 +30,7 @@ def probabilities(
 ) -> Array:
     """(V,) logits -> (V,) float64 probabilities of being chosen; temperature 0 gives 1 to the likeliest.
 
-    Of equal logits, the lower id counts as likelier.
+    Ties go to the lower id.
     """
     check_sampling(temperature, top_k, top_p)
     logits = np.asarray(logits, np.float64)
@@ -38,7 +38,7 @@ def probabilities(
         p = np.zeros(len(logits))
         p[logits.argmax()] = 1
         return p
-    # The maximum first: dividing by a tiny temperature then gives -inf and 0, never inf - inf.
+    # Subtract the maximum first: a tiny temperature then gives -inf and 0, never inf - inf.
     with np.errstate(over="ignore"):
         p = softmax((logits - logits.max()) / temperature)
     if top_p == 1:  # all of them, however unlikely

@@ -1,4 +1,4 @@
-"""Why this token, or why not: its rank after every half-block, and its logit split part by part.
+"""Why this token, or why not: its rank after every sublayer, and its logit split part by part.
 
 The split is exact: the residual stream is a sum, and with its scale held the final LayerNorm is linear, so a logit
 is a sum of one amount for each embedding, head, MLP and bias. A logit alone means little (a constant added to all
@@ -81,7 +81,7 @@ class Split:
 
 
 def logit_lens(acts: Acts, model: GPT2, token: int, position: int = -1) -> list[dict[str, Any]]:
-    """Return what would be said of `token` if the model stopped early: a row for each half-block, in order.
+    """Return what would be said of `token` if the model stopped early: a row for each sublayer, in order.
 
     acts : the `Recorder` that traced one prompt through `model`.
     token : its id.
@@ -103,7 +103,7 @@ def logit_lens(acts: Acts, model: GPT2, token: int, position: int = -1) -> list[
 
 
 def early_logits(acts: Acts, model: GPT2, position: int = -1) -> Iterator[tuple[str, str, Array]]:
-    """Yield (what comes before, trace point, logits (V,)) for each half-block: `logit_lens` for any token at once."""
+    """Yield (what comes before, trace point, logits (V,)) for each sublayer: `logit_lens` for any token at once."""
     stops = [("embeddings", "blocks.0.hook_resid_pre")]
     for i in range(model.config.n_layer):
         stops += [(f"attn {i}", f"blocks.{i}.hook_resid_mid"), (f"mlp {i}", f"blocks.{i}.hook_resid_post")]

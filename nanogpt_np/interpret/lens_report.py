@@ -21,7 +21,7 @@ from .lens import Part, logit_lens, split
 
 
 class _LastRow(Tape):
-    """Keep what belongs to the last position only: a long prompt's patterns are gigabytes."""
+    """Keep only the last position: a long prompt's patterns are gigabytes."""
 
     def __call__(self, name: str, x: Array) -> Array:
         axes = points.get(name).axes.split()
@@ -32,7 +32,7 @@ class _LastRow(Tape):
 def report(
     model: GPT2, tokenizer: Tokenizer, ids: Sequence[int], token: int, *, against: int | None = None, rivals: int = 3
 ) -> dict[str, Any]:
-    """Return all there is to say of `token` after the prompt `ids`, as plain rows.
+    """Return the report on `token` after the prompt `ids`, as plain rows.
 
     It is compared with the token `against`, if there is one, and with the `rivals` likeliest other tokens.
     """

@@ -27,16 +27,16 @@ def deciding_line(result: Row, row: Row) -> str:
     if row["difference"] < 0:
         winner, loser = loser, winner
     if not names:
-        return f"Nothing decides: {winner} and {loser} are level."
+        return f"Nothing decides: {winner} and {loser} are tied."
     *rest, last = names
     listed = f"{', '.join(rest)} and {last}" if rest else last
     return f"Decided by {listed}: the other parts alone would put {loser} ahead of {winner}."
 
 
 def lens_lines(result: Row) -> list[str]:
-    """Return the logit lens as lines, one for each half-block."""
+    """Return the logit lens as lines, one for each sublayer."""
     lines = [
-        "If the model stopped early: the final LayerNorm and the LM head after every half-block",
+        "If the model stopped early: the final LayerNorm and the LM head after every sublayer",
         f"{'after':10}  {'rank':>6}  {'logit':>9}  {'probability':>11}  likeliest there",
     ]
     for row in result["lens"]:
@@ -50,7 +50,7 @@ def split_lines(result: Row, row: Row, most: int) -> list[str]:
     token, rival = _short(result["token"]), _short(row["against"]["token"])
     text = [
         f"{token} against {rival}: the difference of their logits, part by part",
-        "(direct effects: what a part does through later ones counts there; head 2.1 is head 1 of block 2)",
+        "(direct effects: effects through a later part count there; head 2.1 is head 1 of block 2)",
     ]
     ranked = sorted(row["parts"], key=lambda part: -part["amount"])
     top = [part for part in ranked if part["amount"] > 0][:most]
@@ -96,7 +96,7 @@ def by_kind_lines(result: Row) -> list[str]:
 
 
 def _short(text: str) -> str:
-    """Return `text` quoted, and cut where it is so long that it would break a table."""
+    """Return `text` quoted, and shortened if it would break a table."""
     text = quoted(text)
     return text if len(text) <= 16 else text[:12] + '..."'
 
@@ -109,7 +109,7 @@ def _ordinal(n: int) -> str:
 def _compared(row: Row, other: Row) -> str:
     difference, rival = row["logit"] - other["logit"], _short(other["token"])
     if not difference:
-        return f"level with {rival}"
+        return f"tied with {rival}"
     return f"{abs(difference):.3g} {'ahead of' if difference > 0 else 'behind'} {rival}"
 
 

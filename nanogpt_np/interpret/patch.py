@@ -1,9 +1,9 @@
-"""Change an activation on its way, and see what follows.
+"""Change an activation mid-pass, and see the effect.
 
 A `Patch` is a trace like any other: ``model(ids, trace=Patch({name: edit}))``. The layers know
-nothing of it. Several compose with `trace.chain`, first to last: what stands after a patch sees what
-it made, so ``chain(patch, recorder)`` records the changed run. Below it, the edits that are made most
-often; they count positions in the text, so with a KV cache they mean the same as without.
+nothing about it. `trace.chain` composes several, first to last: a trace after a patch sees its
+result, so ``chain(patch, recorder)`` records the changed run. Below `Patch` are the usual edits; they
+count positions in the text, so they mean the same with and without a KV cache.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -32,21 +32,21 @@ class Patch:
     """A trace that changes some activations.
 
     edits : ``{name: edit}``; a name is that of a trace point, or a pattern such as
-        ``blocks.*.attn.hook_z``. An edit is an array to put in place, or a function ``x -> array``:
-        it may write into its `x`, a copy, and must return what to go on with, in the same shape and dtype.
+        ``blocks.*.attn.hook_z``. An edit is a replacement array, or a function ``x -> array``:
+        it may write into its `x`, a copy, and must return an array of the same shape and dtype.
 
-    Raises ValueError for a name that no model has at once; for one that this model has not, and for
-    an edit of the wrong shape or dtype, when the pass gets there.
+    Raises ValueError at once for a name that no model has; during the pass for a name that this model
+    lacks, and for an edit of the wrong shape or dtype.
     """
 
     def __init__(self, edits: Mapping[str, Edit]):
         self.edits = dict(edits)
-        self._met: set[str] | None = None  # edits that had their turn in this pass; None: no whole pass is under way
+        self._met: set[str] | None = None  # edits applied in this pass; None outside a whole pass
         for name, edit in self.edits.items():
             if not any(c in name for c in "*?["):
                 points.get(name)
             if name == PROBABILITIES:
-                raise ValueError(f"{PROBABILITIES} are only to look at: patch {NEXT_LOGITS}")
+                raise ValueError(f"{PROBABILITIES} are read-only: patch {NEXT_LOGITS}")
             if not callable(edit) and not isinstance(edit, np.ndarray):
                 raise ValueError(f"{name}: an edit is an array, or a function from array to array, not {edit!r}")
 
@@ -63,7 +63,7 @@ class Patch:
         return x
 
     def _check_met(self, name: str) -> None:
-        """Raise ValueError, as early as it is known, for edits whose point this pass does not have."""
+        """Raise ValueError, as early as possible, for edits whose point this pass does not have."""
         if name in INSTEAD:
             other, instead = INSTEAD[name]
             if other in self.edits or (name == ALL_ROWS and NEXT_LOGITS in self.edits):
@@ -87,9 +87,9 @@ def _edited(name: str, x: Array, edit: Edit) -> Array:
 
 
 def ablate_head(block: int, head: int, value: float | Array = 0.0, *, position: int | None = None) -> Trace:
-    """Return a trace that puts `value` for one head's output: a number, or a vector (D,) such as a mean.
+    """Return a trace that sets one head's output to `value`: a number, or a vector (D,) such as a mean.
 
-    position : only at this place in the text; else at every one.
+    position : only at this place in the text; None for all.
     """
     name = f"blocks.{block}.attn.hook_z"
     where = _Positions(position)
@@ -106,12 +106,12 @@ def ablate_head(block: int, head: int, value: float | Array = 0.0, *, position: 
 
 
 def ablate_attention(block: int, *, position: int | None = None) -> Trace:
-    """Return a trace after which the attention of a block adds nothing to the residual stream."""
+    """Return a trace that makes a block's attention add nothing to the residual stream."""
     return _nothing(f"blocks.{block}.hook_attn_out", position)
 
 
 def ablate_mlp(block: int, *, position: int | None = None) -> Trace:
-    """Return a trace after which the MLP of a block adds nothing to the residual stream."""
+    """Return a trace that makes a block's MLP add nothing to the residual stream."""
     return _nothing(f"blocks.{block}.hook_mlp_out", position)
 
 
@@ -144,15 +144,15 @@ def steer(name: str, vector: Any, *, position: int | None = None) -> Trace:
 
 
 def transplant(name: str, acts: Acts, *, position: int | None = None, head: int | None = None) -> Trace:
-    """Return a trace that puts in place of `name` what another run had there ("activation patching").
+    """Return a trace that replaces `name` with its value in another run ("activation patching").
 
     acts : that run's `Recorder`, of one prompt and without a cache.
-    position : only this place in the text; else every place where both runs have a token.
+    position : only this place in the text; None for every place where both have a token.
     head : only this head.
     """
     axes = points.get(name).axes.split()
     if "T" not in axes or name in points.WHOLE_NUMBERS:
-        raise ValueError(f"{name} is no vector for each token: give Patch an array, or change the prompt")
+        raise ValueError(f"{name} is not a vector per token: give Patch an array, or change the prompt")
     if head is not None and "H" not in axes:
         raise ValueError(f"{name} has no heads")
     for needed in (name, "hook_positions"):
@@ -202,9 +202,9 @@ def sweep(
     """Transplant every single position of every point in turn: where does the other run's answer come from?
 
     ids (T,) is the prompt that is changed, `acts` the other run's, with the same number of tokens;
-    `measure` makes a number of the logits (V,) after the last token. Returns (len(names), T).
+    `measure` maps the logits (V,) after the last token to a number. Returns (len(names), T).
 
-    report : is called with the number of passes done and of all passes, after each.
+    report : called after each pass with the number done and the total.
     """
     names = [names] if isinstance(names, str) else list(names)
     T: Any = len(acts["hook_positions"]) if "hook_positions" in acts else None
@@ -221,7 +221,7 @@ def sweep(
 
 
 class _Positions:
-    """A trace that remembers where in the text this pass's tokens stand."""
+    """A trace that remembers the positions of this pass's tokens."""
 
     def __init__(self, wanted: int | None):
         if wanted is not None and (not isinstance(wanted, int | np.integer) or wanted < 0):

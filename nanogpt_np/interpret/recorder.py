@@ -12,7 +12,7 @@ Acts = Mapping[str, Array]  # activations by trace point: a Recorder, or what el
 class Recorder(Tape):
     """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts over.
 
-    model : the `GPT2` that is recorded, if it is known: for what needs weights or sizes that no activation shows.
+    model : the `GPT2` that is recorded, if known: it provides weights, and sizes that no activation shows.
     acts : arrays to begin with, by name.
 
     Raises ValueError for a model that is not a GPT2.
@@ -20,7 +20,7 @@ class Recorder(Tape):
 
     def __init__(self, model: GPT2 | None = None, acts: Acts | Iterable[tuple[str, Array]] = ()):
         if model is not None and not isinstance(model, GPT2):
-            raise ValueError(f"a Recorder is made with the model, as load returns it, not {model!r:.60}; see `acts`")
+            raise ValueError(f"a Recorder takes the model that load returns, not {model!r:.60}; see `acts`")
         super().__init__(acts)
         self.model = model
 

@@ -1,4 +1,4 @@
-"""What an array holds in a few figures, and how many tokens a recorded pass is of."""
+"""Summary statistics of an array, and the number of tokens in a recorded pass."""
 
 import math
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ AT_ONCE = 1 << 16  # numbers that are converted to float64 at a time: a matrix m
 def stats(x: Array) -> dict[str, Any]:
     """Return mean, RMS, min and max of an array, in float64, and how many masked numbers (-inf) were left out.
 
-    Of nothing but masked numbers all four are NaN.
+    If all are masked, all four are NaN.
     """
-    flat = np.reshape(x, -1)  # the same order of summation however it lies in memory
+    flat = np.reshape(x, -1)  # the same order of summation in any memory layout
     total, square, low, high, seen = 0.0, 0.0, math.inf, -math.inf, 0
     for i in range(0, flat.size, AT_ONCE):
         some = flat[i : i + AT_ONCE].astype(np.float64)
@@ -25,7 +25,7 @@ def stats(x: Array) -> dict[str, Any]:
         if not some.size:
             continue
         total, square = total + some.sum(), square + (some * some).sum()
-        low, high = np.minimum(low, some.min()), np.maximum(high, some.max())  # of NaN and a number they are NaN
+        low, high = np.minimum(low, some.min()), np.maximum(high, some.max())  # NaN if either is NaN
         seen += some.size
     if not seen:
         return dict.fromkeys(("mean", "rms", "min", "max"), math.nan) | {"masked": flat.size}
@@ -47,7 +47,7 @@ def stats_line(row: Mapping[str, Any]) -> str:
 def lengths(acts: Mapping[str, Array]) -> tuple[int, int]:
     """Return (T, S) of a recorded pass: new tokens, and all that they can see.
 
-    Where no array has an axis of keys, the last position tells S, or else T. Raises ValueError without a row for
+    If no array has a key axis, S is the last position + 1, or else T. Raises ValueError if none has a row for
     each token.
     """
     sizes: dict[str, int] = {}

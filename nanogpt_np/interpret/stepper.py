@@ -1,6 +1,6 @@
-"""Walk through a recorded pass in the terminal, one step at a time, forwards and backwards.
+"""Walk through a recorded pass in the terminal, one step at a time, forward and backward.
 
-A step is one trace point (`activations.py`): what it is, what it is made of, what to look at, what is in it.
+A step is one trace point (`activations.py`): its equation, its inputs, what to look at, its values.
 Nothing is computed again: the numbers are those of the recording.
 """
 
@@ -22,12 +22,12 @@ from .recording import Recording
 from .stats import lengths, stats, stats_line
 
 CANDIDATES = 20  # names that are listed where a part of a name is in several
-ENTRIES = 3  # of the glossary that are shown for a word
-PRINTED = 500  # numbers up to which an array is printed whole; of larger ones NumPy shows the corners
+ENTRIES = 3  # glossary entries shown for a word
+PRINTED = 500  # numbers up to which an array is printed whole; NumPy abbreviates larger ones
 HELP = """\
 Enter, n    next step
 b           back
-NUMBER      the step of this number
+NUMBER      go to this step
 j NAME      jump to a trace point; a part of its name will do
 p           print the values; p 4 prints those at index 4 of the first axis, p : 2 those at 2 of the second
 t, t K      the likeliest next tokens
@@ -39,14 +39,14 @@ q, Ctrl-D   quit"""
 def step(
     recording: Recording, ask: Callable[[str], str], tell: Callable[[str], None], model: GPT2 | None = None
 ) -> None:
-    """Show the steps of a `recording.Recording` as the answers of `ask` say, until they say ``q`` or raise EOFError.
+    """Show the steps of a `recording.Recording` as `ask` directs, until it returns ``q`` or raises EOFError.
 
     ask, tell : as ``input`` and ``print``. model : the model that was recorded; deriving a number needs its weights.
     """
     names, at = list(recording.acts), 0
     if "hook_next_token" not in recording.acts:
         raise ValueError("to walk through, record a whole pass to the next token: generate(model, ids, 1, trace=acts)")
-    tell(f"{len(names)} steps; Enter goes on, b back, ? lists the rest, q quits\n")
+    tell(f"{len(names)} steps; Enter: next, b: back, ?: all commands, q: quit\n")
     tell(page(recording, names, at))
     while True:
         try:
@@ -71,7 +71,7 @@ def step(
 
 
 def page(recording: Recording, names: Sequence[str], at: int) -> str:
-    """Return the text of step `at`: all that there is to say about one trace point."""
+    """Return the text of step `at`: everything about one trace point."""
     acts, config, name = recording.acts, recording.config, names[at]
     point, x, stored = points.get(name, config), acts[name], parameters.table(config)
     reads = [f"{read} {list(acts[read].shape)}" for read in point.reads if read in acts]
@@ -91,7 +91,7 @@ def page(recording: Recording, names: Sequence[str], at: int) -> str:
 
 
 def _goes_to(word: str, more: list[str], names: list[str], at: int) -> int | None:
-    """Return the step that was asked for, which may be one before the first or after the last; None if none was."""
+    """Return the requested step, which may be one before the first or after the last; None for other commands."""
     if word == "j":
         return names.index(_one_of(" ".join(more), names))
     if word.isdecimal():
@@ -103,7 +103,7 @@ def _goes_to(word: str, more: list[str], names: list[str], at: int) -> int | Non
 
 def _one_of(fragment: str, names: list[str]) -> str:
     if not fragment:
-        raise ValueError("j wants a name, or a part of one: j blocks.0.attn.hook_pattern")
+        raise ValueError("j needs a name, or a part of one: j blocks.0.attn.hook_pattern")
     found = points.select(fragment, names)
     if len(found) == 1:
         return found[0]
@@ -124,7 +124,7 @@ def _answer(word: str, more: list[str], recording: Recording, name: str, model: 
         return _derivation(recording, name, more, model)
     if word.startswith("/"):
         return _looked_up(" ".join([word[1:], *more]), recording.config)
-    raise ValueError(f"{word!r} is no command; ? lists them")
+    raise ValueError(f"{word!r} is not a command; see ?")
 
 
 def values(recording: Recording, name: str, index: Sequence[str] = ()) -> str:
@@ -146,7 +146,7 @@ def _tokens(recording: Recording, k: str = "5") -> str:
     acts = recording.acts
     count = _whole(k)
     if count < 1:
-        raise ValueError(f"t wants a number of tokens, 1 or more, not {k}")
+        raise ValueError(f"t needs a number of tokens, 1 or more, not {k}")
     rows = top_rows(acts["hook_next_logits"], acts["hook_probabilities"], count, Tokenizer())
     return "\n".join(f"{row['rank']:5}  {row['p']:9.4%}  {quoted(row['token'])}" for row in rows)
 

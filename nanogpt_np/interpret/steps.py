@@ -31,10 +31,10 @@ def select(
 ) -> list[str]:
     """Return the names of the wanted steps, in order.
 
-    only : patterns of `points.select`, of which one is enough. blocks : numbers of blocks.
-    head : leaves the steps that have an axis of heads.
+    only : patterns of `points.select`; one must match. blocks : numbers of blocks.
+    head : keeps only the steps with a head axis.
 
-    Raises ValueError for patterns, blocks and heads that do not exist, and where no step is left.
+    Raises ValueError for patterns, blocks and heads that do not exist, and if no step is left.
     """
     for kind, numbers, end in (("block", blocks or [], config.n_layer), ("head", [head or 0], config.n_head)):
         for i in numbers:
@@ -50,12 +50,12 @@ def select(
         and (head is None or "H" in point.axes.split())
     ]
     if not names:
-        raise ValueError("no step is left: the steps that match are in no such block, or have no axis of heads")
+        raise ValueError("no step is left: the matching steps are in other blocks, or have no head axis")
     return names
 
 
 def step_rows(config: Config, shapes: Shapes, names: Iterable[str], head: int | None = None) -> list[Row]:
-    """Return a dict for each of the steps `names`: all that can be said of it without its values.
+    """Return a dict for each of the steps `names`: everything but its values.
 
     shapes : ``{name: (shape, dtype)}`` of the whole pass.
     head : cuts each step to that head, and leaves out the costs, which are those of whole steps.
@@ -89,7 +89,7 @@ def step_rows(config: Config, shapes: Shapes, names: Iterable[str], head: int | 
 
 
 def outline(config: Config, shapes: Shapes) -> list[Row]:
-    """Return less of each step of a whole pass, for a trace that stands before a text: what made it, and its shape."""
+    """Return short rows for the steps of a whole pass, for a listing printed before a text."""
     shown = ("name", "shape", "dtype", "equation", "weights")
     return [{key: row[key] for key in shown} for row in step_rows(config, shapes, shapes)]
 
@@ -98,12 +98,12 @@ def dry_run(size: str, ids: Sequence[int]) -> tuple[Shapes, str]:
     """Return ({name: (shape, dtype)} of a pass through zero-filled weights of a published size, what to say of it)."""
     log = ShapeLog()
     list(generate(zeros(published(size)), ids, 1, stop=(), trace=log))
-    note = f"DRY RUN: the shapes of {size} on zero-filled weights; nothing here is what {size} says"
+    note = f"DRY RUN: the shapes of {size} on zero-filled weights; none of this is {size}'s output"
     return {name: (shape, dtype) for name, shape, dtype in log}, note
 
 
 def first_values(x: Array, point: Point, n: int, head: int | None = None) -> Row:
-    """Return the first `n` numbers in the last token's row, of `head` or else of head 0, and where in `x` they are."""
+    """Return the first `n` numbers in the last token's row, of `head` (default 0), and their index in `x`."""
     last_token_and_head = {"T": -1, "H": head or 0}
     index = [last_token_and_head[letter] % size for letter, size in zip(point.axes.split()[:-1], x.shape, strict=False)]
     row = x[tuple(index)].reshape(-1)[:n]

@@ -1,8 +1,8 @@
 """GPT-2 and nothing else: the forward pass and, under each forward, its backward.
 
 Read `config`, `trace`, `linear`, `embedding`, `layernorm`, `attention`, `mlp`, `lm_head`, `gpt2` and `cache`, in this
-order (`ids` checks what comes in). They import NumPy, the standard library and one another. What makes the same pass
-faster is in `fast/`, where weights come from in `weights/`, and what the trace points are called in `names/`.
+order (`ids` checks what comes in). They import only NumPy, the standard library and each other. Speedups
+are in `fast/`, reading and writing weights is in `weights/`, and the names of the trace points are in `names/`.
 """
 
 from .cache import KVCache

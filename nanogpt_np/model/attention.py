@@ -1,6 +1,6 @@
 """Multi-head causal self-attention: the only place where tokens see one another.
 
-softmax(q K^T / sqrt(D) + mask) V in each head: every token asks (query), is found by its key and passes on its value.
+softmax(q K^T / sqrt(D) + mask) V in each head: every token has a query, is found by its key and passes on its value.
 Its output is the average of the values at its own and earlier positions, weighted by how well their keys match the
 query. H heads do this side by side, each with its own columns.
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2. Read next: `mlp.py`.
@@ -19,7 +19,7 @@ Remember = Callable[[Array, Array], tuple[Array, Array]]  # this pass's keys and
 
 
 def no_cache(k: Array, v: Array) -> tuple[Array, Array]:
-    """Return the keys and values of this pass as all there are: the default, without a cache."""
+    """Return the keys and values of this pass unchanged: the default, without a cache."""
     return k, v
 
 
@@ -38,7 +38,7 @@ def softmax(x: Array) -> Array:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attention:
-    """Let every token gather, from itself and the tokens before it, what it looks for."""
+    """Let every token gather what it looks for from itself and the tokens before it."""
 
     c_attn: Linear  # C -> 3C: queries, keys and values of all heads, side by side
     c_proj: Linear  # C -> C
@@ -77,7 +77,7 @@ class Attention:
         return pattern @ values
 
     def backward(self, d_out: Array, x: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
-        """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
+        """d_out (..., T, C), the input x (..., T, C) -> d_x (..., T, C), gradients by name
 
         For a row p = softmax(s): d_s = p (d_p - sum(d_p p)), since raising one score lowers the share of all
         others; masked scores have p = 0 and so no gradient.

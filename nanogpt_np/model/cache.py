@@ -1,8 +1,8 @@
-"""The KV cache: keys and values of the tokens so far, so that they are not computed again for every new token.
+"""The KV cache: keys and values of the tokens so far, so that no new token computes them again.
 
-A key or value depends only on its own token and those before it, so it stays right once it is computed. The model
-runs the same code with and without a cache: attention passes its new keys and values to `remember`, and uses all
-that it returns (`attention.no_cache` returns the same ones).
+A key or value depends only on its own token and those before it, so once computed it stays valid. The model
+runs the same code with and without a cache: attention passes its new keys and values to `remember`, and uses
+what it returns (`attention.no_cache` returns them unchanged).
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from .trace import Array
 
 
 class NoCache:
-    """Every pass is the first: what the model uses when no cache is given."""
+    """Treat every pass as the first: the default when no cache is given."""
 
     length = 0  # tokens so far
 

@@ -18,11 +18,11 @@ REQUIRED = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 class Config:
     """The numbers that fix every shape of a GPT-2, and the few that change its arithmetic.
 
-    The letters are used for these sizes in every file of this package.
+    The letters name the same sizes in every file of this package.
     Defaults are those of gpt2 (124M).
     """
 
-    vocab_size: int = 50257  # V: tokens that exist
+    vocab_size: int = 50257  # V: vocabulary size
     n_positions: int = 1024  # longest context, in tokens
     n_embd: int = 768  # C: width of the residual stream
     n_layer: int = 12  # blocks
@@ -56,12 +56,12 @@ class Config:
         if self.activation_function != "gelu_new":
             raise ValueError(
                 f"activation_function {self.activation_function!r} is not supported: "
-                "GPT-2 was trained with 'gelu_new' (the tanh form of GELU), and only that is here"
+                "GPT-2 was trained with 'gelu_new' (the tanh form of GELU); use that"
             )
 
     @property
     def head_width(self) -> int:
-        """D, the columns that each head has for itself: 64 in every published size."""
+        """D, the width of each head: 64 in every published size."""
         return self.n_embd // self.n_head
 
     @property
@@ -82,24 +82,24 @@ class Config:
         }
 
     def attention_scale(self, layer: int) -> float:
-        """What the dot products of queries and keys are multiplied by in block `layer`."""
+        """Return the factor on the dot products of queries and keys in block `layer`."""
         scale = 1 / math.sqrt(self.head_width) if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 
     @classmethod
     def from_dict(cls, values: Any) -> "Config":
-        """Build a Config from the contents of a config.json; fields that change nothing are passed over.
+        """Build a Config from the contents of a config.json; fields that change nothing are ignored.
 
-        Raises ValueError where the file describes something that is not a GPT-2.
+        Raises ValueError if the file describes something other than a GPT-2.
         """
         if not isinstance(values, dict):
             raise ValueError("config.json must hold a JSON object")
         if values.get("model_type", "gpt2") != "gpt2":
-            raise ValueError(f"model_type {values['model_type']!r} is not 'gpt2': only GPT-2 is here")
+            raise ValueError(f"model_type {values['model_type']!r} is not 'gpt2', the only one read")
         for name, harmless in (("add_cross_attention", False), ("quantization_config", None)):
             if values.get(name, harmless) != harmless:
                 raise ValueError(f"{name} is set: only plain GPT-2 checkpoints are supported")
-        # The oldest files call it n_ctx; where both stand, transformers reads n_positions only.
+        # The oldest files call it n_ctx; if both are there, transformers reads n_positions.
         if "n_positions" not in values and "n_ctx" in values:
             values = {**values, "n_positions": values["n_ctx"]}
         missing = [name for name in REQUIRED if name not in values]

@@ -1,4 +1,4 @@
-"""From token ids to vectors: one row for what the token is, plus one row for where it stands.
+"""From token ids to vectors: one row for the token, plus one row for its position.
 
 x_t = wte[id_t] + wpe[t]. Read next: `layernorm.py`.
 """

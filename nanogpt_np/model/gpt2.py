@@ -1,7 +1,7 @@
-"""GPT-2, composed of its layers: this file reads as the diagram of the model does.
+"""GPT-2, composed of its layers: this file reads like the diagram of the model.
 
 Tokens become vectors (the residual stream); each block adds what attention gathered from other tokens, and then
-what the MLP makes of each; the last norm and the LM head turn the vectors into logits.
+what the MLP computes; the last norm and the LM head turn the vectors into logits.
 Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
 Read next: `cache.py`, then `generate/loop.py` for how logits become text.
 """
@@ -28,7 +28,7 @@ Cache = KVCache | NoCache
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Block:
-    """x = x + attn(ln_1(x)), then x = x + mlp(ln_2(x)): each layer reads a normalised copy and adds to the stream."""
+    """x = x + attn(ln_1(x)), then x = x + mlp(ln_2(x)): each layer reads a normalized copy and adds to the stream."""
 
     ln_1: LayerNorm
     attn: Attention
@@ -78,7 +78,7 @@ class GPT2:
         cache : a `KVCache` to continue from and add to.
         trace : any callable ``(name, array) -> array``; the names are those of `names/activations.py`.
 
-        Raises ValueError for ids that no model can read, see `ids.py`.
+        Raises ValueError for ids the model cannot read, see `ids.py`.
         """
         return trace("hook_logits", self.lm_head(self.hidden(ids, cache=cache, trace=trace)))
 
@@ -104,8 +104,8 @@ class GPT2:
     def backward(self, d_out: Array, tape: Tape, trace: Trace = no_trace) -> Grads:
         """d_out (..., T, C), the gradient of what `hidden` returned -> ``{parameter name: gradient}``
 
-        tape : the `Tape` that traced `hidden`; the first pass of a prompt, without a cache.
-        trace : is given the gradient of every trace point, last to first, under the point's own name.
+        tape : the `Tape` that traced `hidden`, over a whole prompt without a cache.
+        trace : receives the gradient of every trace point, last to first, under the point's own name.
         """
         read = tape.__getitem__
         d_x, final = self.ln_f.backward(d_out, under(read, "ln_final."), scoped(trace, "ln_final."))
@@ -135,7 +135,7 @@ class GPT2:
 
 
 def arrays(layer: Any, prefix: str = "") -> dict[str, Array]:
-    """Return ``{"attn.c_attn.weight": array}`` of a layer and of the layers in it, named by their fields."""
+    """Return ``{"attn.c_attn.weight": array}`` of a layer and its sublayers, named by field."""
     found = {}
     for field in fields(layer):
         value = getattr(layer, field.name)

@@ -1,4 +1,4 @@
-"""Which token ids a model can read: everything else gets one line that says what is wrong.
+"""Check token ids before the model reads them; one line says what is wrong with bad ones.
 
 Read next: `embedding.py`, which looks them up.
 """
@@ -12,7 +12,7 @@ from .trace import Array
 
 
 def check_ids(ids: Any, config: Config, past: int = 0) -> Array:
-    """Return a copy of `ids` as integers, or raise ValueError if no model can read them after `past` tokens."""
+    """Return a copy of `ids` as integers, or raise ValueError if they cannot be read after `past` tokens."""
     if ids is None:
         raise ValueError("no token ids: None (a trace must return the array that it is given, or another)")
     ids = np.asarray(ids)

@@ -1,4 +1,4 @@
-"""Layer normalisation: bring every token's vector to one scale before a layer reads it.
+"""Layer normalization: bring every token's vector to one scale before a layer reads it.
 
 n = (x - mean(x)) / sqrt(var(x) + eps), y = n * weight + bias. The variance divides by C, not C - 1, and eps is
 inside the root. Source: Ba, Kiros, Hinton 2016, "Layer Normalization". Read next: `attention.py`.
@@ -21,10 +21,10 @@ class LayerNorm:
 
     def __call__(self, x: Array, trace: Trace = no_trace) -> Array:
         """(..., T, C) -> (..., T, C)"""
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = (centred * centred).mean(axis=-1, keepdims=True)  # (..., T, 1)
+        centered = x - x.mean(axis=-1, keepdims=True)
+        variance = (centered * centered).mean(axis=-1, keepdims=True)  # (..., T, 1)
         scale = trace("hook_scale", np.sqrt(variance + self.eps))
-        normalized = trace("hook_normalized", centred / scale)
+        normalized = trace("hook_normalized", centered / scale)
         return trace("hook_output", normalized * self.weight + self.bias)
 
     def backward(self, d_out: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
@@ -40,5 +40,5 @@ class LayerNorm:
         d_scale = trace("hook_scale", d_scale)
         d_x = (d_normalized - d_normalized.mean(axis=-1, keepdims=True)) / scale
         d_x = d_x + normalized * d_scale / d_out.shape[-1]
-        tokens = tuple(range(d_out.ndim - 1))  # a parameter serves every token: its gradients add up
+        tokens = tuple(range(d_out.ndim - 1))  # every token uses it, so the gradients add up
         return d_x, {"weight": (d_out * normalized).sum(tokens), "bias": d_out.sum(tokens)}

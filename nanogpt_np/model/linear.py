@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .trace import Array, Grads, Reader, Trace, no_trace
 
 
-@dataclass(frozen=True, eq=False, repr=False)  # == on arrays has no single answer, and their repr is endless
+@dataclass(frozen=True, eq=False, repr=False)  # == on arrays has no single answer, and their repr is long
 class Linear:
     """Multiply by a matrix and add a bias."""
 
@@ -18,7 +18,7 @@ class Linear:
     bias: Array  # (n_out,)
 
     def __call__(self, x: Array, trace: Trace = no_trace) -> Array:
-        """(..., n_in) -> (..., n_out); it announces nothing to `trace`, but a layer in its place may."""
+        """(..., n_in) -> (..., n_out); it announces nothing to `trace`, but its replacement may."""
         y = x @ self.weight
         y += self.bias
         return y
@@ -26,7 +26,7 @@ class Linear:
     def backward(
         self, d_out: Array, x: Array, tape: Reader | None = None, trace: Trace = no_trace
     ) -> tuple[Array, Grads]:
-        """d_out (..., n_out), x (..., n_in) as it came in -> d_x (..., n_in), gradients by name
+        """d_out (..., n_out), the input x (..., n_in) -> d_x (..., n_in), gradients by name
 
         d_x = d_y W^T; d_W = x^T d_y and d_b = d_y, both summed over all tokens.
         """

@@ -22,7 +22,7 @@ class LMHead:
         return x @ self.weight.T
 
     def backward(self, d_out: Array, x: Array) -> tuple[Array, Grads]:
-        """d_out (N, V), x (N, C) as it came in -> d_x (N, C), {"weight": (V, C)}
+        """d_out (N, V), the input x (N, C) -> d_x (N, C), {"weight": (V, C)}
 
         As for any y = x W^T: d_x = d_y W and d_W = d_y^T x.
         """

@@ -1,4 +1,4 @@
-"""The MLP: each token's vector on its own, widened, bent and narrowed again.
+"""The MLP: widen each token's vector, apply GELU, and narrow it again.
 
 gelu(x W_fc + b_fc) W_proj + b_proj. GPT-2's GELU is the tanh form ("gelu_new"), not the exact one with erf: the two
 differ by up to 5e-4, enough to move the logits by 1e-3.
@@ -15,20 +15,20 @@ from .trace import Array, Grads, Reader, Trace, named, no_trace, scoped, under
 
 
 def gelu(x: Array) -> Array:
-    """Let large values through, damp small ones, and bend smoothly between; same shape.
+    """Let large values through and suppress small ones, smoothly between; same shape.
 
-    0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as its equal x / (1 + exp(-2u)).
+    0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), which equals x / (1 + exp(-2u)).
     """
     x = x if x.dtype.kind == "f" else x.astype(float)  # integers become floats
     # x * x, not x**3: NumPy's power function takes some 30 times as long. exp takes half as long as tanh.
     minus_2u = -2 * math.sqrt(2 / math.pi) * x * (1 + 0.044715 * (x * x))
-    # exp of more than 88 overflows. x / exp(80) is as good as 0: for |x| below 1e30 it is below 2e-5, up to 1e13
-    # (beyond, x * x * x leaves float32, with a warning but the same result) below 2e-22.
+    # exp overflows above 88. x / exp(80) is practically 0: below 2e-22 for |x| up to 1e13, below 2e-5 up to 1e30
+    # (above 1e13, x * x * x overflows float32: a warning, but the same result).
     return x / (1 + np.exp(np.minimum(minus_2u, 80)))
 
 
 def gelu_slope(x: Array) -> Array:
-    """The derivative of `gelu`: with u = sqrt(2/pi) (x + 0.044715 x^3), (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2."""
+    """Return gelu'(x) = (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2, with u = sqrt(2/pi) (x + 0.044715 x^3)."""
     square = x * x
     t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * square * x))
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * square)
@@ -43,7 +43,7 @@ class GELU:
         return gelu(x)
 
     def backward(self, d_out: Array, x: Array) -> Array:
-        """d_out, x as it came in -> d_x: elementwise, d_y times the slope at x"""
+        """d_out, the input x -> d_x: elementwise, d_out times the slope at x"""
         return d_out * gelu_slope(x)
 
 
@@ -62,9 +62,9 @@ class MLP:
         return self.c_proj(post, scoped(trace, "c_proj."))
 
     def backward(self, d_out: Array, x: Array, tape: Reader, trace: Trace = no_trace) -> tuple[Array, Grads]:
-        """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
+        """d_out (..., T, C), the input x (..., T, C) -> d_x (..., T, C), gradients by name
 
-        From the end to the start: c_proj, GELU, c_fc. For y = f(x), elementwise, d_x = d_y f'(x).
+        In reverse order: c_proj, GELU, c_fc. For y = f(x), elementwise, d_x = d_y f'(x).
         """
         c_fc, c_proj = ((under(tape, p), scoped(trace, p)) for p in ("c_fc.", "c_proj."))
         d_post, proj_grads = self.c_proj.backward(d_out, tape("hook_post"), *c_proj)

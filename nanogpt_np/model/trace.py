@@ -1,9 +1,9 @@
-"""Tracing is one argument: ``x = trace(name, x)`` announces a tensor and returns the tensor to use from there on.
+"""Tracing is one argument: ``x = trace(name, x)`` announces a tensor and returns the tensor to use from then on.
 
-Any callable of a name and an array is a trace. That one call in each layer can log shapes, keep values
-or change an activation on its way; the layers don't know which. The names, in the order in which they
-happen, with shapes and equations: `names/activations.py`. Here is the plain tape that the backward pass reads;
-`nanogpt_np.Recorder`, for looking inside, extends it (`interpret/recorder.py`, `page/notebook.py`).
+Any callable of a name and an array is a trace. The same call can log shapes, keep values or change
+an activation; the layers don't know which. The names, in order, with shapes and equations:
+`names/activations.py`. The backward pass reads the plain `Tape`; `nanogpt_np.Recorder`, for looking
+inside, extends it (`interpret/recorder.py`, `page/notebook.py`).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Grads = dict[str, Array]  # by parameter name
 
 
 def no_trace(name: str, x: Array) -> Array:
-    """Return `x` as it is: the default, when no trace is attached."""
+    """Return `x` unchanged: the default when no trace is attached."""
     return x
 
 
@@ -31,7 +31,7 @@ class Tape(dict[str, Array]):
 
 
 class ShapeLog(list[tuple[str, tuple[int, ...], np.dtype[Any]]]):
-    """Keep ``(name, shape, dtype)`` of every array in the order in which they happen, and no array."""
+    """Keep ``(name, shape, dtype)`` of every array, in order, but not the arrays."""
 
     def __call__(self, name: str, x: Array) -> Array:
         self.append((name, x.shape, x.dtype))

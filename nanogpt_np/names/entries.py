@@ -27,12 +27,12 @@ PARAMETERS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor with all its names: a trace point, a parameter, or the part of a parameter that `index` cuts out."""
+    """One tensor with all its names: a trace point, a parameter, or the part of a parameter that `index` selects."""
 
     tensor: Point | parameters.Parameter
-    names: dict[str, tuple[str, ...]]  # {whose: (name, ...)}
+    names: dict[str, tuple[str, ...]]  # {dialect: names}
     index: str = ""  # as NumPy writes it, in our letters: "[:, C:2*C]"
-    head: str = ""  # of a parameter: the index of what belongs to head h (0, 1 ...)
+    head: str = ""  # of a parameter: the index of head h's part (0, 1 ...)
 
     @property
     def name(self) -> str:
@@ -41,14 +41,14 @@ class Entry:
 
     @property
     def is_point(self) -> bool:
-        """True of a trace point, False of a parameter or a part of one."""
+        """True for a trace point, False for a parameter or part of one."""
         return isinstance(self.tensor, Point)
 
     def row(self, config: "Config | None" = None, T: Size = "T") -> dict[str, Any]:
-        """Return all there is to say, as a plain dict.
+        """Return all its fields as a plain dict.
 
         config : gives sizes to the letters; without it `shape` is None.
-        T : the number of tokens, of a pass without a cache; without it T and S stay letters.
+        T : the number of tokens in a pass without a cache; by default T and S stay letters.
         """
         t, S = self.tensor, "S" if T == "T" else T
         if isinstance(t, Point):
@@ -73,7 +73,7 @@ class Entry:
 def entries(block: int | None = None, config: "Config | None" = None) -> tuple[Entry, ...]:
     """Return the Entry of every tensor, in the order of use: names with ``{i}``, or those of one block with its number.
 
-    config : where it ties the LM head there is no lm_head.weight, and wte.weight has its names too.
+    config : if it ties the LM head there is no lm_head.weight, and wte.weight has its names too.
     """
     tied = config is not None and config.tie_word_embeddings
     found: dict[str, Entry] = {}
@@ -109,7 +109,7 @@ def _entry(row: Aliases, name: str, block: int | None, config: "Config | None") 
 
 
 def _joined(names: Mapping[str, tuple[str, ...]], more: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Return the names of two rows that are one tensor, dialect by dialect in order."""
+    """Merge the names of two rows for the same tensor, dialect by dialect."""
     shown = [title for title, _ in DIALECTS.values()]
     both = {title: tuple(dict.fromkeys((*names.get(title, ()), *more.get(title, ())))) for title in shown}
     return {title: some for title, some in both.items() if some}

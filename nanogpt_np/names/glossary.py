@@ -15,23 +15,23 @@ from .wording import columns, nearest
 if TYPE_CHECKING:  # it would bring NumPy with it
     from ..model.config import Config
 
-# The number of a block as anybody writes it: blocks.3, blk.3, h.3, h3, layers[3], block 3, hidden_states[3].
+# The number of a block, in any spelling: blocks.3, blk.3, h.3, h3, layers[3], block 3, hidden_states[3].
 NUMBERED = re.compile(r"\b(?:blocks?|blk|layers?|h)[ ._/\[-]?(\d+)\b|\[(\d+)\]", re.IGNORECASE)
 STATE = re.compile(r"\bhidden[ _.-]?states?\[(\d+)\]", re.IGNORECASE)
-WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how much of a name a query is
+WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how a query matches a name
 ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see _words.
 
 
 def find(query: str, config: "Config | None" = None) -> list[Entry]:
-    """Return the entries that `query` means, best first: any name in any dialect, the end or a part of one.
+    """Return the entries that match `query`, best first: any name in any dialect, the end or a part of one.
 
     A block's number in it (blocks.3, h.3, blk.3, block 3) selects that block. Case and separators do not matter.
-    config : of the model in question, which decides what blocks there are and whether the LM head is tied.
+    config : of the model, which decides how many blocks there are and whether the LM head is tied.
 
-    Raises ValueError with the nearest names if nothing is called so.
+    Raises ValueError with the nearest names if nothing matches.
     """
     state = STATE.search(query)
-    if config is not None and state and int(state[1]) == config.n_layer:  # one more than blocks: it comes after ln_f
+    if config is not None and state and int(state[1]) == config.n_layer:  # past the last block: the output of ln_f
         query = STATE.sub("hidden_states[-1]", query)
     numbered = NUMBERED.search(query)
     block = int(numbered[1] or numbered[2]) if numbered else None
@@ -52,7 +52,7 @@ def find(query: str, config: "Config | None" = None) -> list[Entry]:
 
 
 def names_of(name: str) -> dict[str, tuple[str, ...]]:
-    """Return ``{whose: (name, ...)}`` of a trace point or a parameter, such as ``blocks.3.attn.hook_k``.
+    """Return ``{dialect: names}`` of a trace point or a parameter, such as ``blocks.3.attn.hook_k``.
 
     Dialects without a name for it are left out. Raises ValueError with the nearest names.
     """

@@ -1,9 +1,9 @@
-"""What each step of a pass costs: multiplications, bytes of weights read, bytes written.
+"""What each step of a pass costs: FLOPs, bytes of weights read, bytes written.
 
-FLOPs are those of the matrix products, which are nearly all there are: 2 for each pair of numbers that meet.
-Elementwise work (norms, softmax, GELU, sums) is not counted, nor are arrays that live within a step only,
-activations that are read, and a KV cache. For a few tokens the weights are most of what moves: each is
-read once, whether for 1 token or for 100.
+FLOPs are those of the matrix products, which are nearly all there are: 2 for each multiply-add. Elementwise
+work (norms, softmax, GELU, sums) is not counted, nor are temporary arrays within a step, activations that
+are read, and a KV cache. For a few tokens, reading the weights is most of the memory traffic: each is read
+once, whether for 1 token or for 100.
 """
 
 import math
@@ -24,10 +24,10 @@ def ledger(
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return (a dict for each step to the next token, in order, and their sums).
 
-    T, S : new tokens, and tokens in all where a cache holds the others (without one, S = T).
-    itemsize : bytes of one weight or activation in memory; float32, 4, whatever the file holds.
+    T, S : new tokens, and all tokens including those in the cache (without one, S = T).
+    itemsize : bytes per weight or activation in memory: 4 for float32, whatever the file holds.
 
-    A step costs ``flops``, ``weight_bytes`` that it reads, and ``written_bytes``: 0 where it is a view.
+    A step costs ``flops``, ``weight_bytes`` that it reads, and ``written_bytes``: 0 for a view.
     """
     stored = parameters.table(config)
     rows = []

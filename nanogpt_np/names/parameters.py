@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # it would bring NumPy with it
 
 @dataclass(frozen=True)
 class Parameter:
-    """One stored tensor, or the same one of every block where the name holds ``{i}``."""
+    """One stored tensor, or the same one in every block if the name has ``{i}``."""
 
     name: str
     axes: str  # letters of sizes: "C 3C" is [768, 2304] in gpt2

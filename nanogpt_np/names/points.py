@@ -33,9 +33,9 @@ __all__ = [  # the parts of the table too, for whoever looks points up
     "select",
     "table",
 ]
-WHOLE_NUMBERS = ("hook_tokens", "hook_positions", "hook_next_token")  # these count; all others measure
+WHOLE_NUMBERS = ("hook_tokens", "hook_positions", "hook_next_token")  # int64; all others are floats
 BEGINS = START[0].name  # announced first in every pass
-ENDS = (LOGITS[0].name, NEXT_TOKEN[0].name)  # follows the last norm: of a pass that scores every row, or only the last
+ENDS = (LOGITS[0].name, NEXT_TOKEN[0].name)  # after the last norm, if a pass scores every row or only the last
 TEMPLATES = {point.name: point for point in (*START, *BLOCK_POINTS, *FINAL, *LOGITS, *NEXT_TOKEN)}
 
 
@@ -50,9 +50,9 @@ def table(config: "Config", end: Iterable[Point] = LOGITS) -> dict[str, Point]:
 
 @functools.cache
 def get(name: str, config: "Config | None" = None) -> Point:
-    """Return the Point called `name`; of any block there could be, or of those that `config` has.
+    """Return the Point called `name`, of any block; with `config`, only of the model's blocks.
 
-    ``blocks.{i}.hook_resid_pre``, with the braces, is that point of no block in particular.
+    ``blocks.{i}.hook_resid_pre``, with the braces, is that point for all blocks.
 
     Raises ValueError with the nearest names.
     """
@@ -68,9 +68,9 @@ def get(name: str, config: "Config | None" = None) -> Point:
 
 
 def select(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return those of `names` that a pattern means: a whole name, a part of one, or with ``*`` and ``?`` and ``[]``.
+    """Return the `names` that match a pattern: a whole name, part of one, or a glob with ``*``, ``?`` and ``[]``.
 
-    Raises ValueError, with the nearest names, if it means none.
+    Raises ValueError, with the nearest names, if none does.
     """
     names = list(names)
     found = [name for name in names if name == pattern] or [name for name in names if fnmatchcase(name, pattern)]

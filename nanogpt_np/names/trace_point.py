@@ -1,4 +1,4 @@
-"""A trace point: one tensor that the model announces, with its axes, its equation and what it is made of.
+"""A trace point: one tensor that the model announces, with its axes, its equation and its inputs.
 
 Read next: `activations.py`, the table of all of them.
 """
@@ -31,28 +31,28 @@ AXIS_NAMES = {  # what an index along the axis counts; T is "query" beside S
 
 @dataclass(frozen=True)
 class Point:
-    """One tensor that the model announces, or the same one of every block where the name holds ``{i}``."""
+    """One tensor that the model announces, or the same one in every block if the name has ``{i}``."""
 
     name: str
     axes: str  # letters: T new tokens, S tokens so far, C, H, D, F, V; "" is a single number
-    equation: str  # with the last parts of the names above it
+    equation: str  # with the last part of each name it reads
     shapes: str  # the equation with the axes of what it reads in brackets: "[T C] @ [C 3C] + [3C]"
     notice: str  # what to look at, in one sentence
     where: str  # module and definition that announce it: "model.attention:Attention"
-    reads: tuple[str, ...] = ()  # trace points that it is made of
-    weights: tuple[str, ...] = ()  # checkpoint names of what it reads
-    product: str = ""  # axes of its matrix product, an addition and a multiplication for each index; "" has none
-    view: bool = False  # True where no number is new: the same memory as what it reads, cut or named otherwise
+    reads: tuple[str, ...] = ()  # trace points that it reads
+    weights: tuple[str, ...] = ()  # names of the parameters it reads
+    product: str = ""  # axes of its matrix product, one multiply-add per index; "" has none
+    view: bool = False  # True if no number is new: its input's memory, sliced, reshaped or renamed
     extra: bool = False  # True where TransformerLens has no such name
 
     def shape(self, config: "Config", T: Size, S: Size | None = None) -> tuple[Any, ...]:
-        """Its shape for `T` new tokens when there are `S` tokens in all (without a cache, S = T)."""
+        """Return its shape for `T` new tokens of `S` tokens in total (without a cache, S = T)."""
         return _sizes(self.axes, config, T, S)
 
     def shapes_of(self, config: "Config", T: Size, S: Size | None = None, unknown: Collection[str] = ()) -> str:
         """Return `shapes` with the sizes of a run: ``[5, 768] @ [768, 2304] + [2304]``.
 
-        unknown : letters of sizes that nobody knows; they stay letters, and scale and eps stay words.
+        unknown : letters of unknown sizes; they stay letters, and scale and eps stay words.
         """
         i = block_of(self.name)
         scale = "" if i is None else f"{config.attention_scale(i):.6g}"
@@ -61,7 +61,7 @@ class Point:
         return re.sub(r"\[([^\]]*)\]", lambda axes: f"[{', '.join(_shown(axes[1], config, T, S, unknown))}]", filled)
 
     def flops(self, config: "Config", T: int, S: int | None = None) -> int:
-        """Additions and multiplications of its matrix product: 2 for each pair of numbers that meet."""
+        """Return the FLOPs of its matrix product: 2 for each multiply-add."""
         count = 2 if self.product else 0
         for size in _sizes(self.product, config, T, S):
             count *= size
@@ -81,7 +81,7 @@ class Point:
 
 
 def block_of(name: str) -> int | None:
-    """Return the number of the block in a name, or None where it belongs to none."""
+    """Return the number of the block in a name, or None if there is none."""
     found = BLOCK_NUMBER.match(name)
     return int(found[1]) if found else None
 
@@ -107,7 +107,7 @@ def layernorm_points(prefix: str, weights: str, reads: str, says: str) -> tuple[
             "T 1",
             f"sqrt(variance({short}{of_last}) + eps)",
             "sqrt(variance([T C]) + {eps})",
-            "One number per token: how far its vector strays from its own mean; eps stands inside the root.",
+            "One number per token: how far its vector spreads around its mean; eps is inside the root.",
             "model.layernorm:LayerNorm",
             reads=(reads,),
         ),
@@ -116,7 +116,7 @@ def layernorm_points(prefix: str, weights: str, reads: str, says: str) -> tuple[
             "T C",
             f"({short} - mean({short})) / scale",
             "([T C] - [T 1]) / [T 1]",
-            "Every row has mean 0 and variance 1 now (less where eps counts): size is gone, direction stays.",
+            "Every row now has mean 0 and variance 1 (less if eps matters): size is gone, direction stays.",
             "model.layernorm:LayerNorm",
             reads=(reads, prefix + "hook_scale"),
         ),

@@ -4,7 +4,7 @@
 - `contents` (with `answer`, `captions`, `stored`, `packing` and `words`): the numbers and texts in it.
 - `recorder` and `notebook`: the `Recorder` that a notebook shows as this page.
 
-It computes no pass of its own and asks the network for nothing. ``python -m nanogpt_np trace PROMPT --html FILE`` is
+It computes no pass of its own and makes no network requests. ``python -m nanogpt_np trace PROMPT --html FILE`` is
 the command.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["build", "passes", "write"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `document` when a page is first asked for: a `Recorder` that is never shown does without it."""
+    """Import `document` when a page is first needed: a `Recorder` that is never shown needs none."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import document

@@ -61,7 +61,7 @@ def answer_of(acts: Acts, model: GPT2 | None, words: Words, watch: int | None) -
 
 
 def likeliest(logits: Array, count: int) -> Array:
-    """Return the ids of the likeliest tokens, likeliest first; of equal logits the lower id comes first."""
+    """Return the ids of the likeliest tokens, likeliest first; ties go to the lower id."""
     if count < len(logits):
         least = -np.partition(-logits, count - 1)[count - 1]  # NaN counts as the least likely
         some = np.flatnonzero(logits >= least)

@@ -1,7 +1,7 @@
-"""The page in a notebook: what a `Recorder` shows of itself.
+"""The page in a notebook: how a `Recorder` is shown.
 
-A Recorder holds arrays. Their shapes give most sizes of the model, but never how many positions it has, and those of
-part of a pass may lack others too. A Recorder that is made with the model knows them all, and the weights.
+A Recorder holds arrays. Their shapes give most sizes of the model, but never its number of positions, and a partial
+pass may lack others too. A Recorder that is made with the model knows them all, and the weights.
 """
 
 import html
@@ -20,28 +20,28 @@ from ..names import points
 from ..names.trace_point import Point
 from .document import build
 
-BUDGET = 3_000_000  # characters of numbers: a notebook is saved with what it shows
+BUDGET = 3_000_000  # characters of numbers: a notebook is saved with its output
 HEIGHT = 760  # pixels
 
 
 class NoPass(ValueError):
-    """A Recorder that holds nothing of a pass through the model."""
+    """The Recorder holds no pass through the model."""
 
 
 def frame(acts: recorder.Acts, model: GPT2 | None = None) -> str | None:
-    """Return the page of a `Recorder` in a frame, which nothing in it can leave; None if there is no pass in it.
+    """Return the page of a `Recorder` in a sandboxed frame; None if there is no pass in it.
 
-    Where there is one that cannot be shown, it is a paragraph that says why.
+    If the pass cannot be shown, it is a paragraph that says why.
     """
     try:
         recording, unknown = recording_of(acts, model)
         page = build([recording], model, budget=BUDGET, unknown=unknown)
     except NoPass:
-        return None  # the notebook shows it as any dict then
+        return None  # the notebook shows it as a dict
     except ValueError as error:
-        return f"<p>There is no page of this Recorder: {html.escape(str(error))}</p>"
-    # sandbox: scripts run, in an origin of their own. In single quotes only these two characters have a meaning, and
-    # there are far fewer of them in a page than of double quotes.
+        return f"<p>This Recorder has no page: {html.escape(str(error))}</p>"
+    # sandbox: scripts run, in their own origin. In single quotes only these two characters need escaping, and a
+    # page has far fewer of them than double quotes.
     text = page.replace("&", "&amp;").replace("'", "&#39;")
     return (
         f'<iframe sandbox="allow-scripts" title="The recorded pass, step by step" width="100%" height="{HEIGHT}" '
@@ -50,9 +50,9 @@ def frame(acts: recorder.Acts, model: GPT2 | None = None) -> str | None:
 
 
 def recording_of(acts: recorder.Acts, model: GPT2 | None = None) -> tuple[Recording, Collection[str]]:
-    """Return (the `Recording` of what a Recorder holds, the sizes that nobody knows).
+    """Return (the `Recording` of what a Recorder holds, the unknown sizes).
 
-    Of a batch it is the first prompt. Raises NoPass where there is none, ValueError if the arrays are not of one pass.
+    Takes the first prompt of a batch. Raises NoPass if there is none, ValueError if the arrays are not of one pass.
     """
     table = dict(_points(acts))
     batch = _batch(acts, table)
@@ -61,7 +61,7 @@ def recording_of(acts: recorder.Acts, model: GPT2 | None = None) -> tuple[Record
     config = _config(arrays, sizes) if model is None else model.config
     unknown = {"n_positions"} | ({"V", "F"} - set(sizes)) | (set() if "H" in sizes else {"H", "D"})
     unknown |= set() if "ln_final.hook_scale" in arrays else {"n_layer"}
-    T, S = lengths(arrays)  # not after a cache, whose tokens were not recorded here
+    T, S = lengths(arrays)  # S > T after a cache: its tokens were not recorded
     about: dict[str, Any] = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
     if model is not None:
         about["model"] = {"parameters": sum(x.size for x in model.params.values())}
@@ -69,7 +69,7 @@ def recording_of(acts: recorder.Acts, model: GPT2 | None = None) -> tuple[Record
 
 
 def _batch(acts: recorder.Acts, table: dict[str, Point]) -> int | None:
-    """Return how many prompts the arrays are of, None for one without a batch axis."""
+    """Return the batch size of the arrays, or None without a batch axis."""
     if not table or any(np.ndim(acts[name]) != len(point.axes.split()) + 1 for name, point in table.items()):
         return None
     return len(acts[next(iter(table))])
@@ -101,7 +101,7 @@ def _points(acts: recorder.Acts) -> Iterator[tuple[str, Point]]:
 
 
 def _config(arrays: dict[str, Array], sizes: dict[str, int]) -> Config:
-    """Return a Config of the sizes that the arrays have; what they do not tell is never shown."""
+    """Return a Config of the sizes that the arrays have; its other sizes are never shown."""
     blocks = [points.block_of(name) for name in arrays]
     C = sizes["C"]
     H = sizes.get("H", 1)

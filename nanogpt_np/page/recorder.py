@@ -1,6 +1,6 @@
-"""The `Recorder` that people use: that of `interpret`, which a notebook shows as the page of its pass.
+"""The public `Recorder`: that of `interpret`, which a notebook shows as the page of its pass.
 
-It stands here because an import never goes up: `interpret` knows nothing of the page. Read next: `notebook.py`.
+It is here because imports only go down: `interpret` knows nothing about the page. Read next: `notebook.py`.
 """
 
 from ..interpret import recorder
@@ -9,11 +9,11 @@ from ..interpret import recorder
 class Recorder(recorder.Recorder):
     """Keep every array of a pass under its name: ``acts["blocks.0.attn.hook_pattern"]``. A new pass starts over.
 
-    In a notebook it shows as a page to walk through. With ``Recorder(model)`` the page has the weights too, and says
-    what made the answer.
+    In a notebook it shows as a page to walk through. With ``Recorder(model)`` the page also has the weights and
+    explains the answer.
     """
 
     def _repr_html_(self) -> str | None:
-        from .notebook import frame  # not before a page is asked for
+        from .notebook import frame  # only when a page is shown
 
         return frame(self, self.model)

@@ -1,9 +1,9 @@
-"""Training: the loss and its gradients, the optimiser, runs that can be interrupted and resumed.
+"""Training: the loss and its gradients, the optimizer, runs that can be interrupted and resumed.
 
 - `loss`: cross-entropy, `loss_and_grads`, `mean_loss`. The derivative of each layer is in `model/`, under its forward.
-- `adamw`: the optimiser, gradient clipping, the learning rate.
+- `adamw`: the optimizer, gradient clipping, the learning rate.
 - `corpus` and `facts`: where batches come from; `countries.csv` and `templates.txt` are the facts.
-- `shared_rows`: training with the tokens that occur.
+- `shared_rows`: unused tokens share one row.
 - `trainer` and `loop`: a run, step by step, and how it is saved.
 
 ``python -m nanogpt_np.train`` runs the command, which is `commands/train.py`.

@@ -11,13 +11,13 @@ import numpy as np
 
 from ..model.trace import Array, Grads
 
-# Numbers updated at a time: what one step reads and writes of 32,768 parameters stays in the
-# processor's second-level cache; whole tensors would go through main memory ten times.
+# Elements per chunk: for 32,768 parameters, all that one step reads and writes stays in the
+# processor's L2 cache; whole tensors would go through main memory ten times.
 ELEMENTS = 1 << 15
 
 
 class AdamW:
-    """The optimiser's state for ``{name: array}``; `step` changes the arrays in place.
+    """The optimizer's state for ``{name: array}``; `step` changes the arrays in place.
 
     decayed : function of a name and an array that says whether it decays. Default: matrices do
         (embeddings too), biases and LayerNorms do not.
@@ -48,7 +48,7 @@ class AdamW:
         """Move every parameter by its gradient in `grads`, at learning rate `lr`."""
         self.steps += 1
         b1, b2 = self.betas
-        # Both averages start from 0; dividing by what they lack makes the first steps as long as later ones.
+        # Bias correction: both averages start at 0, which would make them too small in the first steps.
         step, root = lr / (1 - b1**self.steps), math.sqrt(1 - b2**self.steps)
         for name, array in self.params.items():
             keep = 1 - lr * self.weight_decay if self.decayed(name, array) else 1.0
@@ -62,7 +62,7 @@ class AdamW:
 
 
 def clip_by_global_norm(grads: Grads, limit: float) -> float:
-    """Scale all gradients in place so that their joint length is at most `limit`; return what it was."""
+    """Scale all gradients in place so that their global norm is at most `limit`; return it as it was."""
     norm = math.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in grads.values()))
     if norm > limit:
         for g in grads.values():
@@ -71,7 +71,7 @@ def clip_by_global_norm(grads: Grads, limit: float) -> float:
 
 
 def learning_rate(step: int, *, peak: float, final: float, warmup: int, steps: int) -> float:
-    """Rise in a line to `peak` over `warmup` steps, then fall along half a cosine to `final` at `steps`."""
+    """Rise linearly to `peak` over `warmup` steps, then fall along half a cosine to `final` at `steps`."""
     if step < warmup:
         return peak * (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))

@@ -1,6 +1,6 @@
-"""Text to learn from: files read whole, tokens in one row, random windows cut from it.
+"""Training text: files read whole, tokens in one row, random windows cut from it.
 
-A source of batches has `used` (the ids that occur), `digest` (of all that it is made from),
+A source of batches has `used` (the ids that occur), `digest` (of all its data),
 `batch(rng)`, `held_out()` and `evaluate(trainer)`, so that a recipe can bring its own (`facts.py`).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from ..model.trace import Array
 from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
 
-HELD_OUT = 0.05  # the last twentieth of the text measures what was learned, and is not learned from
+HELD_OUT = 0.05  # the last twentieth of the text is kept for evaluation, not for training
 
 
 def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -39,7 +39,7 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 class TextData:
-    """Windows of `context` tokens from texts that follow one another, with <|endoftext|> between them."""
+    """Windows of `context` tokens from the texts in a row, each followed by <|endoftext|>."""
 
     def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, context: int, batch_size: int):
         found: list[int] = []
@@ -47,7 +47,7 @@ class TextData:
             found += [*tokenizer.encode(text), END_OF_TEXT_ID]
         ids = np.array(found)
         if len(ids) <= context:
-            raise ValueError(f"{len(ids)} tokens of text are too few: one context needs {context} and the one after")
+            raise ValueError(f"{len(ids)} tokens of text are too few: a window needs {context} and the next one")
         last = len(ids) - int(HELD_OUT * len(ids))
         self.train, self.tail = ids[:last], ids[last:]
         if len(self.tail) <= context or len(self.train) <= context:  # too short to spare any
@@ -57,7 +57,7 @@ class TextData:
         self.digest = hashlib.sha256(ids.astype("<u4").tobytes()).hexdigest()
 
     def batch(self, rng: "np.random.Generator") -> tuple[Array, Array]:
-        """Return (ids, targets), each (B, T): windows that begin anywhere, and the same one token on."""
+        """Return (ids, targets), each (B, T): random windows, and the same windows one token later."""
         starts = rng.integers(0, len(self.train) - self.context, self.batch_size)
         windows = self.train[starts[:, None] + np.arange(self.context + 1)]  # (B, T + 1)
         return windows[:, :-1], windows[:, 1:]

@@ -1,8 +1,8 @@
-"""The facts recipe: a table of countries, said in many ways, for a tiny GPT-2 to learn by heart.
+"""The facts recipe: a table of countries, phrased in many ways, for a tiny GPT-2 to memorize.
 
 A fact is a subject, a relation and an object (France, capital, Paris). Each relation has some thirty
-templates; for each country some of them are held out, so that what is measured is recall, asked in a way
-that was used for other countries only, and not the copying of a sentence.
+templates; for each country some of them are held out, so that evaluation measures recall, asked in a way
+that was used for other countries only, not the copying of a sentence.
 ``python -m nanogpt_np train --recipe facts`` trains; ``python -m nanogpt_np facts`` asks.
 """
 
@@ -77,7 +77,7 @@ def prompt_for(template: str, subject: str) -> str:
 
 
 class FactsData:
-    """Documents of one to four facts, each ending in <|endoftext|>, side by side in rows of `context` tokens."""
+    """Documents of one to four facts, each ending in <|endoftext|>, packed into rows of `context` tokens."""
 
     def __init__(self, context: int, batch_size: int):
         self.context, self.batch_size = context, batch_size
@@ -110,7 +110,7 @@ class FactsData:
         if rng.random() < 0.5:
             facts = rng.choice(self._by_relation[self.relations[rng.integers(len(self.relations))]], count)
         else:
-            # The facts of a country stand side by side in the table.
+            # The facts of a country are adjacent in the table.
             group = len(self.relations)
             start = rng.integers(len(self.facts) // group) * group
             facts = start + rng.permutation(group)[:count]
@@ -121,7 +121,7 @@ class FactsData:
         return [*ids, END_OF_TEXT_ID]
 
     def batch(self, rng: "np.random.Generator") -> tuple[Array, Array]:
-        """Return (ids, targets), each (B, T); every row begins with a document and is cut off at its end."""
+        """Return (ids, targets), each (B, T); every row begins with a new document and is cut to length."""
         rows = np.empty((self.batch_size, self.context + 1), np.int64)
         for row in rows:
             ids: list[int] = []
@@ -131,15 +131,15 @@ class FactsData:
         return rows[:, :-1], rows[:, 1:]
 
     def held_out(self) -> Iterator[tuple[Array, Array]]:
-        """Yield nothing: what counts here is `evaluate`."""
+        """Yield nothing: `evaluate` is used instead."""
         return iter(())
 
     def questions(self, which: str) -> list[Question]:
         """Return (relation, prompt ids, answer ids) for templates that were "held" out, "new" or "seen".
 
-        The new ones are those held out whose words from the subject on end no template that was seen
-        for the same fact, so that not even half a sentence can be copied. An answer ends with its full
-        stop, so that half of a name is not taken for the whole.
+        The new ones are held-out templates whose words, from the subject on, end no seen template of
+        the same fact, so that not even half a sentence can be copied. An answer ends with its
+        period, so that half of a name is not taken for the whole.
         """
         found = []
         for i, (relation, _, answer) in enumerate(self.facts):
@@ -174,7 +174,7 @@ def recall(
     An answer is right when each of its tokens is the likeliest after those before it; so one pass over
     prompt and answer together tells what decoding token by token would give.
 
-    report : is called with the number of questions asked and of all questions, after each batch.
+    report : called after each batch with the number of questions asked and the total.
     """
     model, right = fast(model), np.zeros(len(questions), bool)
     lengths = np.array([len(p) + len(a) - 1 for _, p, a in questions])

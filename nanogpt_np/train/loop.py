@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluations, checkpoints. What a step does, and how a run is kept: `trainer.py`."""
+"""The training loop: steps, evaluations, checkpoints. What a step does and how a run is saved: `trainer.py`."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def run(
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> bool:
-    """Train to the last step, saving into the directory `out`; return False if it was stopped before.
+    """Train to the last step, saving into the directory `out`; return False if stopped early.
 
     sample : a prompt that is continued at every evaluation.
     report : is called with the `Progress` after every step.
@@ -44,7 +44,7 @@ def run(
     if sample:
         check_ids(Tokenizer().encode(sample), trainer.config)
     if not trainer.step_number:
-        trainer.save(out)  # what is wrong with `out` shows now, not after hours
+        trainer.save(out)  # so that a bad `out` fails now, not after hours
     began, tokens, first = time.monotonic(), 0, trainer.step_number
     stopped = False
     while trainer.step_number < s.steps and not stopped:

@@ -1,7 +1,7 @@
 """The loss that language models are trained on, and the gradient of every parameter.
 
 The cross-entropy of a token is minus the logarithm of the probability that the model gave to the
-token that came: 0 nats for a sure hit, log(50257) = 10.8 nats for a model that knows nothing.
+actual token: 0 nats if it was certain, log(50257) = 10.8 nats for a model that knows nothing.
 Read next: `adamw.py`, then `trainer.py`.
 """
 
@@ -13,19 +13,19 @@ from ..model.trace import Array, Grads, Tape, Trace, chain, no_trace
 
 IGNORED = -100  # a target that does not count, as in PyTorch
 # Logits at a time. 4 million are 16 MB, and the softmax over them mostly runs in the processor's cache;
-# 32 million are 128 MB, and products that deep add up the gradient of the LM head at full speed. All of a
-# batch at once would be 200 KB for each token.
+# 32 million are 128 MB, enough for the products that make the LM head's gradient to run at full speed. A
+# whole batch at once would be 200 KB per token.
 IN_CACHE, AT_ONCE = 1 << 22, 1 << 25
 
 
 def cross_entropy(logits: Array, targets: Array, offset: Array | None = None) -> tuple[float, Array]:
     """logits (N, V), targets (N,) -> sum of the losses in nats, d_logits (N, V) of that sum
 
-    targets : ids, or -100 where a token does not count.
+    targets : ids, or -100 to ignore a token.
     offset : (V,) added to the logits, for a row that stands for several tokens (see `shared_rows.py`).
 
-    The loss is log(sum(exp(x))) - x[target], for logits x less their maximum, so that nothing overflows
-    and no small probability is rounded away. With p = softmax(x): d_logits = p, less 1 at the target.
+    The loss is log(sum(exp(x))) - x[target], for logits x minus their maximum, so that nothing overflows
+    and no small p rounds to 0. With p = softmax(x): d_logits = p, minus 1 at the target.
     """
     p = logits if offset is None else logits + offset
     p = p - p.max(axis=-1, keepdims=True)
@@ -52,14 +52,14 @@ def loss_and_grads(
     """Return the mean cross-entropy in nats per token, and ``{parameter name: gradient}``.
 
     ids : (..., T) integers; targets : the same shape, the token that follows each, or -100 to ignore.
-    trace : is told every activation of the forward pass up to the last norm, and may change it; the
-        logits are made some rows at a time.
-    grad_trace : is told the gradient of every trace point, last to first, under the point's own name,
-        and may change what flows on to the points before it.
+    trace : receives every activation of the forward pass up to the last norm, and may change it; the
+        logits are made in chunks.
+    grad_trace : receives the gradient of every trace point, last to first, under the point's own name,
+        and may change what flows back to earlier points.
     offset : as for `cross_entropy`.
 
     The tied embedding gets the sum of its gradients as embedding and as LM head. Raises ValueError
-    for targets of another shape or out of range, or all of them ignored.
+    for targets of the wrong shape or range, or if all are ignored.
     """
     targets, model = check_targets(model, ids, targets), fast(model)
     tape = Tape()
@@ -68,7 +68,7 @@ def loss_and_grads(
     count = int((wanted != IGNORED).sum())
 
     loss, d_x, d_head = 0.0, np.empty_like(x), np.zeros_like(model.lm_head.weight)
-    # Who watches the gradients wants to see those of the logits in one piece.
+    # A gradient trace gets those of the logits in one piece.
     at_once = AT_ONCE // model.config.vocab_size if grad_trace is no_trace else len(x)
     for rows in _slices(len(x), at_once):
         d_logits: Array = np.empty((len(x[rows]), model.config.vocab_size), x.dtype)
@@ -100,7 +100,7 @@ def mean_loss(model: GPT2, ids: Ids, targets: Ids, *, offset: Array | None = Non
 
 
 def _slices(N: int, step: int) -> list[slice]:
-    """Return slices that cut N rows into runs of `step`, or of 1 if that is 0."""
+    """Return slices that cut N rows into chunks of `step`, or of 1 if it is 0."""
     return [slice(start, start + max(1, step)) for start in range(0, N, max(1, step))]
 
 

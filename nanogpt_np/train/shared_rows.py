@@ -1,10 +1,10 @@
-"""Training with the tokens that occur: all others share one row of the embedding.
+"""Training on the tokens that occur: all others share one row of the embedding.
 
-A small text uses some thousand of GPT-2's 50,257 tokens. If the n rows that never occur are one and
-the same vector, their n logits are equal, and the softmax over all 50,257 is the softmax over the
-rows that occur and one more whose logit has log(n) added: the same probabilities, many times faster.
-The n rows learn as one parameter, whose gradient is the sum of theirs. What comes out is a whole
-GPT-2 checkpoint in which that row is written n times.
+A small text uses a few thousand of GPT-2's 50,257 tokens. If the n rows that never occur are the
+same vector, their n logits are equal, and the softmax over all 50,257 is the softmax over the rows
+that occur plus one with log(n) added to its logit: the same probabilities, many times faster. The n
+rows are trained as one parameter; its gradient is the sum of theirs. The result is a whole GPT-2
+checkpoint with that row written n times.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""A training run: settings, initialisation, steps, and how it is saved and resumed.
+"""A training run: settings, initialization, steps, and how it is saved and resumed.
 
-The gradients are `loss.py`'s, the optimiser's steps `adamw.py`'s. Each file of a run is replaced atomically, so a
+The gradients are `loss.py`'s, the optimizer's steps `adamw.py`'s. Each file of a run is replaced atomically, so a
 run that is killed at any moment leaves its last whole checkpoint; ``training.safetensors`` holds everything that the
 next step depends on, so a resumed run continues exactly as if it had not been interrupted. Read next: `loop.py`.
 """
@@ -33,20 +33,20 @@ STATE, VERSION = "training.safetensors", 1
 
 @dataclass
 class Settings:
-    """What a run is made of; it is written into the run's state and read back when it is resumed."""
+    """The settings of a run; written into its state and read back when it is resumed."""
 
     steps: int = 1000
     batch_size: int = 8  # windows in a batch
     context: int = 256  # tokens in a window
-    accumulate: int = 1  # batches whose gradients make one step
+    accumulate: int = 1  # batches accumulated into one step
     lr: float = 6e-4
     final_lr: float = 6e-5
     warmup: int = 100  # steps
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # longest gradient, all parameters together
+    clip: float = 1.0  # largest global norm of the gradients
     seed: int = 0
-    freeze: tuple[str, ...] = ()  # patterns of parameter names that stay as they are
+    freeze: tuple[str, ...] = ()  # patterns of names of parameters to freeze
     share_unseen: bool = False  # tokens that never occur share one row (shared_rows.py)
     eval_every: int = 100  # steps
     save_every: int = 500  # steps
@@ -54,7 +54,7 @@ class Settings:
     source: dict[str, Any] = field(default_factory=dict)  # what the data was made from, to make it again
 
     def __post_init__(self) -> None:
-        """Raise ValueError for values that make no run."""
+        """Raise ValueError for invalid values."""
         for name in ("steps", "batch_size", "context", "accumulate", "eval_every", "save_every", "warmup", "seed"):
             value, least = getattr(self, name), 0 if name in ("warmup", "seed") else 1
             if value < least:
@@ -62,16 +62,16 @@ class Settings:
         for name in ("lr", "final_lr", "weight_decay", "clip"):
             value, may_be_0 = getattr(self, name), name in ("final_lr", "weight_decay")
             if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_0):
-                raise ValueError(f"{name} must be {'0 or' if may_be_0 else 'a number'} above 0, not {value}")
+                raise ValueError(f"{name} must be a number {'>=' if may_be_0 else 'above'} 0, not {value}")
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, not {self.dtype}")
 
 
 def initial_params(config: Config, rng: "np.random.Generator") -> dict[str, Array]:
-    """Return GPT-2's initialisation: normal with 0.02, biases 0, gains 1.
+    """Return GPT-2's initialization: normal, std 0.02; biases 0, gains 1.
 
-    The two projections that add to the residual stream are smaller by sqrt(2 n_layer), the number of
-    additions, so that the stream does not grow with depth (Radford et al. 2019, section 2.3).
+    The projections that add to the residual stream, 2 n_layer in all, are divided by sqrt(2 n_layer),
+    so that the stream does not grow with depth (Radford et al. 2019, section 2.3).
     """
     params: dict[str, Array] = {}
     for name, parameter in table(config).items():
@@ -103,7 +103,7 @@ class Data(Protocol):
 
 
 class Trainer:
-    """A model in training: parameters that change in place, the optimiser's state, the random state."""
+    """A model in training: parameters that change in place, the optimizer's state, the RNG state."""
 
     def __init__(self, config: Config, params: dict[str, Array], data: Data, settings: Settings):
         """Start from `params` (copied): those of `config`, or of its compact form where rows are shared."""
@@ -122,7 +122,7 @@ class Trainer:
 
     @classmethod
     def from_scratch(cls, config: Config, data: Data, settings: Settings) -> "Trainer":
-        """Start from GPT-2's initialisation, drawn with the run's seed."""
+        """Start from GPT-2's initialization, drawn with the run's seed."""
         used = SharedRows(data.used, config.vocab_size).compact(config) if settings.share_unseen else config
         return cls(config, initial_params(used, np.random.default_rng(settings.seed)), data, settings)
 
@@ -160,7 +160,7 @@ class Trainer:
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise ValueError(
                 f"step {self.step_number + 1} diverged (loss {total}, gradient {norm}): "
-                "what was saved last is still good; try a smaller --lr"
+                "the last checkpoint is still good; try a smaller --lr"
             )
         lr = learning_rate(self.step_number, peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=s.steps)
         self.optimizer.step(grads, lr)
@@ -181,7 +181,7 @@ class Trainer:
         return assemble(*self.rows.expand(self.model.config, self.params))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write state and model into `directory`, each whole or not at all."""
+        """Write state and model into `directory`, each atomically."""
         from safetensors.numpy import save_file
 
         directory = Path(directory)
@@ -203,7 +203,7 @@ class Trainer:
 
     @classmethod
     def resume(cls, directory: str | os.PathLike[str], make_data: Callable[[Settings], Data]) -> "Trainer":
-        """Continue from the state in `directory`; ``make_data(settings)`` makes its data again.
+        """Continue from the state in `directory`; ``make_data(settings)`` rebuilds its data.
 
         Raises ValueError if there is no valid state, or if the data has changed since.
         """
@@ -212,7 +212,7 @@ class Trainer:
             settings, config = Settings(**about["settings"]), Config(**about["config"])
             data = make_data(settings)
             if about["data"] != data.digest:
-                raise ValueError("it was trained on other data than this, and must go on with the same")
+                raise ValueError("it was trained on other data, and must continue with the same")
             params = {n.removeprefix("params/"): a for n, a in tensors.items() if n.startswith("params/")}
             trainer = cls(config, params, data, settings)
             for prefix, averages in (("mean/", trainer.optimizer.mean), ("square/", trainer.optimizer.square)):

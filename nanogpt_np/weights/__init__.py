@@ -2,11 +2,11 @@
 
 - `places` and `pins`: where models live on this machine, and which files are the published ones.
 - `tensors`: the bytes of a safetensors file, mapped or read.
-- `checkpoint`: one checkpoint, opened; `provenance`: whose weights these are.
-- `assembly`: from arrays to a model. `saving` and `atomic`: files that are whole or not there.
+- `checkpoint`: one checkpoint, opened; `provenance`: where they come from.
+- `assembly`: from arrays to a model. `saving` and `atomic`: atomic writes.
 - `models/`: the checkpoint that ships with the package.
 
-Nothing here downloads: that is weights.sh.
+Nothing here downloads; weights.sh does.
 """
 
 from .assembly import assemble

@@ -1,4 +1,4 @@
-"""From arrays to a model: each parameter goes to the layer that its name says.
+"""From arrays to a model: each parameter goes to the layer in its name.
 
 The arrays are used as they are. Read next: `checkpoint.py`, which reads them from files.
 """
@@ -20,7 +20,7 @@ from ..names.parameters import table
 
 
 def assemble(config: Config, params: dict[str, Array]) -> GPT2:
-    """Build the model from ``{name: array}``, whose names and shapes are those of `names.parameters.table`.
+    """Build the model from ``{name: array}``, with the names and shapes of `names.parameters.table`.
 
     The arrays are used as they are, not copied; all are float32, or all float64.
     """
@@ -50,5 +50,5 @@ def assemble(config: Config, params: dict[str, Array]) -> GPT2:
 
 
 def zeros(config: Config) -> GPT2:
-    """Build a model whose weights are all 0, for its shapes: memory that is never written costs nearly nothing."""
+    """Build a model with all weights 0, for its shapes: memory that is never written costs almost nothing."""
     return assemble(config, {name: np.zeros(p.shape(config), np.float32) for name, p in table(config).items()})

@@ -1,4 +1,4 @@
-"""Atomic writes: a file is whole or not there, whatever happens while it is written."""
+"""Atomic writes: a file is complete or not there, whatever happens during the write."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to, and replace `path` by that file when the block is done.
+    """Yield a temporary path beside `path` to write to, and replace `path` with that file when the block ends.
 
-    A link keeps pointing where it does: the file behind it is replaced. Raises ValueError for a device or a pipe.
+    A symlink stays: the file it points to is replaced. Raises ValueError for a device or a pipe.
     """
     from safetensors import SafetensorError
 

@@ -1,8 +1,8 @@
-"""A checkpoint on disk: its header, config, digest and provenance are each read once, its arrays when they are wanted.
+"""A checkpoint on disk: its header, config, digest and provenance are each read once, its arrays when needed.
 
 It takes what Hugging Face writes: one file or shards, F32, F16 or BF16, with or without the ``transformer.``
 prefix, tied or untied. Names and shapes are checked against `names/parameters.py` before anything large is
-read. Read next: `tensors.py` for the bytes, `assembly.py` for the model, `saving.py` for the way back.
+read. Read next: `tensors.py` for the bytes, `assembly.py` for the model, `saving.py` for writing.
 """
 
 import os
@@ -27,9 +27,9 @@ from .tensors import SINGLE, Stored, read_tensors, stored_tensors
 # Causal masks that old checkpoints store beside the parameters (c_attn.bias is not one of them).
 MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 PREFIX = "transformer."
-# Laid out in memory column by column, where a file goes row by row. A column makes one output; with each in one
-# piece of memory, a core reads far ahead in this tall matrix, whose rows are short: all products of a decoded token
-# of gpt2 take nine tenths of the time. The other matrices would gain next to nothing.
+# Laid out in memory column by column; files go row by row. Each column makes one output, and in this tall matrix a
+# core prefetches more from contiguous columns than from its short rows: all products of a decoded token of gpt2
+# take nine tenths of the time. The other matrices would gain almost nothing.
 BY_COLUMN = ".mlp.c_proj.weight"
 
 
@@ -50,16 +50,16 @@ def open_checkpoint(name: str | os.PathLike[str]) -> "Checkpoint":
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """One checkpoint, opened: what its files say, checked; nothing large is read until `model` is asked for."""
+    """One open checkpoint: its metadata, checked; nothing large is read until `model` is first used."""
 
-    name: str  # as it was asked for
+    name: str  # as requested
     directory: Path
     config: Config
     stored: dict[str, Stored]  # by parameter name, in the order of use
 
     @cached_property
     def model(self) -> GPT2:
-        """The `GPT2` with these weights; read when it is first used."""
+        """The `GPT2` with these weights; read on first use."""
         config, params = self.config, read_tensors(self.stored, {n for n in self.stored if n.endswith(BY_COLUMN)})
         if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
             config = replace(config, tie_word_embeddings=True)  # some tools write it twice: kept once
@@ -67,16 +67,16 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str | None:
-        """The SHA-256 of model.safetensors where it is cheap to know, else None."""
+        """The SHA-256 of model.safetensors if it is cheap to get, else None."""
         return known_digest(self.directory / SINGLE)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Whose weights these are, as a plain dict: what recordings and pages say of them."""
+        """Where the weights come from, as a plain dict for recordings and pages."""
         return self._provenance(self.digest)
 
     def full_provenance(self) -> dict[str, Any]:
-        """Return the provenance with the SHA-256 of the weights, for which a large file is read once more."""
+        """Return the provenance with the SHA-256 of the weights; this reads a large file once more."""
         if self.digest:
             return self.provenance
         digest, file = computed_digest(self.directory)
@@ -99,7 +99,7 @@ class Checkpoint:
 def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[str, Stored]]:
     """Return (Config, ``{parameter name: Stored}``) of a directory, checked but not yet read.
 
-    An LM head of its own in the file counts, whatever config.json says of tying.
+    A separate LM head in the file is used, whatever config.json says of tying.
     """
     directory = Path(directory)
     stored = stored_tensors(directory)
@@ -113,7 +113,7 @@ def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[s
         if MASK.fullmatch(name):
             continue
         if name in found:
-            raise ValueError(f"{directory}: {name} is there twice, with and without {PREFIX!r}")
+            raise ValueError(f"{directory}: {name} appears twice, with and without {PREFIX!r}")
         found[name] = tensor
     config = replace(config, tie_word_embeddings=config.tie_word_embeddings and "lm_head.weight" not in found)
     try:
@@ -124,7 +124,7 @@ def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[s
 
 
 def check_shapes(table: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
-    """Raise ValueError for the first tensor that is missing, too many, or of another shape."""
+    """Raise ValueError for the first tensor that is missing, extra, or of the wrong shape."""
     problems = []
     extra = [name for name in shapes if name not in table]
     missing = [name for name in table if name not in shapes]

@@ -1,4 +1,4 @@
-"""Which files are the published GPT-2: repository, revision, size and SHA-256. weights.sh has the same table."""
+"""The published GPT-2 files: repository, revision, size and SHA-256. weights.sh has the same table."""
 
 from dataclasses import dataclass
 

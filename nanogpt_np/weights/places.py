@@ -42,9 +42,9 @@ def bundled() -> dict[str, Path]:
 def find(name: str | os.PathLike[str]) -> Path:
     """Return the directory of the model called `name`, or `name` itself if it is a directory.
 
-    A published name means those weights and nothing else: it is looked up in `models_folder`, then
-    in Hugging Face's cache, and a folder of that name here is ``./name``. Raises ValueError with
-    where it was looked for and what to do.
+    A published name means only those weights: it is looked up in `models_folder`, then in Hugging
+    Face's cache; a local folder of that name is ``./name``. Raises ValueError that says where it
+    looked and what to do.
     """
     name = os.fspath(name)
     if not name.strip():
@@ -53,7 +53,7 @@ def find(name: str | os.PathLike[str]) -> Path:
         return bundled()[name]
     if name in PINS:
         pin = PINS[name]
-        # Hugging Face's tools keep a model under the name it was asked by: "gpt2" as well as its repository's.
+        # Hugging Face's tools keep a model under the requested name: "gpt2" or its repository's.
         hub = [snapshot for repo in (pin.repo, name) for snapshot in _snapshots(repo, pin.revision)]
         places = [models_folder() / name, *hub]
         for place in places:

@@ -1,6 +1,6 @@
-"""Whose weights these are, claiming no more than was checked.
+"""Where weights come from, claiming no more than was checked.
 
-A name proves nothing: a checkpoint is called published only if its digest is that of `pins.py`.
+A name proves nothing: a checkpoint is called published only if its digest is in `pins.py`.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from .tensors import INDEX, SINGLE
 KINDS = ("bundled", "published", "downloaded", "other", "local")  # of checkpoints, by what was checked
 DIGEST = re.compile(r"[0-9a-f]{64}\b")
 HASHED_AT_ONCE = 1 << 24  # bytes: up to this size a SHA-256 takes less than a twentieth of a second
-HASHED_PART = 1 << 22  # bytes read at a time of larger ones
+HASHED_PART = 1 << 22  # bytes read at a time above that
 
 
 def whose(name: str, directory: str | os.PathLike[str], digest: str | None) -> tuple[str, str]:
-    """Return (one of `KINDS`, a sentence that says whose weights these are); None for `digest` if nobody computed it.
+    """Return (one of `KINDS`, a sentence that says where the weights come from); `digest` may be None (unknown).
 
-    The sentence holds names that anybody may choose, the kind does not.
+    The sentence holds names that anyone can choose; the kind does not.
     """
     path = Path(directory) / SINGLE
     shown = f"sha256 {digest[:12]}" if digest else "sha256 not checked"
@@ -40,10 +40,10 @@ def whose(name: str, directory: str | os.PathLike[str], digest: str | None) -> t
 
 
 def known_digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file where that is cheap to know, else None.
+    """Return the SHA-256 of a file if that is cheap to get, else None.
 
-    It is when the file is small, when weights.sh left its record, and in Hugging Face's cache,
-    where a big file's real name is its digest.
+    It is if the file is small, if weights.sh recorded it, and in Hugging Face's cache, where a
+    large file's real name is its digest.
     """
     if not path.is_file():
         return None
@@ -58,9 +58,9 @@ def known_digest(path: Path) -> str | None:
 
 
 def computed_digest(directory: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return (the SHA-256, the name) of the file of weights in a directory; of several files it is the first one's.
+    """Return (the SHA-256, the name) of the weights file in a directory, or of the first if there are several.
 
-    It reads the whole file, which of a large model takes seconds.
+    Reads the whole file, which takes seconds for a large model.
     """
     path = Path(directory) / SINGLE
     if not path.is_file():

@@ -54,7 +54,7 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
     with atomic_write(directory / SINGLE) as weights, atomic_write(directory / "config.json") as partial:
         save_file(tensors, weights, metadata={"format": "pt"})
         partial.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        # config.json is put in place first: until the tensors follow, none of another model may stand beside it.
+        # config.json is replaced first: until the tensors follow, no other model's may be beside it.
         old = directory / "config.json"
         if not (old.is_file() and old.read_bytes() == partial.read_bytes()):
             (directory / SINGLE).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Reading tensors from safetensors files: mapped where file and layout allow it, read as float32 where not.
+"""Reading tensors from safetensors files: mapped if file and layout allow it, otherwise read as float32.
 
 The file is an 8-byte length, a JSON header (name -> dtype, shape, byte range), then the numbers. The
 `safetensors` library checks the header; its NumPy reader copies every tensor and refuses BF16, so
-the bytes are read here. Nothing else than safetensors is ever opened: a pickle can run code.
+the bytes are read here. Nothing but safetensors is ever opened: a pickle can run code.
 """
 
 import json
@@ -23,12 +23,12 @@ DECODERS: dict[str, Callable[[Array], Array]] = {  # little-endian bytes -> floa
     "F16": lambda raw: raw.view("<f2"),
     "BF16": lambda raw: (raw.view("<u2").astype("<u4") << 16).view("<f4"),  # float32's upper half
 }
-BYTES_AT_ONCE = 1 << 19  # that a thread reads and decodes: small enough to stay in the processor's cache
+BYTES_AT_ONCE = 1 << 19  # read and decoded by a thread: small enough to stay in the processor's cache
 CONVERT = (
     'convert it with transformers: python -c "from transformers import AutoModelForCausalLM as A; '
     "A.from_pretrained('DIR').save_pretrained('NEW_DIR')\""
 )
-FOREIGN = {  # what stands in a model's folder instead, and what it is
+FOREIGN = {  # other files in a model's folder, and what they are
     "pytorch_model.bin": "a pickle, which can run any code when opened",
     "*.bin": "a pickle, which can run any code when opened",
     "*.pt": "a pickle, which can run any code when opened",
@@ -43,7 +43,7 @@ FOREIGN = {  # what stands in a model's folder instead, and what it is
 
 @dataclass(frozen=True)
 class Stored:
-    """Where one tensor stands: ``path[start : start + nbytes]``."""
+    """Where one tensor is: ``path[start : start + nbytes]``."""
 
     path: Path
     dtype: str  # as safetensors writes it: F32, F16, BF16 ...
@@ -102,8 +102,8 @@ def read_tensors(stored: Mapping[str, Stored], by_column: Collection[str] = ()) 
 
     An F32 tensor that begins at a multiple of 4 bytes is mapped, unless it is one of `by_column`: no copy,
     and the pages are read when first used. Everything else (F16, BF16, and the published gpt2 file, whose data
-    begins at byte 14291) is read in chunks into new memory, so that the file never stands there a second time.
-    Replace a mapped file by renaming, never by writing into it: one that is cut short kills its readers.
+    begins at byte 14291) is read in chunks into new memory, so that the file is never in memory twice.
+    Replace a mapped file by renaming, never by writing into it: truncating it crashes its readers.
 
     by_column : names of matrices to lay out by column (Fortran order), as no file does.
     """

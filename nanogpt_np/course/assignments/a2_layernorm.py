@@ -48,8 +48,8 @@ ASSIGNMENT = Assignment(
             "Three steps: subtract the mean; divide by the root of (the mean of the squares of what is left, plus "
             "eps); then, for each column, times weight plus bias. All means are over the last axis, and keepdims=True "
             "keeps them in the shape (..., T, 1), which lines up with (..., T, C).",
-            "`variance` is the mean of centred * centred over axis=-1 with keepdims=True. `scale` is one square root, "
-            "and eps is added before it is taken. Announce scale, then centred / scale, then the output, and continue "
+            "`variance` is the mean of centered * centered over axis=-1, keepdims=True. `scale` is one square root, "
+            "and eps is added before it is taken. Announce scale, then centered / scale, then the output, and continue "
             "each time with what `trace` returns.",
         )
     },

@@ -3,7 +3,7 @@
 from ..assignments.a2_layernorm import ASSIGNMENT
 
 MEAN = "x.mean(axis=-1, keepdims=True)"
-VARIANCE = "(centred * centred).mean(axis=-1, keepdims=True)"
+VARIANCE = "(centered * centered).mean(axis=-1, keepdims=True)"
 ROOT = "np.sqrt(variance + self.eps)"
 OUTPUT = "normalized * self.weight + self.bias"
 RETURN = f'return trace("hook_output", {OUTPUT})'
@@ -15,7 +15,7 @@ def mistake(words, *edits):
 
 mistake(
     "the variance divides by C - 1, not by C: np.std and np.var with ddof=1, or torch's default",
-    (VARIANCE, "(centred * centred).sum(axis=-1, keepdims=True) / max(1, x.shape[-1] - 1)"),
+    (VARIANCE, "(centered * centered).sum(axis=-1, keepdims=True) / max(1, x.shape[-1] - 1)"),
 )
 mistake("the epsilon is outside the root: sqrt(variance) + eps", (ROOT, "np.sqrt(variance) + self.eps"))
 mistake("epsilon is 1e-6, whatever self.eps says", (ROOT, "np.sqrt(variance + 1e-6)"))
@@ -33,7 +33,7 @@ mistake(
 )
 mistake(
     "the mean is subtracted for the variance only, not from x itself",
-    ("centred / scale", "x / scale"),
+    ("centered / scale", "x / scale"),
 )
 mistake(
     "the mean is never subtracted (this is RMSNorm, which GPT-2 does not use)",
@@ -51,12 +51,12 @@ mistake("it divides by the variance, not by its root", (ROOT, "variance + self.e
 mistake(
     "the mean is over all numbers, not over each row",
     (MEAN, "x.mean()"),
-    (VARIANCE, "(centred * centred).mean() + 0 * x[..., :1]"),
+    (VARIANCE, "(centered * centered).mean() + 0 * x[..., :1]"),
 )
 mistake(
     "means are over the first axis (the tokens), not over the last (the columns)",
     (MEAN, "x.mean(axis=0, keepdims=True)"),
-    (VARIANCE, "(centred * centred).mean(axis=0, keepdims=True)"),
+    (VARIANCE, "(centered * centered).mean(axis=0, keepdims=True)"),
 )
 mistake("it divides by the sum of the squares' root, not their mean's", (VARIANCE, VARIANCE.replace("mean", "sum")))
 mistake(
@@ -79,8 +79,8 @@ mistake(
         'trace("hook_scale", scale := np.sqrt(variance + self.eps))',
     ),
     (
-        'normalized = trace("hook_normalized", centred / scale)',
-        'trace("hook_normalized", normalized := centred / scale)',
+        'normalized = trace("hook_normalized", centered / scale)',
+        'trace("hook_normalized", normalized := centered / scale)',
     ),
     (RETURN, f'trace("hook_output", output := {OUTPUT})\n    return output'),
 )

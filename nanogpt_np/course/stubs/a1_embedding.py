@@ -2,7 +2,7 @@
 
 A model reads numbers. Text becomes numbers in two steps: its bytes are joined into tokens, each of which has an id;
 then each id becomes a vector, a row of one table, plus a row of another for its position.
-Judge it with: python -m nanogpt_np course grade DIR a1. Hints: python -m nanogpt_np course hint a1 1
+Grade it with: python -m nanogpt_np course grade DIR a1. Hints: python -m nanogpt_np course hint a1 1
 """
 
 from dataclasses import dataclass
@@ -47,12 +47,12 @@ class Embedding:
         ids : integers, the tokens of a prompt; a batch of prompts of equal length has one more axis in front.
         start : how many tokens came before these; generation reads a prompt once, then its new tokens one by one.
 
-            positions = start, start + 1, ..., start + T - 1, for each prompt the same
+            positions = start, start + 1, ..., start + T - 1, the same for each prompt
             embed     = the rows of wte_weight at the ids
             pos_embed = the rows of wpe_weight at the positions
             output    = embed + pos_embed
 
-        Attention alone cannot tell an order, since it treats all tokens alike: the second table adds it.
+        Attention alone ignores word order, since it treats all tokens alike: the second table adds it.
         A position that the table does not have must be an error (NumPy raises one by itself), not another row.
 
         Announce three of them: ``positions = trace("hook_positions", positions)``, of the shape of ids (for a batch

@@ -2,7 +2,7 @@
 
 Every layer of GPT-2 reads vectors that were first brought to one scale: each token's vector, on its own, gets
 mean 0 and variance 1, and is then scaled and shifted by two learned vectors.
-Judge it with: python -m nanogpt_np course grade DIR a2. Hints: python -m nanogpt_np course hint a2 1
+Grade it with: python -m nanogpt_np course grade DIR a2. Hints: python -m nanogpt_np course hint a2 1
 """
 
 from dataclasses import dataclass

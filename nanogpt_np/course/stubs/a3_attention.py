@@ -1,9 +1,9 @@
 """a3: attention. Write `softmax`, `Attention.attend` and `Attention.__call__`.
 
-Attention is the only place in GPT-2 where tokens see one another. Every token asks (its query), is found by its key
+Attention is the only place in GPT-2 where tokens see one another. Every token has a query, is found by its key
 and passes on its value. It gets an average of the values at its own and earlier positions, weighted by how well their
 keys match its query. H heads do this side by side, each with D columns of its own.
-Judge it with: python -m nanogpt_np course grade DIR a3. Hints: python -m nanogpt_np course hint a3 1
+Grade it with: python -m nanogpt_np course grade DIR a3. Hints: python -m nanogpt_np course hint a3 1
 """
 
 import math
@@ -16,7 +16,7 @@ from nanogpt_np.model.trace import no_trace, scoped
 
 
 def no_cache(k, v):
-    """Return the keys and values of this pass as all there are. This one is given: there is nothing to write."""
+    """Return the keys and values of this pass unchanged. This one is given: there is nothing to write."""
     return k, v
 
 
@@ -36,7 +36,7 @@ def softmax(x):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attention:
-    """Let every token gather, from itself and the tokens before it, what it looks for.
+    """Let every token gather what it looks for from itself and the tokens before it.
 
     The two linear layers are given; you write one in a4. `c_attn(x)` returns x @ c_attn.weight + c_attn.bias, and you
     may read c_attn.weight and c_attn.bias too.
@@ -51,9 +51,9 @@ class Attention:
     def attend(self, q, keys, values, trace=no_trace):
         """Scaled queries (..., T, D), keys and values (..., S, D) -> (..., T, D): what each query finds
 
-        The T queries are those of the last T of the S tokens: query t stands at position S - T + t. Without a cache
+        The T queries are those of the last T of the S tokens: query t is at position S - T + t. Without a cache
         T = S; with one, the first S - T tokens came in earlier passes. The axes in front, ..., may be none, heads, or
-        prompts and heads. Values may have another width than queries and keys; then so has what each query finds.
+        prompts and heads. Values may differ in width from queries and keys; then the output has theirs.
 
             scores  = dot product of each query with each key     (..., T, S)
                       and -inf (-math.inf) where the key comes later than the query
@@ -78,14 +78,14 @@ class Attention:
 
             qkv     = c_attn(x)                             (..., T, 3C): H D columns of q, then H D of k, the rest is v
             q, k, v = each cut into heads                   (..., T, H, D): head h has columns h D to (h + 1) D
-            then one matrix for each head                   (..., H, T, D): the axes T and H change places
+            then one matrix for each head                   (..., H, T, D): the axes T and H swapped
             found   = attend(q * scale, all keys, all values)     (..., H, T, D)
             z       = found with T before H again           (..., T, H, D)
             merged  = the heads of each token side by side  (..., T, C)
             output  = c_proj(merged)                        (..., T, C)
 
-        D is `self.head_width`. In GPT-2 H D = C, and values are as wide as keys. Cut by H and D all the same, never by
-        C, and share the columns of v equally among the heads: then heads and values of any width work.
+        D is `self.head_width`. In GPT-2 H D = C, and values are as wide as keys. Still cut by H and D, never by C,
+        and divide the columns of v equally among the heads: then heads and values of any width work.
 
         Why the scale: a dot product of D numbers grows like sqrt(D), and softmax of large numbers is all or
         nothing. Use `self.scale`, not 1/sqrt(D): a config.json can ask for another.

@@ -1,9 +1,9 @@
 """a4: the linear layer and the MLP. Write `Linear.__call__`, `gelu` and `MLP.__call__`.
 
-Attention brings together what tokens know of one another; the MLP works on each token's vector alone. A linear layer
-widens it from C to F numbers (F = 4 C in GPT-2), GELU bends each of them, and a second linear layer narrows them
-again. Without the bend, two linear layers in a row would be no more than one.
-Judge it with: python -m nanogpt_np course grade DIR a4. Hints: python -m nanogpt_np course hint a4 1
+Attention moves information between tokens; the MLP works on each token's vector alone. A linear layer
+widens it from C to F numbers (F = 4 C in GPT-2), GELU changes each of them, and a second linear layer narrows them
+again. Without the nonlinearity, two linear layers in a row would be no more than one.
+Grade it with: python -m nanogpt_np course grade DIR a4. Hints: python -m nanogpt_np course hint a4 1
 """
 
 import math
@@ -30,23 +30,23 @@ class Linear:
             y = x W + b:    y_j = x_1 W_1j + x_2 W_2j + ... + b_j
 
         Each output is a weighted sum of all inputs, plus a bias; every token gets the same treatment. The matrix is
-        stored as [in, out], so nothing needs to be transposed. Announce nothing: `trace` is for layers that are used
-        in the place of this one. Do not write into x or into the parameters; float32 in, float32 out.
+        stored as [in, out], so nothing needs to be transposed. Announce nothing: `trace` is for layers that
+        replace this one. Do not write into x or into the parameters; float32 in, float32 out.
         """
         raise NotImplementedError
 
 
 def gelu(x):
-    """Let large values through, damp small ones, and bend smoothly between; same shape.
+    """Let large values through and suppress small ones, smoothly between; same shape.
 
-    x : an array of any shape; each number is bent on its own.
+    x : an array of any shape; each number is separate.
 
         u    = sqrt(2/pi) (x + 0.044715 x^3)
         gelu = 0.5 x (1 + tanh(u))
 
-    The factor 0.5 (1 + tanh u) goes from 0, far below 0, to 1, far above: how much of x is let through. This is
-    the form that GPT-2 was trained with ("gelu_new"). The other one, with erf, is close but not the same, and a model
-    computes with the one that it was trained with. Do not write into x; float32 in, float32 out.
+    The factor 0.5 (1 + tanh u) rises from 0 for very negative x to 1 for large x: the share that passes. This
+    is the form that GPT-2 was trained with ("gelu_new"). The one with erf is close but not the same, and a model
+    needs the one that it was trained with. Do not write into x; float32 in, float32 out.
     """
     raise NotImplementedError
 

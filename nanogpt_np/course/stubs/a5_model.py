@@ -2,7 +2,7 @@
 
 All layers are there; here you put them together. One idea connects them: the residual stream, a vector for each token
 that is passed from block to block. No layer replaces it: each reads a normalized copy of it and adds what it found.
-Judge it with: python -m nanogpt_np course grade DIR a5. Hints: python -m nanogpt_np course hint a5 1
+Grade it with: python -m nanogpt_np course grade DIR a5. Hints: python -m nanogpt_np course hint a5 1
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from nanogpt_np.model.trace import no_trace, scoped
 
 
 def no_cache(k, v):
-    """Return the keys and values of this pass as all there are. This one is given: there is nothing to write."""
+    """Return the keys and values of this pass unchanged. This one is given: there is nothing to write."""
     return k, v
 
 
@@ -21,7 +21,7 @@ def no_cache(k, v):
 class Block:
     """Attention, then the MLP: each reads a normalized copy and adds to the residual stream."""
 
-    ln_1: Callable  # ln_1(x, trace), the LayerNorm of a2: (..., T, C) -> (..., T, C), as all four of them
+    ln_1: Callable  # ln_1(x, trace), the LayerNorm of a2: (..., T, C) -> (..., T, C), like all four
     attn: Callable  # attn(x, remember, trace), the Attention of a3
     ln_2: Callable  # ln_2(x, trace)
     mlp: Callable  # mlp(x, trace), the MLP of a4
@@ -39,10 +39,10 @@ class Block:
         gradient flows back along the same sum. Why the norm comes before the layer ("pre-norm") and not
         after the sum: that way it never touches the stream itself.
 
-        Announce five of them as ``x = trace(name, x)``, in the order in which they arise: "hook_resid_pre" (x),
+        Announce five of them as ``x = trace(name, x)``, in this order: "hook_resid_pre" (x),
         "hook_attn_out" (what attention adds), "hook_resid_mid" (mid), "hook_mlp_out" (what the MLP adds) and
         "hook_resid_post" (out). The four layers announce arrays of their own: give them ``scoped(trace, "ln1.")``,
-        "attn.", "ln2." and "mlp.", which puts that in front of their names. Do not write into x: no +=.
+        "attn.", "ln2." and "mlp.", which adds that prefix to their names. Do not write into x: no +=.
         """
         raise NotImplementedError
 
@@ -72,7 +72,7 @@ class GPT2:
         """ids (..., T) -> (..., T, C): the pass itself, all but the LM head
 
         ids : integers, checked.
-        cache : holds the tokens of earlier passes, or none. `hidden` always gives you one, if only one that keeps
+        cache : holds the tokens of earlier passes, or none. `hidden` always passes one, though it may keep
             nothing. cache.length is the number of tokens before these; cache.layer(i) is the `remember` for block i;
             cache.advance(T), at the very end, counts the T tokens of this pass.
 

@@ -2,9 +2,9 @@
 
 After the last block every token has a vector. The LM head turns the last token's into a score (a "logit") for each
 token that could come next, sampling turns the scores into one id, and generation does that again and again.
-Each function is judged on its own: meanwhile the others of this file are the reference's, and so is the model.
+Each function is graded on its own, with the reference's model and its version of the others in this file.
 What is imported from nanogpt_np here is given; at the end your own softmax (a3) and KVCache (a7) replace those two.
-Judge it with: python -m nanogpt_np course grade DIR a6. Hints: python -m nanogpt_np course hint a6 1
+Grade it with: python -m nanogpt_np course grade DIR a6. Hints: python -m nanogpt_np course hint a6 1
 """
 
 import math
@@ -18,7 +18,7 @@ from nanogpt_np.model.cache import KVCache
 from nanogpt_np.model.ids import check_ids
 from nanogpt_np.model.trace import no_trace
 
-END_OF_TEXT_ID = 50256  # <|endoftext|>: GPT-2 has learned to say it where a text ends
+END_OF_TEXT_ID = 50256  # <|endoftext|>: GPT-2 learned to emit it where a text ends
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +44,7 @@ class LMHead:
 
 
 def check_sampling(temperature, top_k, top_p):
-    """Raise ValueError for settings that mean nothing."""
+    """Raise ValueError for invalid settings."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"temperature must be 0 (greedy) or above, not {temperature}")
     if top_k is not None and top_k < 1:
@@ -56,7 +56,7 @@ def check_sampling(temperature, top_k, top_p):
 def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     """(V,) logits -> (V,) float64 probabilities of being chosen; temperature 0 gives 1 to the likeliest.
 
-    Settings that mean nothing raise ValueError: `check_sampling`, which is given, does that. Then, in this order:
+    Invalid settings raise ValueError: `check_sampling`, which is given, does that. Then, in this order:
 
     1. temperature : p = softmax(logits / temperature). Below 1 it makes the likely tokens likelier, above 1 it
        evens them out. It cannot divide by 0: temperature 0 means 1 for the largest logit, 0 for all others.
@@ -74,17 +74,17 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
 def draw(p, rng):
     """Return an id drawn with the probabilities `p` (V,).
 
-    p : sums to 1; id i shall come in p[i] of all draws, and never where p[i] is 0.
+    p : sums to 1; id i is drawn with probability p[i], never if p[i] is 0.
     rng : a numpy.random.Generator. All randomness comes from it and from nowhere else, so that a seed repeats a text.
 
     One way that needs nothing but a random number u between 0 and 1: lay the probabilities side by side from 0 to 1,
-    and take the id on whose piece u falls.
+    and take the id of the piece u is in.
     """
     raise NotImplementedError
 
 
 def next_logits(model, ids, *, cache=None, trace=no_trace):
-    """ids (T,) -> (V,): the scores of what follows the last token.
+    """ids (T,) -> (V,): the logits of the next token.
 
     ``model.hidden(ids, cache=cache, trace=trace)`` returns a vector for each of the T tokens, (T, C): the whole model
     but its LM head. ``model.lm_head`` is an `LMHead`.
@@ -116,12 +116,12 @@ def generate(
 
     For each new id, run the model, choose, `yield` the id, and continue with it:
 
-        logits = what `next_logits` returns for what goes through the model, with `cache` and `trace`
+        logits = what `next_logits` returns for this step's ids, with `cache` and `trace`
         id     = the one with the largest logit if temperature is 0,
                  else one drawn with `rng` from probabilities(logits, temperature, top_k, top_p)
 
-    ids : an array or a list, the caller's: leave it unchanged. `check_ids`, which is given, makes a copy of it
-        as an array, or says what is wrong with it; its second argument is ``model.config``.
+    ids : the caller's array or list: leave it unchanged. `check_ids`, which is given, copies it to an array,
+        or says what is wrong with it; its second argument is ``model.config``.
     rng : a numpy.random.Generator; a fresh one, ``np.random.default_rng()``, if None.
     stop : ids that end the text; they are not yielded.
     use_cache : True keeps a ``KVCache(model.config)`` for all steps. The prompt goes through the model first, then
@@ -130,7 +130,7 @@ def generate(
     trace : passed to `next_logits`.
 
     The text also ends when the context is full: ``model.config.n_positions`` positions hold the prompt and the new
-    ids that went through the model. The last new id is only read off and needs no position, so that there are at
+    ids that went through the model. The last new id is never fed back and needs no position, so there are at
     most n_positions - T + 1 new ones.
     """
     raise NotImplementedError

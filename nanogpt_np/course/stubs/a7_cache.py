@@ -3,7 +3,7 @@
 A token's key and value in a block depend only on that token and those before it, so they stay the same when the text
 grows. With a cache that keeps them, only the new token goes through the model: a text of n tokens costs n rows, not
 1 + 2 + ... + n.
-Judge it with: python -m nanogpt_np course grade DIR a7. Hints: python -m nanogpt_np course hint a7 1
+Grade it with: python -m nanogpt_np course grade DIR a7. Hints: python -m nanogpt_np course hint a7 1
 """
 
 import numpy as np

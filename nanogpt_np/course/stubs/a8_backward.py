@@ -11,13 +11,13 @@ the model from the loss to the tokens, the last layer first. Four rules are all 
     y = a + b        d_a = d_y and d_b = d_y
     used twice       what is used in several places (or for several tokens) gets the sum of its gradients
 
-Two arguments come back in each layer:
+Two arguments appear in each layer:
     tape(name)    returns the array that the forward pass announced under that name; do not write into it
-    trace         is given gradients as it was given activations in the forward pass: ``d_y = trace("hook_y", d_y)``,
+    trace         receives gradients as it received activations before: ``d_y = trace("hook_y", d_y)``,
                   the last point first; continue with the array that it returns
 
-float32 in, float32 out. Write them in any order: each function is judged with all others as they should be.
-Judge it with: python -m nanogpt_np course grade DIR a8. Hints: python -m nanogpt_np course hint a8 1
+float32 in, float32 out. Write them in any order: each function is graded with correct code for all others.
+Grade it with: python -m nanogpt_np course grade DIR a8. Hints: python -m nanogpt_np course hint a8 1
 """
 
 import math
@@ -41,17 +41,17 @@ def named(layers):
 def cross_entropy(logits, targets, offset=None):
     """logits (N, V), targets (N,) -> the sum of the losses in nats, and d_logits (N, V), the gradient of that sum
 
-    targets : the id of the token that came, for each of N rows; or -100 where the row does not count.
+    targets : the id of the actual token, for each of N rows; or -100 to ignore the row.
     offset : None, or (V,) to be added to every row of logits before all else (a row of the model that stands for
         n tokens gets log(n)).
 
-    With p = softmax(x) of a row x of logits, the loss is -log(p[target]): how surprised the model is by what came.
-    A small p would be rounded to 0, and exp(x) overflows, so subtract the row's maximum from x first; p stays:
+    With p = softmax(x) of a row x of logits, the loss is -log(p[target]): how surprised the model is by it.
+    A small p would round to 0, and exp(x) can overflow, so first subtract the row's maximum from x; p stays:
 
         loss     = log(sum(exp(x))) - x[target]
         d_logits = p, less 1 at the target
 
-    Raise any logit and the loss rises by that token's p; but the target's own share of it is meant to grow.
+    Raising a logit raises the loss, at the rate p; raising the target's also lowers it, at rate 1.
     A row that does not count adds nothing to the loss, and its row of d_logits is 0. The result is a sum: a caller
     who wants the mean divides.
     """
@@ -66,7 +66,7 @@ class Linear:
     bias: np.ndarray  # (n_out,)
 
     def backward(self, d_out, x, tape=None, trace=no_trace):
-        """d_out (..., n_out), x (..., n_in) as it came in -> d_x (..., n_in), {"weight": ..., "bias": ...}
+        """d_out (..., n_out), the input x (..., n_in) -> d_x (..., n_in), {"weight": ..., "bias": ...}
 
         The first rule, with W = weight and b = bias. The parameters serve every token, so their gradients are summed
         over all tokens of all prompts. This layer announces nothing and needs neither `tape` nor `trace`.
@@ -81,9 +81,9 @@ class LMHead:
     weight: np.ndarray  # (V, C)
 
     def backward(self, d_out, x):
-        """d_out (N, V), x (N, C) as it came in -> d_x (N, C), {"weight": (V, C)}
+        """d_out (N, V), the input x (N, C) -> d_x (N, C), {"weight": (V, C)}
 
-        The first rule, for the matrix W = weight.T: of y = x @ W, d_x = d_y @ W.T and d_W = x.T @ d_y.
+        The first rule, for the matrix W = weight.T: if y = x @ W, d_x = d_y @ W.T and d_W = x.T @ d_y.
         """
         raise NotImplementedError
 
@@ -103,14 +103,14 @@ class Embedding:
 
         A sum passes its gradient to both of its terms: announce d_out under both names, "hook_pos_embed" first.
         Both begin with d_out itself, and what `trace` returns for a name goes into that name's table only. There each
-        token's vector of the gradient belongs to the row that was read for it. A row that was read twice gets the
+        token's gradient vector goes to the row that was read for it. A row that was read twice gets the
         sum, and a row that was not read gets 0. The ids have no gradient, so there is no d_x.
         """
         raise NotImplementedError
 
 
 def gelu_slope(x):
-    """The derivative of GPT-2's GELU at each number of x: same shape
+    """Return the derivative of GPT-2's GELU at each x: same shape
 
         gelu(x) = x (1 + tanh u) / 2    with u = sqrt(2 / pi) (x + 0.044715 x^3)
 
@@ -133,14 +133,14 @@ class MLP:
     act: Callable  # the GELU; act.backward(d_y, x) is d_y * gelu_slope(x): use either
 
     def backward(self, d_out, x, tape, trace=no_trace):
-        """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
+        """d_out (..., T, C), the input x (..., T, C) -> d_x (..., T, C), gradients by name
 
         The forward pass was
             pre  = c_fc(x)        (..., T, F), on the tape as "hook_pre"
             post = gelu(pre)      (..., T, F), on the tape as "hook_post"
             out  = c_proj(post)   (..., T, C)
 
-        From its end to its start: d_post and the gradients of c_proj, d_pre = d_post * gelu_slope(pre), d_x and the
+        In reverse: d_post and the gradients of c_proj, d_pre = d_post * gelu_slope(pre), d_x and the
         gradients of c_fc. A linear layer does its part itself: self.c_proj.backward(d_y, what it read) returns what
         you make it return above. Announce d_post as "hook_post" and d_pre as "hook_pre". `named` makes the names:
         {"c_fc.weight": (C, F), "c_fc.bias": (F,), "c_proj.weight": (F, C), "c_proj.bias": (C,)}.
@@ -164,7 +164,7 @@ class LayerNorm:
             normalized = (x - mean) / scale              (..., T, C), on the tape as "hook_normalized"
             output     = normalized * weight + bias      "hook_output"
 
-        A number of x counts three times: in its own place, in the mean, in the scale. Each has its part in d_x:
+        A number of x counts three times: by itself, in the mean, in the scale. Each contributes to d_x:
             d_normalized = d_out * weight
             d_scale      = -sum(d_normalized * normalized) / scale      the sum over C: (..., T, 1)
             d_x          = (d_normalized - mean(d_normalized)) / scale + d_scale * normalized / C
@@ -177,7 +177,7 @@ class LayerNorm:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attention:
-    """Let every token gather, from itself and the tokens before it, what it looks for."""
+    """Let every token gather what it looks for from itself and the tokens before it."""
 
     c_attn: Linear  # C -> 3C: queries, keys and values of all heads, side by side
     c_proj: Linear  # C -> C
@@ -186,9 +186,9 @@ class Attention:
     scale: float  # 1/sqrt(D), unless config.json changes it
 
     def backward(self, d_out, x, tape, trace=no_trace):
-        """d_out (..., T, C), x (..., T, C) as it came in -> d_x (..., T, C), gradients by name
+        """d_out (..., T, C), the input x (..., T, C) -> d_x (..., T, C), gradients by name
 
-        The forward pass was, with the heads as the axis before the last two where products are taken:
+        The forward pass was (in products, the head axis comes before the last two):
             qkv     = c_attn(x)                 (..., T, 3C), cut at H D and 2 H D into
             q, k, v                             (..., T, H, D), on the tape as "hook_q", "hook_k", "hook_v"
             scores  = scale * q @ k.T, masked   (..., H, T, T), "hook_attn_scores"
@@ -197,14 +197,14 @@ class Attention:
             merged  = z, its heads side by side (..., T, C), on the tape as "hook_merged"
             out     = c_proj(merged)            (..., T, C)
 
-        From its end to its start, for each head:
+        In reverse, for each head:
             d_merged  by c_proj's backward, and d_z is its view as [T, H, D]
             d_pattern = d_z @ v.T,  d_v = pattern.T @ d_z
             d_scores  = pattern * (d_pattern - sum(d_pattern * pattern))     the sum over each row, its S keys
             d_k       = d_scores.T @ (scale * q),  d_q = d_scores @ (scale * k)
-            d_qkv     the three side by side as they were, then d_x by c_attn's backward
-        Raising one score lowers the share of all others in its row: hence the sum. Where the mask was, the pattern
-        is 0, and so is d_scores. Values may have another width than queries and keys: let a reshape find it, with -1.
+            d_qkv     d_q, d_k and d_v side by side, then d_x by c_attn's backward
+        Raising one score lowers the share of all others in its row: hence the sum. Where masked, the pattern is 0,
+        and so is d_scores. Values may differ in width from queries and keys: let reshape infer it, with -1.
 
         Announce, each in its activation's shape: "hook_merged", "hook_z", "hook_pattern", "hook_attn_scores",
         "hook_v", "hook_k", "hook_q", "hook_qkv". The gradients' names are "c_attn.weight", "c_attn.bias",
@@ -270,10 +270,10 @@ class GPT2:
 def loss_and_grads(model, ids, targets, *, trace=no_trace, grad_trace=no_trace, offset=None):
     """Return the mean cross-entropy in nats per token, and {parameter name: gradient}
 
-    ids : (..., T); targets : the same shape, the token that follows each, or -100 where none counts.
+    ids : (..., T); targets : the same shape, the token that follows each, or -100 to ignore.
     trace : for the forward pass; grad_trace : for the backward pass. offset : for `cross_entropy`.
 
-    1. Run ``model.hidden(ids, trace=...)`` -> (..., T, C), with a trace that keeps a tape beside `trace`:
+    1. Run ``model.hidden(ids, trace=...)`` -> (..., T, C), with a trace that feeds `trace` and a tape:
        ``tape = Tape()``, and ``chain(trace, tape)`` calls both, the tape with what `trace` returned.
     2. Score it: the rows of all prompts as one (N, C), ``model.lm_head(x)`` -> (N, V), `cross_entropy`.
        The mean is over the targets that count, and so is its gradient: divide both by their number.

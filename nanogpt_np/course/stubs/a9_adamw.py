@@ -1,10 +1,10 @@
 """a9: AdamW and a training step. Write `AdamW.step`, `clip_by_global_norm`, `learning_rate` and `train_step`.
 
 The gradient says which way the loss falls; the optimizer says how far to go. One training step is: the loss and its
-gradient on a few texts, the gradient cut to a length that does no harm, the step of the optimizer, at a learning rate
+gradient on a few texts, the gradient clipped to a safe length, the step of the optimizer, at a learning rate
 that first rises and then falls.
-Write them in any order: each function is judged with all others as they should be.
-Judge it with: python -m nanogpt_np course grade DIR a9. Hints: python -m nanogpt_np course hint a9 1
+Write them in any order: each function is graded with correct code for all others.
+Grade it with: python -m nanogpt_np course grade DIR a9. Hints: python -m nanogpt_np course hint a9 1
 """
 
 import math
@@ -17,7 +17,7 @@ IGNORED = -100  # a target that does not count
 class AdamW:
     """The optimizer's state for ``{name: array}``; `step` changes the arrays in place.
 
-    `__init__` is given, and the grader's optimizers are made by it as it is here: write `step`.
+    `__init__` is given, and the grader uses it unchanged: write `step`.
     decayed : function of a name and an array that says whether it decays. Default: matrices do
         (embeddings too), biases and LayerNorms do not.
     """
@@ -36,8 +36,8 @@ class AdamW:
         grads : {name: gradient}, of the parameter's shape. Do not write into them. There may be gradients of parameters
             that are not in self.params: those do not move.
 
-        A gradient of a few texts is half noise. So each number of each parameter has two running averages,
-        of its gradients g and of their squares. With b1 and b2 the two of self.betas, and t the number of this step,
+        A gradient of a few texts is noisy. So each number of each parameter has two running averages,
+        of its gradients g and of their squares. With b1, b2 = self.betas, and t the number of this step,
         from 1:
 
             mean   = b1 * mean   + (1 - b1) * g
@@ -65,7 +65,7 @@ class AdamW:
 
 
 def clip_by_global_norm(grads, limit):
-    """Scale all gradients in place so that their joint length is at most `limit`; return what it was
+    """Scale all gradients in place so that their global norm is at most `limit`; return it as it was
 
     grads : {name: gradient}, arrays of any shapes.
 
@@ -81,7 +81,7 @@ def clip_by_global_norm(grads, limit):
 
 
 def learning_rate(step, *, peak, final, warmup, steps):
-    """Rise in a line to `peak` over `warmup` steps, then fall along half a cosine to `final` at `steps`
+    """Rise linearly to `peak` over `warmup` steps, then fall along half a cosine to `final` at `steps`
 
     step : the number of this step, from 0.
 

@@ -1,4 +1,4 @@
-// The journey of shapes through a half-block: each tensor as blocks of its true proportions, cut where the step cuts.
+// The journey of shapes through a sublayer: each tensor as blocks of its true proportions, cut where the step cuts.
 
 /** Which steps belong together: an attention or an MLP with its norm, or what stands around the blocks. */
 function partOf(name) {

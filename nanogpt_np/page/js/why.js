@@ -49,7 +49,7 @@ function lensFigure(state, token) {
   return el(
     "section.lens",
     el("h3", "If the model stopped early: the rank of ", tokenText(token)),
-    el("p.aside", "The final LayerNorm and the LM head, applied after every half-block (the logit lens)."),
+    el("p.aside", "The final LayerNorm and the LM head, applied after every sublayer (the logit lens)."),
     el(
       "div.scroll-x",
       el(
