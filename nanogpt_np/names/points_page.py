@@ -33,7 +33,8 @@ assert pattern.shape == (model.config.n_head, len(ids), len(ids))
 
 The points stand here in the order in which they happen, with `{i}` for the number of a block, from 0 on. Shapes
 are those of gpt2 for a prompt of 5 tokens; if the ids have a batch axis, it comes first. Every name on this page,
-ours or another's, can be looked up: `python -m nanogpt_np glossary W_K`, in Python `names.glossary.find("W_K")`.
+ours or another's, can be looked up: `python -m nanogpt_np glossary W_K`, in Python
+`nanogpt_np.names.glossary.find("W_K")`.
 
 | letter | counts | in gpt2 |
 |---|---|---|
