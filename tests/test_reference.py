@@ -316,13 +316,13 @@ def test_the_published_layout_is_read_aligned_and_its_masks_not_at_all(
     torch, transformers, float32, folder, monkeypatch
 ):
     theirs = transformers.GPT2LMHeadModel.from_pretrained(float32).eval()
-    tensors = {name: tensor.numpy() for name, tensor in theirs.transformer.state_dict().items()}
-    assert len(tensors) == 148
+    theirs_by_name = {name: tensor.numpy() for name, tensor in theirs.transformer.state_dict().items()}
+    assert len(theirs_by_name) == 148
     mask = np.full((1, 1, 1024, 1024), np.nan, np.float32)
-    tensors |= {f"h.{i}.attn.bias": mask for i in range(12)}
+    published = theirs_by_name | {f"h.{i}.attn.bias": mask for i in range(12)}
     folder.mkdir()
     shutil.copy(float32 / "config.json", folder)
-    write_published_layout(folder / tensors.SINGLE, tensors, header_bytes=14283)
+    write_published_layout(folder / tensors.SINGLE, published, header_bytes=14283)
     assert (folder / tensors.SINGLE).stat().st_size == 548_105_171  # that of the published file
     stored = tensors.stored_tensors(folder)
     assert len(stored) == 160
