@@ -177,7 +177,7 @@ NOT_RUN = [
     NotRun(r"chromium ", "needs a browser", anything),
     NotRun(r"pre-commit ", "needs pre-commit", anything),
     NotRun(r"pytest\b", "runs the tests, of which this is one", names_markers),
-    NotRun(r"(ruff|shellcheck|mypy) ", "is another step of .ci/run", names_files),
+    NotRun(r"(ruff|shellcheck|mypy) ", "runs in another step of .ci/run", names_files),
     NotRun(r"\.ci/", "runs the tests, of which this is one", names_files),
     NotRun(OURS + r"benchmark (?!--table)", "takes minutes", parses),
     NotRun(OURS + r"train .*my-text\.txt", "there is no such text", parses),

@@ -40,7 +40,7 @@ class Threads:
 
 @pytest.fixture(params=[2, 3, 5])
 def threads(request, monkeypatch):
-    """Small prompts count as long, on a machine of so many cores."""
+    """Let short prompts count as long, as on a machine with so many cores."""
     monkeypatch.setattr(tiles, "LONG", 2)
     monkeypatch.setattr(tiles, "QUERIES", 3)
     monkeypatch.setattr(segments, "SMALLEST", 1)

@@ -18,7 +18,7 @@ def built(kind, fields):
 
 
 def changed(layer, name, array):
-    """Return a copy of a layer in which the parameter ``"c_fc.weight"`` is another array."""
+    """Copy a layer, with another array for one parameter, for example ``"c_fc.weight"``."""
     field, _, parameter = name.partition(".")
     new = changed(getattr(layer, field), parameter, array) if parameter else array
     return replace(layer, **{field: new})

@@ -205,7 +205,7 @@ class Trainer:
     def resume(cls, directory: str | os.PathLike[str], make_data: Callable[[Settings], Data]) -> "Trainer":
         """Continue from the state in `directory`; ``make_data(settings)`` rebuilds its data.
 
-        Raises ValueError if there is no valid state, or if the data has changed since.
+        Raises ValueError if no state is valid, or if the data is not what the run began with.
         """
         tensors, about = read_state(directory)
         try:
