@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # what `__getattr__` below imports on demand
     from .text import Tokenizer
     from .weights import load, open_checkpoint, save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "GPT2",
     "Config",

@@ -1,6 +1,6 @@
-"""What several files of tests need: threads, and the browser in which pages are opened and watched.
+"""What several files of tests need: threads, the subset for other Pythons, and a browser that is watched.
 
-For tests marked `browser`; each file of them has its own `pages`.
+The browser is for tests marked `browser`; each file of them has its own `pages`.
 """
 
 import os
@@ -11,6 +11,18 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n auto: processes of many threads each would wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports PyTorch
+
+# Files that are marked `everywhere`: what differs between versions of Python, NumPy, safetensors and tiktoken.
+EVERYWHERE = {
+    *("bad_input", "checkpoint", "everywhere", "fast", "goldens", "gradients", "linear", "patch", "points"),
+    *("properties", "recording", "sampling", "segments", "tokenizer", "training"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in EVERYWHERE:
+            item.add_marker("everywhere")
 
 
 @pytest.fixture(scope="module")

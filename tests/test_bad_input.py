@@ -333,7 +333,7 @@ def index_with(contents):
         raw = load_file(d / "model.safetensors")
         save_file(raw, d / "model-00001-of-00001.safetensors")
         (d / "model.safetensors").unlink()
-        weight_map = {name: "model-00001-of-00001.safetensors" for name in raw}
+        weight_map = dict.fromkeys(raw, "model-00001-of-00001.safetensors")
         text = contents(weight_map)
         (d / "model.safetensors.index.json").write_text(text if isinstance(text, str) else json.dumps(text))
 

@@ -833,14 +833,14 @@ def test_in_hugging_faces_cache_the_digest_is_the_name_of_the_file_linked_to(tmp
     snapshot, blobs = tmp_path / "snapshots" / "r", tmp_path / "blobs"
     sparse(snapshot)
     blobs.mkdir()
-    os.replace(snapshot / "model.safetensors", blobs / PIN.sha256)
+    (snapshot / "model.safetensors").replace(blobs / PIN.sha256)
     (snapshot / "model.safetensors").symlink_to(Path("..", "..", "blobs", PIN.sha256))
     assert provenance.known_digest(snapshot / "model.safetensors") == PIN.sha256
     assert origin("gpt2", snapshot) == THE_PUBLISHED
     assert "NOT the published gpt2-medium" in origin("gpt2-medium", snapshot)
     # A git object's name, as small files have there; and any file of such a name elsewhere.
     for other in (blobs / PIN.sha256[:40], tmp_path / PIN.sha256):
-        os.replace((snapshot / "model.safetensors").resolve(), other)
+        (snapshot / "model.safetensors").resolve().replace(other)
         (snapshot / "model.safetensors").unlink()
         (snapshot / "model.safetensors").symlink_to(other)
         assert provenance.known_digest(snapshot / "model.safetensors") is None

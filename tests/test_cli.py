@@ -139,6 +139,13 @@ def test_what_a_checkpoint_says_of_itself_is_read_once(directory, monkeypatch, c
     capsys.readouterr()
 
 
+def test_the_changelog_and_the_citation_name_the_version_of_the_package():
+    root = Path(__file__).parent.parent
+    newest = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
+    cited = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
+    assert newest == cited == nanogpt_np.__version__
+
+
 def test_the_version_is_the_packages(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == nanogpt_np.__version__ + "\n"
@@ -345,7 +352,7 @@ def test_gpt2_is_the_default_where_it_is_and_else_the_bundled_model(directory, t
     monkeypatch.setattr(places, "bundled", lambda: {"tiny": directory})
     assert main(["generate", PROMPT, "-n", "1"]) == 0
     assert "tiny (bundled with nanogpt_np, not a published GPT-2" in capsys.readouterr().err
-    os.symlink(directory, tmp_path / "gpt2")
+    (tmp_path / "gpt2").symlink_to(directory)
     assert main(["generate", PROMPT, "-n", "1"]) == 0
     assert "NOT the published gpt2" in capsys.readouterr().err
 

@@ -49,9 +49,6 @@ LONGEST = 8000  # bytes of the README
 needs_a_shell = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 
 
-every_page = pytest.mark.parametrize("page", PAGES)
-
-
 def blocks(page):
     """Return (language, text) of every code block of a page, in order."""
     return FENCE.findall(PAGES[page])

@@ -259,7 +259,7 @@ def test_the_tokenizer_needs_no_network_and_writes_no_cache(tmp_path):
     folders = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "USERPROFILE")}
     unset = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
     env = {k: v for k, v in os.environ.items() if k not in unset} | folders
-    offline = OFFLINE.split("try:")[0]
+    offline = OFFLINE.partition("try:")[0]
     out = subprocess.run(
         [sys.executable, "-c", offline], env=env, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )

@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -477,7 +477,7 @@ BAD = {
     "dry run and step": ([PROMPT, "--dry-run", "gpt2", "--step"], "--dry-run does not go with --step", 1),
     "step and others": ([PROMPT, "--step", "--json", "--block", "0"], "--step does not go with --json or --block", 1),
     "step and standard input": (["-", "--step"], "--step reads what you type from standard input", 1),
-    "save nowhere": ([PROMPT, "--save", os.path.join("no", "such", "folder", "x.npz")], "such", 1),
+    "save nowhere": ([PROMPT, "--save", str(Path("no", "such", "folder", "x.npz"))], "such", 1),
 }
 
 

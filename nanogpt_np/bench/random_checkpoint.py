@@ -25,7 +25,7 @@ def write_random(config, directory, dtype="F32"):
     text = json.dumps(header).encode()
     text += b" " * ((3 - len(text)) % 4)
     rng = np.random.default_rng(0)
-    with open(directory / "model.safetensors", "wb") as file:
+    with (directory / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
             if shape == mask:
