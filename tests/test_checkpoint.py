@@ -1,15 +1,13 @@
-"""Loading, saving and finding checkpoints, with files written here byte by byte.
+"""Loading and saving checkpoints, with files written here byte by byte.
 
 What bad files do is in the tests of the command lines; here is what good files become.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import mmap
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +19,12 @@ import nanogpt_np
 from nanogpt_np.model.linear import Linear
 from nanogpt_np.names import parameters
 from nanogpt_np.names.sizes import PUBLISHED
-from nanogpt_np.weights import assembly, pins, places, provenance, tensors
+from nanogpt_np.weights import assembly, pins, tensors
 from nanogpt_np.weights.checkpoint import BY_COLUMN, load, stored_parameters
 from nanogpt_np.weights.tensors import Stored, read_header, read_tensors, stored_tensors
 
 REFERENCE = Path(__file__).parent / "reference" / "gpt2_published.json"
 IDS = np.array([3, 1, 41, 59, 26])
-
-
-def origin(name, directory):
-    """Say whose weights these are by a digest that is cheap to know."""
-    return provenance.whose(name, directory, provenance.known_digest(Path(directory) / "model.safetensors"))[1]
 
 
 # --- writing files by hand -----------------------------------------------------------------------
@@ -513,7 +506,7 @@ def test_nothing_is_saved_over_a_sharded_checkpoint(tmp_path):
 
 
 def test_nothing_is_saved_over_links_to_files_that_are_named_by_what_is_in_them(tmp_path):
-    blob, folder = tmp_path / PIN.sha256, tmp_path / "snapshot"
+    blob, folder = tmp_path / pins.PINS["gpt2"].sha256, tmp_path / "snapshot"
     nanogpt_np.save(random_model(), folder)
     (folder / "model.safetensors").rename(blob)
     (folder / "model.safetensors").symlink_to(blob)
@@ -614,242 +607,7 @@ def test_numbers_too_large_for_float16_are_an_error_and_not_infinite_weights(tmp
         nanogpt_np.save(assembly.assemble(model.config, model.params | {"ln_f.weight": large}), tmp_path, np.float16)
 
 
-# --- where models are ----------------------------------------------------------------------------
-
-REPOS = {name: "models--" + pin.repo.replace("/", "--") for name, pin in pins.PINS.items()}
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """An empty home folder, an empty current folder, and none of the variables that say otherwise."""
-    for name in ("NANOGPT_NP_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "platform", "linux")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path
-
-
-def a_model(folder, single=True):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text("{}")
-    (folder / ("model.safetensors" if single else "model.safetensors.index.json")).write_bytes(b"")
-    return folder
-
-
-def in_hub(hub, name="gpt2", revision=None, main=None):
-    folder = hub / (REPOS.get(name) or "models--" + name.replace("/", "--"))
-    if main:
-        (folder / "refs").mkdir(parents=True, exist_ok=True)
-        (folder / "refs" / "main").write_text(main)
-    return a_model(folder / "snapshots" / (revision or pins.PINS[name].revision))
-
-
-def test_models_are_in_the_folder_that_a_variable_names_or_in_the_cache_folder(machine, monkeypatch):
-    assert places.models_folder() == machine / "home" / ".cache" / "nanogpt_np"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "xdg"))
-    assert places.models_folder() == machine / "xdg" / "nanogpt_np"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert places.models_folder() == machine / "home" / "Library" / "Caches" / "nanogpt_np"
-    monkeypatch.setenv("NANOGPT_NP_HOME", str(machine / "mine"))
-    assert places.models_folder() == machine / "mine"
-
-
-def test_hugging_faces_cache_is_where_its_variables_say_the_nearest_first(machine, monkeypatch):
-    assert places.hub_folder() == machine / "home" / ".cache" / "huggingface" / "hub"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "xdg"))
-    assert places.hub_folder() == machine / "xdg" / "huggingface" / "hub"
-    monkeypatch.setenv("HF_HOME", str(machine / "hf"))
-    assert places.hub_folder() == machine / "hf" / "hub"
-    monkeypatch.setenv("HF_HUB_CACHE", str(machine / "cache"))
-    assert places.hub_folder() == machine / "cache"
-    monkeypatch.setenv("HF_HUB_CACHE", "~/cache")
-    assert places.hub_folder() == machine / "home" / "cache"
-
-
-@pytest.mark.parametrize("name", pins.PINS)
-def test_a_published_name_is_looked_up_in_the_models_folder_then_in_hugging_faces_cache(machine, monkeypatch, name):
-    monkeypatch.setenv("NANOGPT_NP_HOME", str(machine / "mine"))
-    with pytest.raises(ValueError, match=rf"{name} is not on this machine .*weights.sh {name}"):
-        places.find(name)
-    snapshot = in_hub(places.hub_folder(), name)
-    assert places.find(name) == snapshot
-    mine = a_model(machine / "mine" / name)
-    assert places.find(name) == mine
-    (mine / "config.json").unlink()  # a download that was cut short
-    assert places.find(name) == snapshot
-    (snapshot / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="not on this machine"):
-        places.find(name)
-
-
-@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
-def test_a_snapshot_is_found_wherever_hugging_face_keeps_it(machine, monkeypatch, variable):
-    folder = machine / "elsewhere"
-    monkeypatch.setenv(variable, str(folder))
-    hub = {"HF_HUB_CACHE": folder, "HF_HOME": folder / "hub", "XDG_CACHE_HOME": folder / "huggingface" / "hub"}
-    snapshot = in_hub(hub[variable])
-    assert places.find("gpt2") == snapshot
-    monkeypatch.delenv(variable)
-    with pytest.raises(ValueError, match="not on this machine"):
-        places.find("gpt2")
-
-
-def test_the_pinned_revision_goes_before_all_others(machine):
-    hub = places.hub_folder()
-    in_hub(hub, revision="0" * 40, main="0" * 40)
-    in_hub(hub, revision="f" * 40)
-    pinned = in_hub(hub)
-    assert places.find("gpt2") == pinned
-
-
-def test_another_repository_is_found_at_the_revision_of_its_main_branch(machine):
-    hub = places.hub_folder()
-    in_hub(hub, "someone/story-gpt", "a" * 40)
-    newest = in_hub(hub, "someone/story-gpt", "b" * 40, main="b" * 40 + "\n")
-    in_hub(hub, "someone/story-gpt", "c" * 40)
-    assert places.find("someone/story-gpt") == newest
-    sharded = a_model(hub / "models--someone--big" / "snapshots" / "main", single=False)
-    assert places.find("someone/big") == sharded
-    with pytest.raises(ValueError, match="no model 'someone/else'"):
-        places.find("someone/else")
-
-
-@pytest.mark.parametrize("name", pins.PINS)
-def test_a_model_that_was_downloaded_under_its_short_name_is_found(machine, name):
-    snapshot = a_model(places.hub_folder() / f"models--{name}" / "snapshots" / pins.PINS[name].revision)
-    assert places.find(name) == snapshot
-
-
-@pytest.mark.parametrize("name", ["gpt2", "distilgpt2"])
-def test_a_folder_here_with_a_published_name_is_never_taken_for_those_weights(machine, name):
-    a_model(Path(name))
-    with pytest.raises(ValueError, match=rf"{name} is not on this machine .* folder here of that name is \./{name}"):
-        places.find(name)
-    assert places.find(f"./{name}") == Path(f"./{name}")
-    assert places.find(Path(name).resolve()) == machine / "here" / name
-    downloaded = a_model(places.models_folder() / name)
-    assert places.find(name) == downloaded
-
-
-def test_any_other_folder_is_taken_as_it_is(machine):
-    folder = a_model(machine / "my model")
-    assert places.find(str(folder)) == folder
-    assert places.find(folder) == folder
-    a_model(Path("mine"))
-    assert places.find("mine") == Path("mine")
-    with pytest.raises(ValueError, match=r"no model 'gpt2-medum' \(did you mean gpt2-medium"):
-        places.find("gpt2-medum")
-
-
-def test_loading_by_name_takes_the_model_that_was_found(machine, monkeypatch):
-    monkeypatch.setenv("NANOGPT_NP_HOME", str(machine))
-    nanogpt_np.save(random_model(4), machine / "gpt2")
-    assert_same_params(nanogpt_np.load("gpt2"), random_model(4).params)
-
-
-def test_the_default_model_is_gpt2_where_it_is_there(machine):
-    assert places.default_model() == next(iter(places.bundled()), "gpt2")
-    a_model(places.models_folder() / "gpt2")
-    assert places.default_model() == "gpt2"
-
-
-# --- what is said of them ------------------------------------------------------------------------
-
-PIN = pins.PINS["gpt2"]
-THE_PUBLISHED = "gpt2 (downloaded, the published weights; sha256 248dfc391186)"
-
-
-def sparse(folder, nbytes=PIN.nbytes):
-    """Make a file of zeros of any size that takes no room."""
-    a_model(folder)
-    os.truncate(folder / "model.safetensors", nbytes)
-    return folder
-
-
-def leave_record(folder, digest, age=0):
-    """Write what weights.sh writes after it has checked a file, `age` seconds before the file's own time."""
-    record = folder / "model.safetensors.sha256"
-    record.write_text(f"{digest}  model.safetensors\n")
-    now = (folder / "model.safetensors").stat().st_mtime
-    os.utime(record, (now - age, now - age))
-
-
-def test_a_file_is_called_published_only_where_its_digest_is_known_and_the_pinned_one(tmp_path):
-    sparse(tmp_path)
-    path = tmp_path / "model.safetensors"
-    assert provenance.known_digest(path) is None
-    assert origin("gpt2", tmp_path) == "gpt2 (downloaded; sha256 not checked)"
-    leave_record(tmp_path, PIN.sha256)
-    assert provenance.known_digest(path) == PIN.sha256
-    assert origin("gpt2", tmp_path) == THE_PUBLISHED
-    leave_record(tmp_path, "0" * 64)
-    assert origin("gpt2", tmp_path).startswith("NOT the published gpt2 (another checkpoint in ")
-
-
-def test_a_record_older_than_its_file_says_nothing(tmp_path):
-    sparse(tmp_path)
-    leave_record(tmp_path, PIN.sha256, age=1)
-    assert provenance.known_digest(tmp_path / "model.safetensors") is None
-    assert origin("gpt2", tmp_path) == "gpt2 (downloaded; sha256 not checked)"
-
-
-@pytest.mark.parametrize("difference", [-1, 1])
-def test_a_file_of_another_size_is_not_the_published_one(tmp_path, difference):
-    sparse(tmp_path, PIN.nbytes + difference)
-    assert "NOT the published gpt2" in origin("gpt2", tmp_path)
-
-
-def test_a_file_of_another_size_is_not_the_published_one_whatever_a_record_says(tmp_path):
-    sparse(tmp_path, PIN.nbytes + 1)
-    leave_record(tmp_path, PIN.sha256)  # left from before; then the file was replaced by one with an older date
-    assert "NOT the published gpt2" in origin("gpt2", tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "\n", "no digest", "\xe9" * 3])
-def test_a_record_that_holds_no_digest_says_nothing(tmp_path, text):
-    sparse(tmp_path)
-    leave_record(tmp_path, "")
-    record = tmp_path / "model.safetensors.sha256"
-    record.write_bytes(text.encode("latin-1"))
-    assert provenance.known_digest(tmp_path / "model.safetensors") is None
-
-
-def test_a_small_file_is_hashed_on_the_spot_and_no_record_is_believed(tmp_path):
-    a_model(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"made here")
-    leave_record(tmp_path, PIN.sha256)
-    digest = hashlib.sha256(b"made here").hexdigest()
-    assert provenance.known_digest(tmp_path / "model.safetensors") == digest
-    assert origin("gpt2", tmp_path) == (
-        f"NOT the published gpt2 (another checkpoint in {tmp_path}; sha256 {digest[:12]})"
-    )
-    assert origin("mine", tmp_path) == f"mine (local checkpoint; sha256 {digest[:12]})"
-
-
-def test_in_hugging_faces_cache_the_digest_is_the_name_of_the_file_linked_to(tmp_path):
-    snapshot, blobs = tmp_path / "snapshots" / "r", tmp_path / "blobs"
-    sparse(snapshot)
-    blobs.mkdir()
-    (snapshot / "model.safetensors").replace(blobs / PIN.sha256)
-    (snapshot / "model.safetensors").symlink_to(Path("..", "..", "blobs", PIN.sha256))
-    assert provenance.known_digest(snapshot / "model.safetensors") == PIN.sha256
-    assert origin("gpt2", snapshot) == THE_PUBLISHED
-    assert "NOT the published gpt2-medium" in origin("gpt2-medium", snapshot)
-    # A git object's name, as small files have there; and any file of such a name elsewhere.
-    for other in (blobs / PIN.sha256[:40], tmp_path / PIN.sha256):
-        (snapshot / "model.safetensors").resolve().replace(other)
-        (snapshot / "model.safetensors").unlink()
-        (snapshot / "model.safetensors").symlink_to(other)
-        assert provenance.known_digest(snapshot / "model.safetensors") is None
-
-
-def test_a_sharded_checkpoint_under_a_published_name_is_not_the_published_file(tmp_path):
-    a_model(tmp_path, single=False)
-    assert provenance.known_digest(tmp_path / "model.safetensors") is None
-    assert "NOT the published gpt2" in origin("gpt2", tmp_path)
+# --- the pins ------------------------------------------------------------------------------------
 
 
 def test_pins_are_those_that_independent_sources_agree_on():

@@ -529,7 +529,7 @@ def test_a_digest_that_is_dear_is_computed_for_the_page_and_for_nothing_else(dir
         checkpoint, "computed_digest", lambda folder: read.append(folder) or provenance.computed_digest(folder)
     )
     assert main(["trace", "One two", "--model", directory]) == 0
-    assert read == [] and "sha256 not checked" in capsys.readouterr().err
+    assert read == [] and "sha256 unchecked" in capsys.readouterr().err
     file = tmp_path / "page.html"
     assert main(["trace", "One two", "--model", directory, "--html", str(file)]) == 0
     digest = hashlib.sha256((Path(directory) / "model.safetensors").read_bytes()).hexdigest()
@@ -546,7 +546,7 @@ def test_of_several_files_of_weights_the_first_one_is_told_by_name(tmp_path):
     opened = Checkpoint("n", tmp_path, CONFIG, {})
     vars(opened)["model"] = MODEL
     found = opened.full_provenance()
-    assert found["origin"] == "n (local checkpoint; sha256 not checked)"
+    assert found["origin"] == "n (local checkpoint; sha256 unchecked)"
     assert found["sha256"] == hashlib.sha256(names["a"].encode() * 500_000).hexdigest()
     assert contents._about({"model": found}, None, CONFIG)["sha256_of"] == names["a"]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..bench.measure import ROWS, machine, measure
 from ..bench.random_checkpoint import DTYPES, write_random
-from ..bench.report import busy, lines_of, markdown, sizes
+from ..bench.report import busy, lines_of
+from ..bench.stored import table_of
 from ..names.sizes import PUBLISHED, published
 from ..weights.places import find
 from ..weights.provenance import known_digest, whose
@@ -42,8 +43,7 @@ def main(argv=None):
     if args.rounds < 4:
         raise ValueError(f"--rounds must be 4 or more, not {args.rounds}")
     if args.table:
-        results = [json.loads(Path(file).read_text(encoding="utf-8")) for file in args.table]
-        print(markdown(*results) if len(results) == 1 else sizes(results))
+        print(table_of(args.table))
         return 0
     result = {"machine": machine(args.against), "model": Path(args.model).name, "rows": []}
     scratch = None

@@ -5,6 +5,7 @@ import json
 from ..names.inventory import BYTES, formula, inventory, totals
 from ..names.sizes import PUBLISHED
 from ..weights.checkpoint import open_checkpoint
+from ..weights.pins import PINS
 from ..weights.places import find
 from .shell import Parser, command
 
@@ -65,4 +66,5 @@ def _look_up(name):
         if s.dtype not in BYTES:
             raise ValueError(f"{checkpoint.directory}: {key} is {s.dtype}: parameters must be {', '.join(BYTES)}")
     dtypes = {key: s.dtype for key, s in checkpoint.stored.items()}
-    return checkpoint.config, dtypes, f"as found in {checkpoint.directory}"
+    source = f"as found in {checkpoint.directory}"
+    return checkpoint.config, dtypes, f"{source}; {checkpoint.checked_origin()}" if name in PINS else source

@@ -4,14 +4,14 @@ The published sizes (`names/sizes.py`) differ in three numbers only. The rest of
 same, so this one dataclass describes them all. Read next: `trace.py`, then the layers, `linear.py` first.
 """
 
-import json
 import math
-import os
+import reprlib
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 REQUIRED = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+LARGEST = 2**31 - 1  # of any size
+MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,24 @@ class Config:
             if name == "n_inner" and value is None:
                 continue
             if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+                raise ValueError(f"{name} must be a whole number above 0, not {_shown(value)}")
+            most = MOST_LAYERS if name == "n_layer" else LARGEST
+            if value > most:
+                raise ValueError(f"{name} must be at most {most}, not {_shown(value)}")
         for field in fields(self):
             if field.type is bool and type(getattr(self, field.name)) is not bool:
                 value = getattr(self, field.name)
-                raise ValueError(f"{field.name} must be true or false, not {value!r}")
+                raise ValueError(f"{field.name} must be true or false, not {_shown(value)}")
         eps = self.layer_norm_epsilon
-        if type(eps) not in (int, float) or not (math.isfinite(eps) and eps > 0):
-            raise ValueError(f"layer_norm_epsilon must be a number above 0, not {eps!r}")
+        if type(eps) not in (int, float) or not 0 < eps <= 1:  # never true of NaN; no int is too large to compare
+            raise ValueError(f"layer_norm_epsilon must be a number above 0 and at most 1, not {_shown(eps)}")
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: every head has n_embd / n_head columns"
             )
         if self.activation_function != "gelu_new":
             raise ValueError(
-                f"activation_function {self.activation_function!r} is not supported: "
+                f"activation_function {_shown(self.activation_function)} is not supported: "
                 "GPT-2 was trained with 'gelu_new' (the tanh form of GELU); use that"
             )
 
@@ -95,7 +98,7 @@ class Config:
         if not isinstance(values, dict):
             raise ValueError("config.json must hold a JSON object")
         if values.get("model_type", "gpt2") != "gpt2":
-            raise ValueError(f"model_type {values['model_type']!r} is not 'gpt2', the only one read")
+            raise ValueError(f"model_type {_shown(values['model_type'])} is not 'gpt2', the only one read")
         for name, harmless in (("add_cross_attention", False), ("quantization_config", None)):
             if values.get(name, harmless) != harmless:
                 raise ValueError(f"{name} is set: only plain GPT-2 checkpoints are supported")
@@ -107,15 +110,6 @@ class Config:
             raise ValueError(f"config.json has no {missing[0]}")
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
-    @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> "Config":
-        """Read a config.json; ValueError names the file."""
-        path = Path(path)
-        try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:  # also bad JSON and bad UTF-8
-            raise ValueError(f"{path}: {error}") from None
-
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a config.json that transformers reads as the same model."""
         return {
@@ -125,3 +119,15 @@ class Config:
             "eos_token_id": 50256,
             **asdict(self),
         }
+
+
+class _Shown(reprlib.Repr):
+    """Bounded `repr`, for values in messages: a forged file may hold a megabyte, or nesting without end."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if abs(x) < 10**30 else f"a number of about {int(x.bit_length() * math.log10(2)) + 1} digits"
+
+
+_repr = _Shown()
+_repr.maxstring = _repr.maxother = 60
+_shown = _repr.repr

@@ -5,7 +5,8 @@ Linear layers are stored [in, out], as y = x @ W + b reads (Hugging Face calls t
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +68,36 @@ FINAL = (
     Parameter("ln_f.bias", "C", GROUPS[2], "shift before the LM head"),
 )
 LM_HEAD = Parameter("lm_head.weight", "V C", GROUPS[6], "a row per token, where not tied to wte")
+OF_BLOCK = re.compile(r"h\.(0|[1-9][0-9]{0,8})\.(.+)")  # a number without leading zeros
+IN_BLOCK = {p.name.removeprefix("h.{i}."): p for p in BLOCK_PARAMETERS}
+OUTSIDE = {p.name: p for p in (*EMBEDDINGS, *FINAL, LM_HEAD)}
+
+
+def each(config: "Config") -> Iterator[tuple[str, Parameter]]:
+    """Yield (name, Parameter) for every tensor of a model, in the order of use."""
+    yield from ((p.name, p) for p in EMBEDDINGS)
+    yield from ((p.name.format(i=i), p) for i in range(config.n_layer) for p in BLOCK_PARAMETERS)
+    yield from ((p.name, p) for p in FINAL)
+    if not config.tie_word_embeddings:
+        yield LM_HEAD.name, LM_HEAD
 
 
 def table(config: "Config") -> dict[str, Parameter]:
     """Return ``{name: Parameter}`` for every tensor of a model, in the order of use."""
-    entries = {p.name: p for p in EMBEDDINGS}
-    entries |= {p.name.format(i=i): p for i in range(config.n_layer) for p in BLOCK_PARAMETERS}
-    entries |= {p.name: p for p in FINAL}
-    if not config.tie_word_embeddings:
-        entries[LM_HEAD.name] = LM_HEAD
-    return entries
+    return dict(each(config))
+
+
+def tensor_count(config: "Config") -> int:
+    """Return how many tensors a model has, without listing them: 148 for gpt2."""
+    outside = len(EMBEDDINGS) + len(FINAL) + (not config.tie_word_embeddings)
+    return config.n_layer * len(BLOCK_PARAMETERS) + outside
+
+
+def parameter(name: str, config: "Config") -> Parameter | None:
+    """Return the entry of `table` for one name, without building the table; None if it has none."""
+    if of_block := OF_BLOCK.fullmatch(name):
+        return IN_BLOCK.get(of_block[2]) if int(of_block[1]) < config.n_layer else None
+    return None if name == LM_HEAD.name and config.tie_word_embeddings else OUTSIDE.get(name)
 
 
 def count(config: "Config") -> int:

@@ -4,27 +4,47 @@ import difflib
 import shutil
 import sys
 from collections.abc import Iterable
+from itertools import islice
 
 WIDTH = 120  # columns of a line if stdout is not a terminal
+LONGEST = 600  # characters of a message: names in it may come from a forged file
+LONGEST_NAME = 80  # characters of a name in a message
+CANDIDATES = 2000  # names that one name is compared with; gpt2-xl has fewer trace points and parameters
 
 
 def nearest(name: str, known: Iterable[str], n: int = 1) -> str:
-    """Return ``" (did you mean ...?)"``, or "" if no known name is close."""
-    close = difflib.get_close_matches(name, list(known), n=n, cutoff=0.6)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
+    """Return ``" (did you mean ...?)"``, or "" if no known name is close.
+
+    The work is bounded: long names are not compared, nor more than `CANDIDATES`.
+    """
+    if len(name) > LONGEST_NAME:
+        return ""
+    candidates = list(islice((other for other in known if len(other) <= LONGEST_NAME), CANDIDATES))
+    close = difflib.get_close_matches(name, candidates, n=n, cutoff=0.6)
+    return f" (did you mean {' or '.join(map(one_line, close))}?)" if close else ""
 
 
 def few(names: Iterable[str], n: int = 3) -> str:
     """Return the first `n` names, and how many more there are: ``"a, b, c and 4 more"``."""
     names = list(names)
     more = f" and {len(names) - n} more" if len(names) > n else ""
-    return ", ".join(map(one_line, names[:n])) + more if names else "nothing"
+    return ", ".join(one_line(name, LONGEST_NAME) for name in names[:n]) + more if names else "nothing"
 
 
-def one_line(text: object) -> str:
-    """Return `text` with its lines joined; control characters (a forged file may hold some) are escaped."""
-    text = " ".join(str(text).split("\n")).strip()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """Return `text` with its lines joined, its control characters escaped and its middle left out if it is long.
+
+    A forged file may hold anything. The end of a message stays, since it says what to do.
+    """
+    text = " ".join(_clipped(str(text), 4 * longest).split("\n")).strip()
+    return _clipped("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text), longest)
+
+
+def _clipped(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    end = longest // 3
+    return f"{text[: longest - end - 5]} ... {text[-end:]}"
 
 
 def columns(usual: int) -> int:

@@ -2,8 +2,14 @@
 
 import contextlib
 import os
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+# Seconds between attempts on Windows, where no file can be replaced that another program has open, as virus scanners
+# and indexers have a new file for a moment.
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 @contextlib.contextmanager
@@ -23,8 +29,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
         mode = partial.stat().st_mode
         yield partial
         partial.chmod(mode)  # safetensors makes files that only their owner may read
-        os.replace(partial, path)
+        _replace(partial, path)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(f"cannot write {path}: {error}") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    for pause in PAUSES if sys.platform == "win32" else ():
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(source, target)

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..model.config import Config
 from ..model.gpt2 import GPT2
-from ..names.parameters import Parameter, table
-from ..names.wording import nearest
+from ..names.parameters import each, parameter, table, tensor_count
+from ..names.wording import LONGEST_NAME, nearest, one_line
 from .assembly import assemble
+from .files import read_json
 from .places import find
 from .provenance import computed_digest, known_digest, whose
 from .tensors import SINGLE, Stored, read_tensors, stored_tensors
@@ -83,6 +84,13 @@ class Checkpoint:
         # The digest of one shard of several says nothing about the whole.
         return self._provenance(digest) if file == SINGLE else self.provenance | {"sha256": digest, "sha256_of": file}
 
+    def checked_origin(self) -> str:
+        """Say where the weights come from; reads a large file once if only its SHA-256 can tell."""
+        kind, origin = whose(self.name, self.directory, self.digest)
+        if kind == "downloaded":
+            _, origin = whose(self.name, self.directory, computed_digest(self.directory)[0])
+        return origin
+
     def _provenance(self, digest: str | None) -> dict[str, Any]:
         kind, origin = whose(self.name, self.directory, digest)
         return {
@@ -99,44 +107,64 @@ class Checkpoint:
 def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[str, Stored]]:
     """Return (Config, ``{parameter name: Stored}``) of a directory, checked but not yet read.
 
-    A separate LM head in the file is used, whatever config.json says of tying.
+    A separate LM head in the file is used, whatever config.json says of tying. The work is proportional to what the
+    files hold, not to the numbers in config.json.
     """
     directory = Path(directory)
-    stored = stored_tensors(directory)
-    path = directory / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{directory} has tensors but no config.json, which says how many heads there are")
-    config = Config.from_json(path)
+    try:
+        stored = stored_tensors(directory)
+        config = read_config(directory)
+    except OSError as error:
+        raise ValueError(f"{error.filename or directory} cannot be read: {error.strerror or error}") from None
     found: dict[str, Stored] = {}
     for full, tensor in stored.items():
         name = full.removeprefix(PREFIX)
         if MASK.fullmatch(name):
             continue
         if name in found:
-            raise ValueError(f"{directory}: {name} appears twice, with and without {PREFIX!r}")
+            raise ValueError(f"{directory}: {one_line(name, LONGEST_NAME)} appears twice, with and without {PREFIX!r}")
         found[name] = tensor
     config = replace(config, tie_word_embeddings=config.tie_word_embeddings and "lm_head.weight" not in found)
     try:
-        check_shapes(table(config), {name: s.shape for name, s in found.items()}, config)
+        check_shapes({name: s.shape for name, s in found.items()}, config)
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from None
     return config, {name: found[name] for name in table(config)}
 
 
-def check_shapes(table: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
-    """Raise ValueError for the first tensor that is missing, extra, or of the wrong shape."""
-    problems = []
-    extra = [name for name in shapes if name not in table]
-    missing = [name for name in table if name not in shapes]
-    problems += [f"tensor {name} is missing{nearest(name, extra)}" for name in missing]
-    problems += [f"tensor {name} is not part of a GPT-2{nearest(name, missing or table)}" for name in extra]
-    for name, parameter in table.items():
-        expected = parameter.shape(config)
-        if name in shapes and shapes[name] != expected:
-            axes = ", ".join(parameter.axes.split())
-            problems.append(
-                f"tensor {name} has shape {list(shapes[name])}, but config.json makes it {list(expected)} ([{axes}])"
-            )
-    if problems:
-        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-        raise ValueError(problems[0] + more)
+def read_config(directory: Path) -> Config:
+    """Return the Config in a directory's config.json; ValueError names the file."""
+    path = directory / "config.json"
+    try:
+        values = read_json(path)
+    except FileNotFoundError:
+        raise ValueError(f"{directory} has tensors but no config.json, which says how many heads there are") from None
+    try:
+        return Config.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
+    """Raise ValueError for the first tensor that is missing, extra, or of the wrong shape.
+
+    Takes time by the number of `shapes`, however many layers `config` claims.
+    """
+    known = {name: parameter(name, config) for name in shapes}
+    extra = [name for name, entry in known.items() if entry is None]
+    missing = tensor_count(config) - (len(shapes) - len(extra))
+    wrong = {name for name, entry in known.items() if entry and shapes[name] != entry.shape(config)}
+    problems = missing + len(extra) + len(wrong)
+    if not problems:
+        return
+    if missing:  # found within the first len(shapes) + 1 names
+        name = next(name for name, _ in each(config) if name not in shapes)
+        problem = f"tensor {name} is missing{nearest(name, extra)}"
+    elif extra:
+        name = extra[0]
+        problem = f"tensor {one_line(name, LONGEST_NAME)} is not part of a GPT-2{nearest(name, table(config))}"
+    else:
+        name, entry = next((name, entry) for name, entry in each(config) if name in wrong)
+        shape, axes = one_line(list(shapes[name]), LONGEST_NAME), ", ".join(entry.axes.split())
+        problem = f"tensor {name} has shape {shape}, but config.json makes it {list(entry.shape(config))} ([{axes}])"
+    raise ValueError(problem + (f" (and {problems - 1} more like it)" if problems > 1 else ""))

@@ -4,33 +4,45 @@
 are found in their cache. Nothing here touches the network.
 """
 
+import errno
 import os
+import stat
 import sys
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from ..names.wording import nearest
+from ..names.wording import LONGEST_NAME, nearest, one_line
+from .files import read_bytes
 from .pins import PINS
 from .tensors import INDEX, SINGLE
 
 
-def models_folder() -> Path:
-    """Return ``$NANOGPT_NP_HOME``, or ``nanogpt_np`` in the user's cache folder."""
+def models_folder() -> Path | None:
+    """Return ``$NANOGPT_NP_HOME``, or ``nanogpt_np`` in the user's cache folder; None where there is no home folder."""
     if home := os.environ.get("NANOGPT_NP_HOME"):
         return Path(home)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "nanogpt_np"
+        return _expanded("~/Library/Caches/nanogpt_np")
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "nanogpt_np"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogpt_np"
+        return _expanded(os.path.join(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "nanogpt_np"))
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return Path(cache, "nanogpt_np") if cache else _expanded("~/.cache/nanogpt_np")
 
 
-def hub_folder() -> Path:
-    """Return the folder where Hugging Face's own tools keep what they downloaded."""
+def hub_folder() -> Path | None:
+    """Return the folder where Hugging Face's own tools keep what they downloaded; None as above."""
     if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    return Path(os.environ.get("HF_HOME") or default).expanduser() / "hub"
+        return _expanded(cache)
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return _expanded(os.path.join(os.environ.get("HF_HOME") or default, "hub"))
+
+
+def _expanded(path: str) -> Path | None:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no HOME, and no user of this number, as in some containers
+        return None
 
 
 def bundled() -> dict[str, Path]:
@@ -44,38 +56,45 @@ def find(name: str | os.PathLike[str]) -> Path:
 
     A published name means only those weights: it is looked up in `models_folder`, then in Hugging
     Face's cache; a local folder of that name is ``./name``. Raises ValueError that says where it
-    looked and what to do.
+    looked, which place could not be read, and what to do.
     """
     name = os.fspath(name)
     if not name.strip():
         raise ValueError("the name of the model is empty")
     if name in bundled():
         return bundled()[name]
+    look = _Look()
     if name in PINS:
         pin = PINS[name]
+        mine, hub = models_folder(), hub_folder()
         # Hugging Face's tools keep a model under the requested name: "gpt2" or its repository's.
-        hub = [snapshot for repo in (pin.repo, name) for snapshot in _snapshots(repo, pin.revision)]
-        places = [models_folder() / name, *hub]
+        places = [] if mine is None else [mine / name]
+        places += [snapshot for repo in (pin.repo, name) for snapshot in look.snapshots(repo, pin.revision)]
         for place in places:
-            if _holds_model(place):
+            if look.holds_model(place):
                 return place
-        here = f"; the folder here of that name is ./{name}" if Path(name).is_dir() else ""
+        looked = " and ".join(str(place) for place in (mine and mine / name, hub) if place)
+        where = f"looked in {looked}" if looked else "no home folder to look in: set NANOGPT_NP_HOME"
+        here = f"; the folder here of that name is ./{name}" if look.status(name, stat.S_ISDIR) else ""
         raise ValueError(
-            f"{name} is not on this machine (looked in {places[0]} and {hub_folder()}): "
+            f"{name} is not on this machine ({where}{look.unread()}): "
             f"download it with ./weights.sh {name}, or see its shapes with --dry-run {name}{here}"
         )
-    if Path(name).exists():
+    if look.status(name):
         return Path(name)
     if name.count("/") == 1:
-        for place in _snapshots(name):
-            if _holds_model(place):
+        for place in look.snapshots(name):
+            if look.holds_model(place):
                 return place
     known = [*bundled(), *PINS]
-    raise ValueError(f"no model {name!r}{nearest(name, known)}: give a directory, or one of {', '.join(known)}")
+    raise ValueError(
+        f"no model {one_line(repr(name), 2 * LONGEST_NAME)}{nearest(name, known)}{look.unread()}: "
+        f"give a directory, or one of {', '.join(known)}"
+    )
 
 
 def default_model() -> str:
-    """Return ``"gpt2"`` if it is on this machine, else the name of the bundled model."""
+    """Return ``"gpt2"`` if it is on this machine and can be read, else the name of the bundled model."""
     try:
         find("gpt2")
     except ValueError:
@@ -83,14 +102,59 @@ def default_model() -> str:
     return "gpt2"
 
 
-def _holds_model(directory: Path) -> bool:
-    return (directory / "config.json").is_file() and any((directory / f).is_file() for f in (SINGLE, INDEX))
+class _Look:
+    """Looks into places that need not exist, and remembers the ones that could not be read."""
+
+    def __init__(self) -> None:
+        self.refused: list[tuple[str, str]] = []  # (path, reason)
+
+    def unread(self) -> str:
+        """Return a clause about the first place that could not be read, or ""."""
+        return "; {} cannot be read: {}".format(*self.refused[0]) if self.refused else ""
+
+    def status(self, path: str | os.PathLike[str], kind: Callable[[int], bool] = bool) -> bool:
+        """Say whether there is something at `path`, and of this kind."""
+        try:
+            return kind(os.stat(path).st_mode)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:  # ValueError: a null byte
+            return self._refuse(path, error)
+
+    def holds_model(self, directory: Path) -> bool:
+        """Say whether a directory holds a config and weights that can be read."""
+        config, *weights = (directory / name for name in ("config.json", SINGLE, INDEX))
+        found = self.status(config, stat.S_ISREG) and [w for w in weights if self.status(w, stat.S_ISREG)]
+        for path in (config, *found) if found else ():
+            if not os.access(path, os.R_OK):
+                return self._refuse(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        return bool(found)
+
+    def snapshots(self, repo: str, revision: str | None = None) -> list[Path]:
+        """Return the folders in which Hugging Face's cache keeps a repository, the wanted one first."""
+        hub = hub_folder()
+        if hub is None:
+            return []
+        folder = hub / ("models--" + repo.replace("/", "--"))
+        first = revision or _main_branch(folder)
+        try:
+            found = sorted(os.listdir(folder / "snapshots"))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            self._refuse(folder / "snapshots", error)
+            return []
+        return [folder / "snapshots" / name for name in sorted(found, key=lambda name: name != first)]
+
+    def _refuse(self, path: str | os.PathLike[str], error: Exception) -> bool:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.refused.append((one_line(path, 3 * LONGEST_NAME), reason))
+        return False
 
 
-def _snapshots(repo: str, revision: str | None = None) -> list[Path]:
-    """Return the folders in which Hugging Face's cache keeps a repository, the wanted one first."""
-    folder = hub_folder() / ("models--" + repo.replace("/", "--"))
-    main = folder / "refs" / "main"
-    first = revision or (main.read_text(encoding="utf-8").strip() if main.is_file() else None)
-    found = sorted((folder / "snapshots").glob("*"))
-    return sorted(found, key=lambda snapshot: snapshot.name != first)
+def _main_branch(folder: Path) -> str | None:
+    """Return the revision that refs/main names; it only decides which snapshot is tried first."""
+    try:
+        return read_bytes(folder / "refs" / "main", 1000).decode("utf-8").strip()
+    except (OSError, ValueError):
+        return None

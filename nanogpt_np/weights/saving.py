@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..model.gpt2 import GPT2
-from ..names.parameters import table
 from .atomic import atomic_write
 from .checkpoint import PREFIX, check_shapes
 from .tensors import INDEX, SINGLE
@@ -39,7 +38,7 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
         raise ValueError(f"{directory} holds links to files that others may share: save to another directory")
     config = replace(model.config, tie_word_embeddings=model.tied)
     try:
-        check_shapes(table(config), {name: array.shape for name, array in model.params.items()}, config)
+        check_shapes({name: array.shape for name, array in model.params.items()}, config)
     except ValueError as error:
         raise ValueError(f"this model is not stored as a GPT-2 checkpoint: {error}") from None
     directory.mkdir(parents=True, exist_ok=True)

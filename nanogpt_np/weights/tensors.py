@@ -5,8 +5,9 @@ The file is an 8-byte length, a JSON header (name -> dtype, shape, byte range), 
 the bytes are read here. Nothing but safetensors is ever opened: a pickle can run code.
 """
 
-import json
 import os
+import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Literal
 import numpy as np
 
 from ..model.trace import Array
+from ..names.wording import LONGEST_NAME, few, one_line
+from .files import LARGEST_JSON, is_regular, open_regular, parse_json, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DECODERS: dict[str, Callable[[Array], Array]] = {  # little-endian bytes -> float values, all exact in float32
@@ -23,11 +26,13 @@ DECODERS: dict[str, Callable[[Array], Array]] = {  # little-endian bytes -> floa
     "F16": lambda raw: raw.view("<f2"),
     "BF16": lambda raw: (raw.view("<u2").astype("<u4") << 16).view("<f4"),  # float32's upper half
 }
+Order = Literal["F", "C"]
 BYTES_AT_ONCE = 1 << 19  # read and decoded by a thread: small enough to stay in the processor's cache
 CONVERT = (
     'convert it with transformers: python -c "from transformers import AutoModelForCausalLM as A; '
     "A.from_pretrained('DIR').save_pretrained('NEW_DIR')\""
 )
+SHARD = re.compile(r"[^/\\\0\r\n:]{1,200}\.safetensors")  # a file in the same folder
 FOREIGN = {  # other files in a model's folder, and what they are
     "pytorch_model.bin": "a pickle, which can run any code when opened",
     "*.bin": "a pickle, which can run any code when opened",
@@ -61,10 +66,11 @@ def stored_tensors(directory: str | os.PathLike[str]) -> dict[str, Stored]:
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(_not_a_directory(directory))
-    if (directory / SINGLE).is_file():
-        return read_header(directory / SINGLE)
-    if (directory / INDEX).is_file():
-        return _read_shards(directory)
+    for name, read in ((SINGLE, read_header), (INDEX, _read_shards)):
+        if is_regular(directory / name):
+            return read(directory / name)
+        if (directory / name).exists():
+            raise ValueError(f"{directory / name} is not a regular file")
     for pattern, what in FOREIGN.items():
         for found in sorted(directory.glob(pattern)):
             raise ValueError(f"{found} is {what}: only safetensors is read here; {CONVERT}")
@@ -77,13 +83,15 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Stored]:
 
     path = Path(path)
     try:
-        with safe_open(path, framework="np"):  # checks lengths, offsets, overlaps, shapes
-            pass
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a valid safetensors file: {error}") from None
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, path.stat().st_size)))
+        with open_regular(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LARGEST_JSON:
+                raise ValueError(f"its header claims {length:,} bytes; a GPT-2 needs at most {LARGEST_JSON:,}")
+            with safe_open(path, framework="np"):  # checks lengths, offsets, overlaps, shapes
+                pass
+            header = parse_json(file.read(length))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not a valid safetensors file: {one_line(error, 2 * LONGEST_NAME)}") from None
     header.pop("__metadata__", None)
     return {
         name: Stored(
@@ -102,7 +110,8 @@ def read_tensors(stored: Mapping[str, Stored], by_column: Collection[str] = ()) 
 
     An F32 tensor that begins at a multiple of 4 bytes is mapped, unless it is one of `by_column`: no copy,
     and the pages are read when first used. Everything else (F16, BF16, and the published gpt2 file, whose data
-    begins at byte 14291) is read in chunks into new memory, so that the file is never in memory twice.
+    begins at byte 14291) is read in chunks into new memory, so that the file is never in memory twice. On Windows,
+    where a mapped file cannot be replaced, everything is read.
     Replace a mapped file by renaming, never by writing into it: truncating it crashes its readers.
 
     by_column : names of matrices to lay out by column (Fortran order), as no file does.
@@ -110,23 +119,30 @@ def read_tensors(stored: Mapping[str, Stored], by_column: Collection[str] = ()) 
     wrong = [f"{name} is {s.dtype}" for name, s in stored.items() if s.dtype not in DECODERS]
     if wrong:
         raise ValueError(f"{_first_of(wrong)}: parameters must be {', '.join(DECODERS)}")
-    arrays, maps, to_read = {}, {}, []
+    arrays, maps, to_read, mapping = {}, {}, [], sys.platform != "win32"
     for name, s in sorted(stored.items(), key=lambda item: (item[1].path, item[1].start)):
-        if s.dtype == "F32" and s.start % 4 == 0 and name not in by_column:
+        if mapping and s.dtype == "F32" and s.start % 4 == 0 and name not in by_column:
             if s.path not in maps:
                 maps[s.path] = np.memmap(s.path, np.uint8, mode="r").view(np.ndarray)
             arrays[name] = maps[s.path][s.start : s.start + s.nbytes].view("<f4").reshape(s.shape)
         else:
             to_read.append(name)
-    orders: list[Literal["F", "C"]] = ["F" if name in by_column else "C" for name in to_read]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy copies, and clears new memory, on one core at a time
-        arrays |= zip(to_read, threads.map(_read, [stored[name] for name in to_read], orders), strict=True)
+    arrays |= zip(to_read, _read_all([(stored[n], "F" if n in by_column else "C") for n in to_read]), strict=True)
     for array in arrays.values():
         array.flags.writeable = False
     return {name: arrays[name] for name in stored}
 
 
-def _read(s: Stored, order: Literal["F", "C"]) -> Array:
+def _read_all(wanted: list[tuple[Stored, Order]]) -> list[Array]:
+    """Read on every core: NumPy copies, and clears new memory, on one at a time."""
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return list(threads.map(_read, *zip(*wanted, strict=True))) if wanted else []
+    except RuntimeError:  # no thread can be started: a limit on processes, or a browser
+        return [_read(*one) for one in wanted]
+
+
+def _read(s: Stored, order: Order) -> Array:
     values = np.empty(s.shape, np.float32, order)
     rows = np.atleast_1d(values) if values.size else values[:0]
     step = max(1, BYTES_AT_ONCE * len(rows) // max(1, s.nbytes))  # rows in a chunk
@@ -142,23 +158,26 @@ def _read(s: Stored, order: Literal["F", "C"]) -> Array:
     return values
 
 
-def _read_shards(directory: Path) -> dict[str, Stored]:
-    index = directory / INDEX
+def _read_shards(index: Path) -> dict[str, Stored]:
+    directory = index.parent
+    claimed: dict[str, set[str]] = {}  # by shard
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(weight_map.values()))
-        plain = all(Path(shard).name == shard and shard.endswith(".safetensors") for shard in shards)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        for name, shard in read_json(index)["weight_map"].items():
+            claimed.setdefault(shard, set()).add(name)
+        shards = sorted(claimed)
+        plain = all(SHARD.fullmatch(shard) for shard in shards)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is not a valid index: {type(error).__name__}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{index} is not a valid index: {error}") from None
     if not shards or not plain:
-        raise ValueError(f"{index} must name safetensors files in its own folder, not {shards[:3]}")
+        raise ValueError(f"{index} must name safetensors files in its own folder, not {few(shards)}")
     found: dict[str, Stored] = {}
     for shard in shards:
-        if not (directory / shard).is_file():
+        if not is_regular(directory / shard):
             raise ValueError(f"{index} names {shard}, which is not there: was the download cut short?")
         tensors = read_header(directory / shard)
-        claimed = {name for name, file in weight_map.items() if file == shard}
-        wrong = sorted(claimed ^ tensors.keys())
+        wrong = sorted(claimed[shard] ^ tensors.keys())
         if wrong:
             raise ValueError(f"{index} and {shard} disagree about {_first_of(wrong)}")
         found.update(tensors)
@@ -175,4 +194,4 @@ def _not_a_directory(path: Path) -> str:
 
 
 def _first_of(items: Sequence[str]) -> str:
-    return items[0] + (f" (and {len(items) - 1} more)" if len(items) > 1 else "")
+    return one_line(items[0], LONGEST_NAME) + (f" (and {len(items) - 1} more)" if len(items) > 1 else "")
