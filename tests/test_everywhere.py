@@ -39,10 +39,10 @@ WITHOUT_POSIX = """
 
 
 def python(*arguments, code=None, **environment):
-    """Run Python in this package's folder; return the finished process, with bytes that are not UTF-8 shown as U+FFFD."""
+    """Run Python in the repository; return the finished process. Bytes that are not UTF-8 become U+FFFD."""
     command = [sys.executable, *arguments, *(["-c", textwrap.dedent(code)] if code else [])]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", errors="replace", timeout=120)
+    how = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "timeout": 120}
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, **how)
 
 
 def test_every_module_imports_without_the_modules_and_functions_that_windows_lacks():

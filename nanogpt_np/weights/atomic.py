@@ -39,7 +39,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _replace(source: Path, target: Path) -> None:
     for pause in PAUSES if sys.platform == "win32" else ():
         try:
-            return os.replace(source, target)
+            os.replace(source, target)
+            return
         except PermissionError:
             time.sleep(pause)
     os.replace(source, target)
