@@ -139,13 +139,6 @@ def test_what_a_checkpoint_says_of_itself_is_read_once(directory, monkeypatch, c
     capsys.readouterr()
 
 
-def test_the_changelog_and_the_citation_name_the_version_of_the_package():
-    root = Path(__file__).parent.parent
-    newest = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
-    cited = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
-    assert newest == cited == nanogpt_np.__version__
-
-
 def test_the_version_is_the_packages(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == nanogpt_np.__version__ + "\n"

@@ -55,7 +55,7 @@ def step(
             return tell("")
         try:
             if word == "q":
-                return
+                return None
             to = _goes_to(word, more, names, at)
             if to is None:
                 tell(_answer(word, more, recording, names[at], model))
