@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from pathlib import Path
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, and replace `path` with that file when the block ends.
 
-    A symlink stays: the file it points to is replaced. Raises ValueError for a device or a pipe.
+    A symlink stays: the file it points to is replaced. Raises ValueError for a device or a pipe, and an OSError that
+    names `path` where the file does not fit.
     """
     from safetensors import SafetensorError
 
@@ -26,5 +28,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(f"cannot write {path}: {error}") from None
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and str(error.filename) != str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # `write` names no file
     finally:
         partial.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return the temporary files of writes of `path`: those under way, and those of processes that were killed."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
+    return [other for other in path.parent.iterdir() if name.fullmatch(other.name)]
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the contents of `path` are on the disk, so that a power failure cannot leave half of them."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
