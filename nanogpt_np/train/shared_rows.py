@@ -9,6 +9,7 @@ checkpoint with that row written n times.
 
 import math
 from dataclasses import replace
+from reprlib import repr as shown  # bounded, whatever the value
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,15 @@ import numpy as np
 from ..model.config import Config
 from ..model.trace import Array
 
+LARGEST = 1 << 20  # tokens of a vocabulary whose map is made: twenty times GPT-2's
+
 
 class SharedRows:
     """The map between a vocabulary of `full` tokens and one of the `used` tokens and a shared row."""
 
     def __init__(self, used: Array, full: int):
+        if full > LARGEST:
+            raise ValueError(f"vocab_size must be at most {LARGEST:,} where rows are shared, not {shown(full)}")
         self.used = np.unique(used)  # sorted
         self.full = full
         self.unseen = full - len(self.used)
