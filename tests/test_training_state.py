@@ -362,7 +362,7 @@ def test_a_state_of_version_1_is_refused_with_what_to_do(text_file, tmp_path, ca
 # Saving
 
 
-@pytest.mark.parametrize(("call", "name"), enumerate(ORDER))
+@pytest.mark.parametrize(("call", "name"), list(enumerate(ORDER)))
 def test_a_file_that_reads_back_differently_replaces_nothing(call, name, text_file, tmp_path, monkeypatch):
     one = new_trainer(text_file)
     one.save(tmp_path)
@@ -383,7 +383,7 @@ def test_a_file_that_reads_back_differently_replaces_nothing(call, name, text_fi
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(("call", "name"), enumerate(ORDER))
+@pytest.mark.parametrize(("call", "name"), list(enumerate(ORDER)))
 def test_a_full_disk_names_the_file_that_did_not_fit_and_leaves_the_last_checkpoint(
     call, name, text_file, tmp_path, monkeypatch, capsys
 ):

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown  # bounded, whatever the value
 
 from ..generate import generate
 from ..model.ids import check_ids
@@ -14,7 +13,7 @@ from ..text.tokenizer import Tokenizer
 from .corpus import TextData, read_texts
 from .facts import FactsData
 from .folder import only_run
-from .settings import Settings
+from .settings import Settings, shown
 from .state import STATE, claimed_checksum
 from .trainer import Data, Trainer
 

@@ -6,7 +6,7 @@ Read next: `trainer.py`, which follows them.
 import json
 import sys
 from dataclasses import dataclass, field
-from reprlib import repr as shown  # bounded, whatever the value: it may come from a forged file
+from reprlib import Repr
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,13 @@ LARGEST = 2**31 - 1  # of whole numbers, but for the seed
 LARGEST_SEED = 2**128 - 1
 LARGEST_STEP = 1 << 27  # tokens in a step: 64 times what GPT-3 was trained with; their ids alone take 2 GB
 LONGEST_PATTERN = 200  # characters
+_bounded = Repr()
+_bounded.maxstring = _bounded.maxother = 160
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)``, bounded in length and depth: the value may come from a forged file."""
+    return _bounded.repr(value)
 
 
 @dataclass

@@ -9,13 +9,13 @@ checkpoint with that row written n times.
 
 import math
 from dataclasses import replace
-from reprlib import repr as shown  # bounded, whatever the value
 from typing import Any
 
 import numpy as np
 
 from ..model.config import Config
 from ..model.trace import Array
+from .settings import shown
 
 LARGEST = 1 << 20  # tokens of a vocabulary whose map is made: twenty times GPT-2's
 

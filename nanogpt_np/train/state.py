@@ -13,12 +13,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown  # bounded, whatever the value
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..model.trace import Array
+from .settings import shown
 
 STATE, VERSION = "training.safetensors", 2
 FIELDS = {"version", "steps", "updates", "settings", "config", "rng", "data"}

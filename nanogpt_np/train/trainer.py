@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
-from reprlib import repr as shown  # bounded, whatever the value
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +26,7 @@ from ..weights.atomic import atomic_write
 from ..weights.saving import staged
 from .adamw import AdamW, clip_by_global_norm, learning_rate
 from .loss import IGNORED, loss_and_grads, mean_loss
-from .settings import Settings
+from .settings import Settings, shown
 from .shared_rows import SharedRows
 from .state import (
     STATE,
