@@ -79,11 +79,11 @@ def sealed(about, entries, numbers):
     return start.replace(b'"sha256":"' + b"0" * 64, b'"sha256":"' + digest.encode(), 1) + numbers
 
 
-def refusal(data, folder):
+def refusal(data, folder, make=make_data):
     """Return the one line with which a state of these bytes is refused; fail if it is accepted."""
     (folder / STATE).write_bytes(data)
     with pytest.raises(ValueError, match=r"not the state of a training run|cannot be resumed") as caught:
-        Trainer.resume(folder, make_data)
+        Trainer.resume(folder, make)
     text = str(caught.value)
     assert "\n" not in text and len(text) < 600, text
     return text
@@ -257,12 +257,12 @@ def changed_tensors(entries, numbers):
 
 def test_a_sealed_state_with_a_wrong_tensor_is_refused(genuine, tmp_path):
     about, entries, numbers = parts(genuine)
-    done = 0
+    data, done = make_data(Settings(**about["settings"])), 0
     for what, new_entries, new_numbers in changed_tensors(entries, numbers):
         if (new_entries, new_numbers) == (entries, numbers):
             continue  # the first tensor begins at 0 already
         try:
-            refusal(sealed(about, new_entries, new_numbers), tmp_path)
+            refusal(sealed(about, new_entries, new_numbers), tmp_path, lambda settings: data)
         except pytest.fail.Exception as error:
             raise AssertionError(what) from error
         done += 1

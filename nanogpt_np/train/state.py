@@ -1,12 +1,10 @@
 """The state of a run on disk: training.safetensors, a safetensors file that holds its own SHA-256.
 
 The digest stands at a fixed place, first in the header, and covers every byte of the file, with zeros in its own
-place. `write_state` computes it from the arrays in memory, then reads the file back: a disk that returns something
-else is noticed before the last good state is replaced. `read_state` believes nothing of a file whose digest differs.
-What the fields must be is checked by `settings.py`, `trainer.py` and, for the random state, here.
+place. `read_state` believes nothing of a file whose digest differs. What the fields must be is checked by `settings.py`,
+by `trainer.py` and, for the random state, here.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..model.trace import Array
+from ..weights.writing import encoded, write_checked
 from .settings import shown
 
 STATE, VERSION = "training.safetensors", 2
@@ -29,29 +28,16 @@ READ_AT_ONCE = 1 << 22  # bytes
 
 
 def write_state(path: Path, tensors: dict[str, Array], about: dict[str, Any]) -> str:
-    """Write a state to `path`, read it back, and return its checksum; OSError if it reads back differently."""
+    """Write a state of float32 `tensors` to `path` and return its checksum; OSError if it reads back differently."""
     metadata = {"sha256": NO_DIGEST.decode(), "nanogpt_np": json.dumps(about, allow_nan=False)}
-    entries, end = {}, 0
-    for name, array in tensors.items():
-        begin, end = end, end + 4 * array.size
-        entries[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [begin, end]}
-    header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # so that the arrays are aligned
-    start = len(header).to_bytes(LENGTH, "little") + header
-    chunks = [np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8) for array in tensors.values()]
-    digest = hashlib.sha256(start)
-    for chunk in chunks:
-        digest.update(chunk)
-    place = LENGTH + len(START)
-    with path.open("wb") as file:
-        file.write(start[:place] + digest.hexdigest().encode() + start[place + len(NO_DIGEST) :])
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    found = checksum(path)
-    if found is None or not found.claimed == found.actual == digest.hexdigest():
-        raise OSError(errno.EIO, "what was read back differs from what was written")
+    start, *rest = encoded(tensors, metadata)
+    digest = hashlib.sha256(start.data)
+    for chunk in rest:
+        digest.update(chunk.data)
+    place = slice(LENGTH + len(START), LENGTH + len(START) + len(NO_DIGEST))
+    start = start.copy()
+    start[place] = np.frombuffer(digest.hexdigest().encode(), np.uint8)
+    write_checked(path, [start, *rest])
     return digest.hexdigest()
 
 

@@ -175,8 +175,7 @@ class Trainer:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        kinds = {"params/": self.params, "mean/": self.optimizer.mean, "square/": self.optimizer.square}
-        tensors = {kind + name: array for kind, arrays in kinds.items() for name, array in arrays.items()}
+        tensors = self._tensors()
         for name, array in tensors.items():
             if not np.isfinite(array).all():
                 raise ValueError(f"step {self.step_number} diverged ({name} is not finite): {DIVERGED}")
@@ -191,6 +190,11 @@ class Trainer:
         }
         with staged(self.whole_model(), directory, self.settings.dtype), atomic_write(directory / STATE) as path:
             self.checksums.add(write_state(path, tensors, about))
+
+    def _tensors(self) -> dict[str, Array]:
+        """Return the arrays that steps change, and the frozen parameters, under their names in the state."""
+        averages = (("mean/", self.optimizer.mean), ("square/", self.optimizer.square))
+        return {kind + n: a for kind, arrays in (("params/", self.params), *averages) for n, a in arrays.items()}
 
     @classmethod
     def resume(cls, directory: str | os.PathLike[str], make_data: Callable[[Settings], Data]) -> "Trainer":
@@ -216,21 +220,17 @@ class Trainer:
         data = make_data(settings)
         if about["data"] != data.digest:
             raise ValueError("it was trained on other data, and must continue with the same")
-        trainer = cls(config, _of_kind("params/", tensors), data, settings)
-        kinds = {"params/": trainer.params, "mean/": trainer.optimizer.mean, "square/": trainer.optimizer.square}
-        check_shapes(tensors, {kind + name: a.shape for kind, arrays in kinds.items() for name, a in arrays.items()})
-        for kind, arrays in kinds.items():
-            for name, array in arrays.items():
-                array[...] = tensors[kind + name]
+        params = {n.removeprefix("params/"): array for n, array in tensors.items() if n.startswith("params/")}
+        trainer = cls(config, params, data, settings)
+        own = trainer._tensors()
+        check_shapes(tensors, {name: array.shape for name, array in own.items()})
+        for name, array in own.items():
+            array[...] = tensors[name]
         if any((array < 0).any() for array in trainer.optimizer.square.values()):
             raise ValueError("an average of squared gradients is below 0")
         trainer.step_number, trainer.optimizer.steps, trainer.checksums = steps, updates, {state.checksum}
         trainer.rng.bit_generator.state = rng
         return trainer
-
-
-def _of_kind(kind: str, tensors: dict[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(kind): array for name, array in tensors.items() if name.startswith(kind)}
 
 
 def _counted(targets: Array) -> int:
@@ -239,8 +239,8 @@ def _counted(targets: Array) -> int:
 
 def _check_data(data: Data, config: Config) -> None:
     """Raise ValueError where batches would not fit the model; data of another kind may lack these attributes."""
-    context, used = getattr(data, "context", 1), getattr(data, "used", ())
+    context, largest = getattr(data, "context", 1), np.max(getattr(data, "used", 0), initial=0)
     if context > config.n_positions:
         raise ValueError(f"context {context} is more than the model's {shown(config.n_positions)} positions")
-    if len(used) and used.max() >= config.vocab_size:
-        raise ValueError(f"the text has token {used.max()}, but vocab_size is only {shown(config.vocab_size)}")
+    if largest >= config.vocab_size:
+        raise ValueError(f"the text has token {largest}, but vocab_size is only {shown(config.vocab_size)}")

@@ -14,20 +14,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     A symlink stays: the file it points to is replaced. Raises ValueError for a device or a pipe, and an OSError that
     names `path` where the file does not fit.
     """
-    from safetensors import SafetensorError
-
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a regular file, and only a regular file can be replaced")
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never share one
     try:
         partial.touch()
-        mode = partial.stat().st_mode
         yield partial
-        partial.chmod(mode)  # safetensors makes files that only their owner may read
         os.replace(partial, path)
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise OSError(f"cannot write {path}: {error}") from None
     except OSError as error:
         if error.errno is None or (error.filename is not None and str(error.filename) != str(partial)):
             raise
@@ -40,9 +34,3 @@ def leftovers(path: Path) -> list[Path]:
     """Return the temporary files of writes of `path`: those under way, and those of processes that were killed."""
     name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
     return [other for other in path.parent.iterdir() if name.fullmatch(other.name)]
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until the contents of `path` are on the disk, so that a power failure cannot leave half of them."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

@@ -1,7 +1,6 @@
 """Saving a checkpoint: the config.json and model.safetensors that Hugging Face's ``from_pretrained`` reads."""
 
 import contextlib
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -12,16 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..model.gpt2 import GPT2
-from ..model.trace import Array
 from ..names.parameters import table
-from .atomic import atomic_write, flush_to_disk
+from .atomic import atomic_write
 from .checkpoint import PREFIX, check_shapes
 from .tensors import INDEX, SINGLE
+from .writing import encoded, write_checked
 
 if TYPE_CHECKING:  # a module that NumPy imports on demand
     from numpy.typing import DTypeLike
-
-DIFFERS = "what was read back differs from what was written"
 
 
 def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np.float32) -> None:
@@ -40,8 +37,6 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
 @contextlib.contextmanager
 def staged(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np.float32) -> Iterator[None]:
     """Write the files of `save` beside their final names and read them back; replace those when the block ends."""
-    from safetensors.numpy import save_file
-
     if np.dtype(dtype) not in (np.float32, np.float16):
         raise ValueError(f"dtype must be float32 or float16, not {np.dtype(dtype)}")
     directory = Path(directory)
@@ -65,27 +60,12 @@ def staged(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = 
         tensors[name if name == head else PREFIX + name] = stored
     fields = config.to_dict() | {"dtype": np.dtype(dtype).name}
     with atomic_write(directory / SINGLE) as weights:
-        save_file(tensors, weights, metadata={"format": "pt"})
-        flush_to_disk(weights)
-        _check_written(weights, tensors)
+        write_checked(weights, encoded(tensors, {"format": "pt"}))
         with atomic_write(directory / "config.json") as partial:  # inside: an error names the file that was written
-            text = (json.dumps(fields, indent=2) + "\n").encode()
-            partial.write_bytes(text)
-            flush_to_disk(partial)
-            if partial.read_bytes() != text:
-                raise OSError(errno.EIO, DIFFERS)
+            text = json.dumps(fields, indent=2) + "\n"
+            write_checked(partial, [np.frombuffer(text.encode(), np.uint8)])
             yield
             # config.json is replaced first: until the tensors follow, no other model's may be beside it.
             old = directory / "config.json"
             if not (old.is_file() and old.read_bytes() == partial.read_bytes()):
                 (directory / SINGLE).unlink(missing_ok=True)
-
-
-def _check_written(path: Path, tensors: dict[str, Array]) -> None:
-    """Raise OSError unless the file holds `tensors`, bit by bit."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        for name, array in tensors.items():
-            if not np.array_equal(file.get_tensor(name).view(np.uint8), array.view(np.uint8)):
-                raise OSError(errno.EIO, DIFFERS)
