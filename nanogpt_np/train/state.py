@@ -1,8 +1,8 @@
 """The state of a run on disk: training.safetensors, a safetensors file that holds its own SHA-256.
 
 The digest stands at a fixed place, first in the header, and covers every byte of the file, with zeros in its own
-place. `read_state` believes nothing of a file whose digest differs. What the fields must be is checked by `settings.py`,
-by `trainer.py` and, for the random state, here.
+place. `read_state` believes nothing of a file whose digest differs. What the fields must be is checked by
+`settings.py`, by `trainer.py` and, for the random state, here.
 """
 
 import hashlib

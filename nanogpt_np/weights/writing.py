@@ -46,5 +46,5 @@ def write_checked(path: Path, chunks: Sequence[Array]) -> None:
         for chunk in chunks:
             for begin in range(0, chunk.size, READ_AT_ONCE):
                 wanted = chunk[begin : begin + READ_AT_ONCE]
-                if not np.array_equal(np.frombuffer(bytearray(file.read(wanted.size)), np.uint8), wanted):
+                if not np.array_equal(np.frombuffer(file.read(wanted.size), np.uint8), wanted):
                     raise OSError(errno.EIO, "what was read back differs from what was written")
