@@ -328,6 +328,68 @@ def test_thousands_of_damaged_states_are_refused(genuine, tmp_path):
     refuse_damaged(genuine, tmp_path, 5000, seed)
 
 
+JUNK = [None, True, False, 0, -1, 1, 2, 3, 8, 9, 0.5, 1e-300, 1e300, float("nan"), "", "x", [], [1], {}, {"a": 1}, HUGE]
+
+
+def places(value, way=()):
+    """Yield the way to every value of a JSON object."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*way, key)
+        yield from places(value[key], (*way, key))
+
+
+def changed(about, rng):
+    """Return `about` with one to three of its values replaced by junk, by another of its values, or moved a little."""
+    forged = copy.deepcopy(about)
+    for _ in range(int(rng.integers(1, 4))):
+        every = list(places(forged))
+        way, other = (every[int(rng.integers(len(every)))] for _ in range(2))
+        holder = forged
+        for key in way[:-1]:
+            holder = holder[key]
+        value = forged
+        for key in other:
+            value = value[key]
+        if rng.random() < 0.6:
+            value = JUNK[int(rng.integers(len(JUNK)))]
+        elif rng.random() < 0.5 and type(holder[way[-1]]) is int:
+            value = holder[way[-1]] + int(rng.integers(-3, 4))
+        holder[way[-1]] = copy.deepcopy(value)
+    return forged
+
+
+@pytest.mark.slow
+def test_a_sealed_state_of_random_fields_is_refused_or_is_one_that_trains_and_loads(genuine, tmp_path):
+    seed = int(os.environ.get("NANOGPT_NP_SEED") or np.random.SeedSequence().entropy % 2**32)
+    print(f"NANOGPT_NP_SEED={seed}")
+    rng, (about, entries, numbers) = np.random.default_rng(seed), parts(genuine)
+    refused, accepted = 0, 0
+    for _ in range(int(os.environ.get("NANOGPT_NP_CASES") or 1500)):
+        forged = changed(about, rng)
+        (tmp_path / STATE).write_bytes(sealed(forged, entries, numbers))
+        try:
+            one = Trainer.resume(tmp_path, make_data)
+        except (ValueError, OSError) as error:
+            assert "\n" not in str(error) and len(str(error)) < 600
+            assert isinstance(error, ValueError) or error.filename  # a text that is not there
+            refused += 1
+            continue
+        accepted += 1
+        assert one.step_number <= one.settings.steps
+        s = one.settings
+        largest = max(s.lr, s.final_lr, s.weight_decay, 1 / one.config.layer_norm_epsilon)
+        if s.batch_size * s.context * s.accumulate > 500 or largest > 1e6:
+            continue  # valid, but slow or diverging
+        with np.errstate(all="ignore"):
+            loss, counted = one.step()
+        assert np.isfinite(loss) and counted
+        one.save(tmp_path / "saved")
+        config = nanogpt_np.load(tmp_path / "saved").config
+        assert (config.n_embd, config.n_layer, config.vocab_size) == (6, 1, one.config.vocab_size)
+    print(f"{refused} refused, {accepted} accepted")
+    assert refused > accepted > 0
+
+
 def test_a_state_cut_at_any_length_is_refused(genuine, tmp_path):
     for end in [*range(0, 120), *range(120, len(genuine), 499), len(genuine) - 1]:
         refusal(genuine[:end], tmp_path)
