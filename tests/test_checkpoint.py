@@ -19,7 +19,7 @@ import nanogpt_np
 from nanogpt_np.model.linear import Linear
 from nanogpt_np.names import parameters
 from nanogpt_np.names.sizes import PUBLISHED
-from nanogpt_np.weights import assembly, pins, tensors
+from nanogpt_np.weights import assembly, pins, saving, tensors
 from nanogpt_np.weights.checkpoint import BY_COLUMN, load, stored_parameters
 from nanogpt_np.weights.tensors import Stored, read_header, read_tensors, stored_tensors
 
@@ -518,20 +518,17 @@ def test_nothing_is_saved_over_links_to_files_that_are_named_by_what_is_in_them(
 
 def fail_in_the_middle(monkeypatch, where, error):
     """Make one of the steps of a save write a part, then fail."""
-    if where == "weights":
+    if where in ("weights", "config"):
+        write, calls = saving.write_checked, []
 
-        def save_file(tensors, path, metadata=None):
-            Path(path).write_bytes(b"half of it")
+        def write_checked(path, chunks):
+            calls.append(path)
+            if len(calls) < {"weights": 1, "config": 2}[where]:
+                return write(path, chunks)
+            path.write_bytes(b"half of it")
             raise error
 
-        monkeypatch.setattr(safetensors.numpy, "save_file", save_file)
-    elif where == "config":
-
-        def write_text(path, text, **options):
-            path.write_bytes(b"{")
-            raise error
-
-        monkeypatch.setattr(Path, "write_text", write_text)
+        monkeypatch.setattr(saving, "write_checked", write_checked)
     else:
 
         def replace(source, target):
@@ -557,6 +554,17 @@ def test_a_save_that_fails_leaves_the_old_files_and_nothing_else(tmp_path, monke
         nanogpt_np.save(random_model(2), tmp_path)
     monkeypatch.undo()
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_saved_file_has_the_bytes_that_the_safetensors_library_writes(dtype, tied, tmp_path):
+    model = random_model(3, tie_word_embeddings=tied)
+    nanogpt_np.save(model, tmp_path, dtype=dtype)
+    head = "lm_head.weight"
+    stored = {n if n == head else f"transformer.{n}": a.astype(dtype) for n, a in model.params.items()}
+    expected = safetensors.numpy.save(stored, metadata={"format": "pt"})
+    assert (tmp_path / "model.safetensors").read_bytes() == expected
 
 
 # The same shapes but other heads: no check of the loader could tell a mixture of the two.

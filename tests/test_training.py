@@ -12,17 +12,19 @@ import threading
 import numpy as np
 import pytest
 from helpers import random_model
-from safetensors.numpy import save_file
 
 import nanogpt_np
 from nanogpt_np.__main__ import main
+from nanogpt_np.commands.train import _show as show_progress
 from nanogpt_np.model.config import Config
 from nanogpt_np.train import loop
 from nanogpt_np.train.adamw import ELEMENTS, AdamW, clip_by_global_norm, learning_rate
 from nanogpt_np.train.corpus import TextData, read_texts
 from nanogpt_np.train.loop import run
-from nanogpt_np.train.loss import mean_loss
-from nanogpt_np.train.trainer import STATE, Settings, Trainer, initial_params, read_state
+from nanogpt_np.train.loss import IGNORED, mean_loss
+from nanogpt_np.train.settings import Settings
+from nanogpt_np.train.state import STATE, read_state
+from nanogpt_np.train.trainer import Trainer, initial_params
 from nanogpt_np.weights.assembly import assemble
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(400))
@@ -114,7 +116,7 @@ def test_a_run_reports_every_step_prints_nothing_and_can_be_stopped_from_another
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert finished == [False] and read_state(tmp_path / "run")[1]["steps"] == 5
+    assert finished == [False] and read_state(tmp_path / "run").about["steps"] == 5
     assert [(p.step, p.steps, p.notes is not None) for p in told] == [(n, 6, n % 2 == 0) for n in range(1, 6)]
     assert all(p.loss > 0 and p.tokens_per_second > 0 and p.seconds_left >= 0 for p in told)
     assert told[1].notes[0].startswith("held-out loss") and '"The' in told[1].notes[1]
@@ -206,6 +208,108 @@ def _windows(tokens, ids):
     return (view[:, None] == ids).all(-1).any(-1)
 
 
+# Tokens that do not count
+
+
+class Given(TextData):
+    """The data of `trainer`, with these targets counted in each batch: of training, then of what is held out."""
+
+    def __init__(self, counts, held=()):
+        super().__init__([TEXT], nanogpt_np.Tokenizer(), 16, 3)
+        self.counts, self.held = iter(counts), held
+
+    def batch(self, rng):
+        ids, targets = super().batch(rng)
+        return ids, some_of(targets, next(self.counts))
+
+    def held_out(self, batches=8):
+        rng = np.random.default_rng(1)
+        for count in self.held:
+            ids, targets = super().batch(rng)
+            yield ids, some_of(targets, count)
+
+
+def some_of(targets, count):
+    """Return `targets` with the first `count` of them only."""
+    some = np.full(targets.size, IGNORED)
+    some[:count] = targets.reshape(-1)[:count]
+    return some.reshape(targets.shape)
+
+
+def with_data(data, **settings):
+    s = Settings(**{"steps": 12, "batch_size": 3, "context": 16, "warmup": 2, "share_unseen": True, **settings})
+    return Trainer.from_scratch(Config(n_positions=16, n_embd=12, n_head=2, n_layer=2), data, s)
+
+
+@pytest.mark.parametrize("held", [(1, 14, 5), (48, 1), (0, 3, 0, 40, 0), (7,), (2, 0, 31, 48, 1)])
+def test_the_held_out_loss_is_the_mean_over_the_tokens_that_count(held):
+    run_ = with_data(Given(iter(lambda: 48, None), held), lr=0.01)
+    for _ in range(5):
+        run_.step()  # so that the losses of tokens differ
+    one_by_one = []
+    for ids, targets in run_.data.held_out():
+        for column in np.argwhere(targets != IGNORED):
+            only = np.full_like(targets, IGNORED)
+            only[tuple(column)] = targets[tuple(column)]
+            one_by_one.append(mean_loss(run_.model, run_.encode(ids), run_.encode(only), offset=run_.offset))
+    assert len(one_by_one) == sum(held) and (len(one_by_one) < 2 or np.std(one_by_one) > 0.01)
+    assert run_.held_out_loss() == pytest.approx(np.mean(one_by_one), rel=1e-6)
+
+
+@pytest.mark.parametrize("held", [(), (0,), (0, 0, 0)])
+def test_held_out_text_of_which_nothing_counts_has_no_loss(held):
+    run_ = with_data(Given([], held))
+    assert run_.held_out_loss() is None and run_.data.evaluate(run_) == []
+
+
+@pytest.mark.parametrize("counts", [(5, 0), (0, 5), (0, 5, 0, 48), (1, 14, 5), (0, 0, 0, 2)])
+def test_a_step_is_the_mean_over_the_tokens_that_count_in_all_its_batches(counts):
+    """The gradient of a step of several batches is that of one batch that holds the same targets."""
+    apart = with_data(Given(counts), accumulate=len(counts))
+    together = with_data(Given([]), batch_size=3 * len(counts))
+    source, rng = Given(counts), np.random.default_rng(apart.settings.seed)
+    batches = [source.batch(rng) for _ in counts]
+    together.data.batch = lambda rng: tuple(np.concatenate(side) for side in zip(*batches, strict=True))
+    loss, counted = apart.step()
+    assert counted == sum(counts)
+    assert together.step() == (pytest.approx(loss, rel=1e-6), counted)
+    for name, array in apart.params.items():
+        np.testing.assert_allclose(array, together.params[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_a_step_in_which_nothing_counts_changes_no_parameter_and_is_a_step_of_the_schedule(accumulate, tmp_path):
+    counts = [48] * accumulate + [0] * 2 * accumulate + [48] * accumulate
+    run_ = with_data(Given(counts), accumulate=accumulate, steps=4)
+    run_.step()
+    before = {name: array.copy() for name, array in run_.params.items()}
+    for number in (2, 3):
+        loss, counted = run_.step()
+        assert math.isnan(loss) and counted == 0
+        assert (run_.step_number, run_.optimizer.steps) == (number, 1)
+    for name, array in run_.params.items():
+        np.testing.assert_array_equal(array, before[name])
+    run_.save(tmp_path)
+    resumed = Trainer.resume(tmp_path, lambda settings: Given([48] * accumulate))
+    assert (resumed.step_number, resumed.optimizer.steps) == (3, 1)
+    assert resumed.step() == run_.step()
+    for name, array in run_.params.items():
+        np.testing.assert_array_equal(array, resumed.params[name])
+        assert not np.array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0, 0), (0, 9, 0, 9), (9, 0, 0, 0)])
+def test_a_run_reports_the_steps_in_which_nothing_counted_and_goes_on(counts, tmp_path, capsys):
+    told = []
+    data = Given(counts, held=(0, 4))
+    assert run(with_data(data, steps=4, eval_every=1), tmp_path / "run", report=told.append) is True
+    assert [math.isnan(p.loss) for p in told] == [count == 0 for count in counts]
+    assert all(p.tokens_per_second >= 0 and p.notes[0].startswith("held-out loss") for p in told)
+    for progress in told:
+        show_progress(progress)
+    assert capsys.readouterr().err.count("no token counted") == counts.count(0)
+
+
 # The command line
 
 
@@ -266,7 +370,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(text_file, tmp_path):
     assert process.returncode == 130
     assert f"continue with --resume {out}" in err and "Traceback" not in err
     steps = int(err.split("stopped after step ")[1].split(":")[0])
-    assert read_state(out)[1]["steps"] == steps >= 3
+    assert read_state(out).about["steps"] == steps >= 3
 
 
 @pytest.mark.slow
@@ -290,7 +394,7 @@ def test_a_killed_run_always_leaves_the_last_whole_checkpoint_or_none(text_file,
             assert "does not exist" in str(error) or "holds no model" in str(error) or "no model" in str(error), error
             none, model = none + 1, None
         try:
-            _, about = read_state(out)
+            about = read_state(out).about
         except ValueError as error:
             assert "holds no training run" in str(error)
             assert model is None
@@ -371,19 +475,6 @@ def test_a_run_that_diverges_stops_and_keeps_what_it_saved(text_file, tmp_path, 
     assert np.isfinite(nanogpt_np.load(out).params["wte.weight"]).all()
 
 
-@pytest.mark.parametrize(
-    "spoil", [{"settings": {"beams": 4}}, {"rng": None}, {"version": 99}, {"config": {"n_head": 5}}]
-)
-def test_a_state_that_does_not_fit_is_told_in_one_line(spoil, text_file, tmp_path, capsys):
-    run = trainer(source={"texts": [text_file]})
-    run.save(tmp_path / "run")
-    tensors, about = read_state(tmp_path / "run")
-    save_file(tensors, tmp_path / "run" / STATE, metadata={"nanogpt_np": json.dumps(about | spoil)})
-    assert main(["train", "--resume", str(tmp_path / "run")]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and ("cannot be resumed" in err or "not the state of a training run" in err)
-
-
 def test_a_parameter_that_steps_could_not_change_is_refused():
     for array in (np.ones((3, 4)).T, np.broadcast_to(np.ones(3), (2, 3))):
         with pytest.raises(ValueError, match="must be writeable and in C order"):
@@ -417,6 +508,6 @@ def test_the_state_says_what_the_run_was_made_of(tmp_path):
     run = trainer(seed=9)
     run.step()
     run.save(tmp_path)
-    _, about = read_state(tmp_path)
+    about = read_state(tmp_path).about
     assert about["settings"]["seed"] == 9 and about["steps"] == 1
     assert json.loads((tmp_path / "config.json").read_text())["vocab_size"] == 50257

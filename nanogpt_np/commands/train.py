@@ -1,16 +1,20 @@
 """``python -m nanogpt_np train TEXT ... --out DIR``: training, from scratch or from any checkpoint."""
 
 import contextlib
+import math
 import signal
 import sys
+import threading
 from dataclasses import fields
 from pathlib import Path
 
 from ..fast import keep_freed_memory
 from ..model.config import Config
 from ..train.facts import CONFIG, SETTINGS
+from ..train.folder import is_free
 from ..train.loop import make_data, run
-from ..train.trainer import Settings, Trainer
+from ..train.settings import Settings
+from ..train.trainer import Trainer
 from ..weights import load
 from .shell import Parser, command, say
 
@@ -75,7 +79,9 @@ def main(argv=None):
         return _run(Trainer.resume(args.resume, make_data), args.resume, args.sample)
     if not args.out:
         raise ValueError("--out DIR is needed: where should the checkpoint go?")
-    if Path(args.out).exists() and any(Path(args.out).iterdir()):
+    if not is_free(args.out):
+        if not Path(args.out).is_dir():
+            raise ValueError(f"{args.out} is not a folder: give another --out")
         raise ValueError(f"{args.out} is not empty: give another --out, or continue with --resume {args.out}")
     if args.recipe:
         if args.texts or args.model or sizes:
@@ -109,37 +115,43 @@ def main(argv=None):
 def _run(trainer, out, sample):
     """Train, showing the progress; return the exit code."""
     keep_freed_memory()
-    with _interruptible() as interrupted:
-        finished = run(trainer, out, sample=sample, report=_show, stop=interrupted)
+    with _interruptible() as signals:
+        finished = run(trainer, out, sample=sample, report=_show, stop=lambda: bool(signals))
     if finished:
         say(f"saved in {out}")
         return 0
     say(f"\nstopped after step {trainer.step_number}: saved in {out}; continue with --resume {out}")
-    return 130
+    return 128 + signals[0]
 
 
 @contextlib.contextmanager
 def _interruptible():
-    """Yield a function that returns True after Ctrl-C; a second Ctrl-C ends the program at once."""
-    pressed = []
+    """Yield a list to which Ctrl-C and SIGTERM append their signal's number; a second one ends the program at once.
 
-    def interrupt(*_):
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
+    Only a program's main thread gets signals: in another thread, this does nothing.
+    """
+    signals = []
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    def note(number, _):
+        if signals:
+            raise SystemExit(128 + number)
+        signals.append(number)
+
+    handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, note) for number in handled}
     try:
-        yield lambda: bool(pressed)
+        yield signals
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _show(progress):
     """Print a line for each evaluation; on a terminal, also one that is overwritten after every step."""
     left = int(progress.seconds_left)
+    loss = "no token counted" if math.isnan(progress.loss) else f"loss {progress.loss:.4f} nats/token"
     line = (
-        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f} nats/token  "
+        f"step {progress.step}/{progress.steps}  {loss}  "
         f"{progress.tokens_per_second:,.0f} tokens/s  {left // 60}:{left % 60:02} left"
     )
     terminal, evaluated = sys.stderr.isatty(), progress.notes is not None

@@ -4,13 +4,15 @@
 - `adamw`: the optimizer, gradient clipping, the learning rate.
 - `corpus` and `facts`: where batches come from; `countries.csv` and `templates.txt` are the facts.
 - `shared_rows`: unused tokens share one row.
-- `trainer` and `loop`: a run, step by step, and how it is saved.
+- `settings`, `trainer` and `loop`: a run, step by step.
+- `state` and `folder`: the file from which a run is resumed, and the folder where one run at a time writes.
 
 ``python -m nanogpt_np.train`` runs the command, which is `commands/train.py`.
 """
 
 from .adamw import AdamW
 from .loss import cross_entropy, loss_and_grads, mean_loss
-from .trainer import Settings, Trainer
+from .settings import Settings
+from .trainer import Trainer
 
 __all__ = ["AdamW", "Settings", "Trainer", "cross_entropy", "loss_and_grads", "mean_loss"]

@@ -28,6 +28,8 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         if not files:
             raise ValueError(f"{path} holds no .txt and no .md file")
         for file in files:
+            if file.exists() and not file.is_file():
+                raise ValueError(f"{file} is not a regular file, which a resumed run could read again")
             try:
                 text = file.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:

@@ -15,12 +15,17 @@ import numpy as np
 
 from ..model.config import Config
 from ..model.trace import Array
+from .settings import shown
+
+LARGEST = 1 << 20  # tokens of a vocabulary whose map is made: twenty times GPT-2's
 
 
 class SharedRows:
     """The map between a vocabulary of `full` tokens and one of the `used` tokens and a shared row."""
 
     def __init__(self, used: Array, full: int):
+        if full > LARGEST:
+            raise ValueError(f"vocab_size must be at most {LARGEST:,} where rows are shared, not {shown(full)}")
         self.used = np.unique(used)  # sorted
         self.full = full
         self.unseen = full - len(self.used)

@@ -1,16 +1,16 @@
-"""A training run: settings, initialization, steps, and how it is saved and resumed.
+"""A training run: initialization, steps, and how it is saved and resumed.
 
-The gradients are `loss.py`'s, the optimizer's steps `adamw.py`'s. Each file of a run is replaced atomically, so a
-run that is killed at any moment leaves its last whole checkpoint; ``training.safetensors`` holds everything that the
-next step depends on, so a resumed run continues exactly as if it had not been interrupted. Read next: `loop.py`.
+The gradients are `loss.py`'s, the optimizer's steps `adamw.py`'s, the file of a run's state `state.py`'s. State and
+model are written and read back before either is replaced, so a run that is killed at any moment leaves its last whole
+checkpoint. The state holds everything that the next step depends on, so a resumed run continues exactly as if it had
+not been interrupted. Read next: `loop.py`.
 """
 
 import fnmatch
-import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,48 +23,24 @@ from ..model.trace import Array, Grads
 from ..names.parameters import table
 from ..weights.assembly import assemble
 from ..weights.atomic import atomic_write
-from ..weights.saving import save
+from ..weights.saving import staged
 from .adamw import AdamW, clip_by_global_norm, learning_rate
 from .loss import IGNORED, loss_and_grads, mean_loss
+from .settings import Settings, shown
 from .shared_rows import SharedRows
+from .state import (
+    STATE,
+    VERSION,
+    State,
+    check_count,
+    check_fields,
+    check_rng,
+    check_shapes,
+    read_state,
+    write_state,
+)
 
-STATE, VERSION = "training.safetensors", 1
-
-
-@dataclass
-class Settings:
-    """The settings of a run; written into its state and read back when it is resumed."""
-
-    steps: int = 1000
-    batch_size: int = 8  # windows in a batch
-    context: int = 256  # tokens in a window
-    accumulate: int = 1  # batches accumulated into one step
-    lr: float = 6e-4
-    final_lr: float = 6e-5
-    warmup: int = 100  # steps
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # largest global norm of the gradients
-    seed: int = 0
-    freeze: tuple[str, ...] = ()  # patterns of names of parameters to freeze
-    share_unseen: bool = False  # tokens that never occur share one row (shared_rows.py)
-    eval_every: int = 100  # steps
-    save_every: int = 500  # steps
-    dtype: str = "float32"  # of model.safetensors
-    source: dict[str, Any] = field(default_factory=dict)  # what the data was made from, to make it again
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for invalid values."""
-        for name in ("steps", "batch_size", "context", "accumulate", "eval_every", "save_every", "warmup", "seed"):
-            value, least = getattr(self, name), 0 if name in ("warmup", "seed") else 1
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more, not {value}")
-        for name in ("lr", "final_lr", "weight_decay", "clip"):
-            value, may_be_0 = getattr(self, name), name in ("final_lr", "weight_decay")
-            if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_0):
-                raise ValueError(f"{name} must be a number {'>=' if may_be_0 else 'above'} 0, not {value}")
-        if self.dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype must be float32 or float16, not {self.dtype}")
+DIVERGED = "the last checkpoint is still good; try a smaller --lr"
 
 
 def initial_params(config: Config, rng: "np.random.Generator") -> dict[str, Array]:
@@ -108,10 +84,18 @@ class Trainer:
     def __init__(self, config: Config, params: dict[str, Array], data: Data, settings: Settings):
         """Start from `params` (copied): those of `config`, or of its compact form where rows are shared."""
         self.settings, self.data, self.config = settings, data, config
+        self.step_number = 0  # steps done, with those in which no token counted
+        self.checksums: set[str] = set()  # of the states that this run has read or written
         self.rng = np.random.default_rng(settings.seed)
+        _check_data(data, config)
         self.rows = SharedRows(data.used, config.vocab_size) if settings.share_unseen else None
-        self.params = {name: np.array(array, np.float32, order="C") for name, array in params.items()}
-        self.model = fast(assemble(self.rows.compact(config) if self.rows else config, self.params))
+        trained = self.rows.compact(config) if self.rows else config
+        if trained.n_layer > len(params):  # before a table of so many is made
+            raise ValueError(f"{len(params)} tensors are too few for n_layer {shown(trained.n_layer)}")
+        shapes = {name: parameter.shape(trained) for name, parameter in table(trained).items()}
+        check_shapes(params, shapes)
+        self.params = {name: np.array(params[name], np.float32, order="C") for name in shapes}
+        self.model = fast(assemble(trained, self.params))
         for pattern in settings.freeze:
             if not fnmatch.filter(self.params, pattern):
                 raise ValueError(f"--freeze {pattern!r} matches no parameter, such as h.0.attn.c_attn.weight")
@@ -127,11 +111,6 @@ class Trainer:
         return cls(config, initial_params(used, np.random.default_rng(settings.seed)), data, settings)
 
     @property
-    def step_number(self) -> int:
-        """Steps done."""
-        return self.optimizer.steps
-
-    @property
     def offset(self) -> Array | None:
         """What `loss_and_grads` adds to the logits, or None."""
         return self.rows.offset if self.rows else None
@@ -141,13 +120,21 @@ class Trainer:
         return self.rows.encode(ids) if self.rows else ids
 
     def step(self) -> tuple[float, int]:
-        """Take one step; return (mean loss in nats per token, tokens that counted)."""
+        """Take one step; return (mean loss in nats per token, tokens that counted).
+
+        A step in which no token counts is done without a change: (NaN, 0).
+        """
         s = self.settings
         batches = [self.data.batch(self.rng) for _ in range(s.accumulate)]
-        counts = [int((targets != IGNORED).sum()) for _, targets in batches]
+        counts = [_counted(targets) for _, targets in batches]
+        if not any(counts):
+            self.step_number += 1
+            return math.nan, 0
         total = 0.0
         grads: Grads = {}
         for (ids, targets), count in zip(batches, counts, strict=True):
+            if not count:
+                continue
             loss, new = loss_and_grads(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
             share = count / sum(counts)
             total += share * loss
@@ -158,21 +145,21 @@ class Trainer:
         grads = {name: grads[name] for name in self.optimizer.params}
         norm = clip_by_global_norm(grads, s.clip)
         if not (math.isfinite(total) and math.isfinite(norm)):
-            raise ValueError(
-                f"step {self.step_number + 1} diverged (loss {total}, gradient {norm}): "
-                "the last checkpoint is still good; try a smaller --lr"
-            )
+            raise ValueError(f"step {self.step_number + 1} diverged (loss {total}, gradient {norm}): {DIVERGED}")
         lr = learning_rate(self.step_number, peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=s.steps)
         self.optimizer.step(grads, lr)
+        self.step_number += 1
         return total, sum(counts)
 
     def held_out_loss(self) -> float | None:
-        """Return the mean loss on held-out text in nats per token, or None where there is none."""
-        losses, tokens = [], []
+        """Return the mean loss of held-out tokens that count, in nats, or None where there are none."""
+        total, tokens = 0.0, 0
         for ids, targets in self.data.held_out():
-            losses.append(mean_loss(self.model, self.encode(ids), self.encode(targets), offset=self.offset))
-            tokens.append(targets.size)
-        return float(np.average(losses, weights=tokens)) if losses else None
+            count = _counted(targets)
+            if count:
+                loss = mean_loss(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
+                total, tokens = total + count * loss, tokens + count
+        return total / tokens if tokens else None
 
     def whole_model(self) -> GPT2:
         """Return the model with GPT-2's vocabulary."""
@@ -181,25 +168,33 @@ class Trainer:
         return assemble(*self.rows.expand(self.model.config, self.params))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write state and model into `directory`, each atomically."""
-        from safetensors.numpy import save_file
+        """Write state and model into `directory`; both are read back before the first of them is replaced.
 
+        The state is replaced first. A run that is killed between the two leaves the model of the save before.
+        Raises ValueError for arrays that are not finite, OSError that names a file that does not fit.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Array] = {f"params/{name}": a for name, a in self.params.items()}
-        tensors |= {f"mean/{name}": a for name, a in self.optimizer.mean.items()}
-        tensors |= {f"square/{name}": a for name, a in self.optimizer.square.items()}
+        tensors = self._tensors()
+        for name, array in tensors.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"step {self.step_number} diverged ({name} is not finite): {DIVERGED}")
         about = {
             "version": VERSION,
             "steps": self.step_number,
+            "updates": self.optimizer.steps,
             "settings": asdict(self.settings),
             "config": asdict(self.config),
             "rng": self.rng.bit_generator.state,
             "data": self.data.digest,
         }
-        with atomic_write(directory / STATE) as path:
-            save_file(tensors, path, metadata={"nanogpt_np": json.dumps(about)})
-        save(self.whole_model(), directory, dtype=self.settings.dtype)
+        with staged(self.whole_model(), directory, self.settings.dtype), atomic_write(directory / STATE) as path:
+            self.checksums.add(write_state(path, tensors, about))
+
+    def _tensors(self) -> dict[str, Array]:
+        """Return the arrays that steps change, and the frozen parameters, under their names in the state."""
+        averages = (("mean/", self.optimizer.mean), ("square/", self.optimizer.square))
+        return {kind + n: a for kind, arrays in (("params/", self.params), *averages) for n, a in arrays.items()}
 
     @classmethod
     def resume(cls, directory: str | os.PathLike[str], make_data: Callable[[Settings], Data]) -> "Trainer":
@@ -207,36 +202,45 @@ class Trainer:
 
         Raises ValueError if no state is valid, or if the data is not what the run began with.
         """
-        tensors, about = read_state(directory)
+        state = read_state(directory)
         try:
-            settings, config = Settings(**about["settings"]), Config(**about["config"])
-            data = make_data(settings)
-            if about["data"] != data.digest:
-                raise ValueError("it was trained on other data, and must continue with the same")
-            params = {n.removeprefix("params/"): a for n, a in tensors.items() if n.startswith("params/")}
-            trainer = cls(config, params, data, settings)
-            for prefix, averages in (("mean/", trainer.optimizer.mean), ("square/", trainer.optimizer.square)):
-                for name in averages:
-                    averages[name][...] = tensors[prefix + name]
-            trainer.optimizer.steps = about["steps"]
-            trainer.rng.bit_generator.state = about["rng"]
-        except (KeyError, TypeError, ValueError) as error:
+            return cls._restored(state, make_data)
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"{directory} cannot be resumed: {error}") from None
+
+    @classmethod
+    def _restored(cls, state: State, make_data: Callable[[Settings], Data]) -> "Trainer":
+        about, tensors = state.about, state.tensors
+        check_fields("settings", about["settings"], {f.name for f in fields(Settings)})
+        check_fields("config", about["config"], {f.name for f in fields(Config)})
+        settings, config = Settings(**about["settings"]), Config(**about["config"])
+        steps = check_count("steps", about["steps"], settings.steps)
+        updates = check_count("updates", about["updates"], steps)
+        rng = check_rng(about["rng"])
+        data = make_data(settings)
+        if about["data"] != data.digest:
+            raise ValueError("it was trained on other data, and must continue with the same")
+        params = {n.removeprefix("params/"): array for n, array in tensors.items() if n.startswith("params/")}
+        trainer = cls(config, params, data, settings)
+        own = trainer._tensors()
+        check_shapes(tensors, {name: array.shape for name, array in own.items()})
+        for name, array in own.items():
+            array[...] = tensors[name]
+        if any((array < 0).any() for array in trainer.optimizer.square.values()):
+            raise ValueError("an average of squared gradients is below 0")
+        trainer.step_number, trainer.optimizer.steps, trainer.checksums = steps, updates, {state.checksum}
+        trainer.rng.bit_generator.state = rng
         return trainer
 
 
-def read_state(directory: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return (tensors, about) of a run's state; ValueError if there is none or it is not valid."""
-    from safetensors import SafetensorError, safe_open
+def _counted(targets: Array) -> int:
+    return int(np.count_nonzero(np.asarray(targets) != IGNORED))
 
-    path = Path(directory) / STATE
-    if not path.is_file():
-        raise ValueError(f"{directory} holds no training run: there is no {STATE}")
-    try:
-        with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})["nanogpt_np"])
-            if about["version"] != VERSION:
-                raise ValueError(f"version {about['version']}, this package reads {VERSION}")
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the state of a training run: {error}") from None
+
+def _check_data(data: Data, config: Config) -> None:
+    """Raise ValueError where batches would not fit the model; data of another kind may lack these attributes."""
+    context, largest = getattr(data, "context", 1), np.max(getattr(data, "used", 0), initial=0)
+    if context > config.n_positions:
+        raise ValueError(f"context {context} is more than the model's {shown(config.n_positions)} positions")
+    if largest >= config.vocab_size:
+        raise ValueError(f"the text has token {largest}, but vocab_size is only {shown(config.vocab_size)}")

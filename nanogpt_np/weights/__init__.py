@@ -3,7 +3,7 @@
 - `places` and `pins`: where models live on this machine, and which files are the published ones.
 - `files`: only regular files, JSON of bounded size. `tensors`: the bytes of a safetensors file, mapped or read.
 - `checkpoint`: one checkpoint, opened; `provenance`: where they come from; `digests`: SHA-256, remembered.
-- `assembly`: from arrays to a model. `saving` and `atomic`: atomic writes.
+- `assembly`: from arrays to a model. `saving`, `writing` and `atomic`: atomic writes, read back.
 - `models/`: the checkpoint that ships with the package.
 
 Nothing here downloads; weights.sh does.

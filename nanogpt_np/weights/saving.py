@@ -1,7 +1,9 @@
 """Saving a checkpoint: the config.json and model.safetensors that Hugging Face's ``from_pretrained`` reads."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from ..model.gpt2 import GPT2
 from .atomic import atomic_write
 from .checkpoint import PREFIX, check_shapes
 from .tensors import INDEX, SINGLE
+from .writing import encoded, write_checked
 
 if TYPE_CHECKING:  # a module that NumPy imports on demand
     from numpy.typing import DTypeLike
@@ -22,12 +25,17 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
 
     dtype : numpy float32 or float16 (half the size; values are rounded).
 
-    Both files are written beside their final names and renamed when whole. Raises ValueError where the
+    Both files are written beside their final names, read back, and renamed when whole. Raises ValueError where the
     directory holds a sharded checkpoint, whose index would no longer be true, or links to files elsewhere, for a model
     whose arrays are not those of a GPT-2 checkpoint, and for values that float16 cannot hold.
     """
-    from safetensors.numpy import save_file
+    with staged(model, directory, dtype):
+        pass
 
+
+@contextlib.contextmanager
+def staged(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np.float32) -> Iterator[None]:
+    """Write the files of `save` beside their final names and read them back; replace those when the block ends."""
     if np.dtype(dtype) not in (np.float32, np.float16):
         raise ValueError(f"dtype must be float32 or float16, not {np.dtype(dtype)}")
     directory = Path(directory)
@@ -50,10 +58,13 @@ def save(model: GPT2, directory: str | os.PathLike[str], dtype: "DTypeLike" = np
             raise ValueError(f"{name} holds {np.abs(array).max()}, too large for {stored.dtype}")
         tensors[name if name == head else PREFIX + name] = stored
     fields = config.to_dict() | {"dtype": np.dtype(dtype).name}
-    with atomic_write(directory / SINGLE) as weights, atomic_write(directory / "config.json") as partial:
-        save_file(tensors, weights, metadata={"format": "pt"})
-        partial.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        # config.json is replaced first: until the tensors follow, no other model's may be beside it.
-        old = directory / "config.json"
-        if not (old.is_file() and old.read_bytes() == partial.read_bytes()):
-            (directory / SINGLE).unlink(missing_ok=True)
+    with atomic_write(directory / SINGLE) as weights:
+        write_checked(weights, encoded(tensors, {"format": "pt"}))
+        with atomic_write(directory / "config.json") as partial:  # inside: an error names the file that was written
+            text = json.dumps(fields, indent=2) + "\n"
+            write_checked(partial, [np.frombuffer(text.encode(), np.uint8)])
+            yield
+            # config.json is replaced first: until the tensors follow, no other model's may be beside it.
+            old = directory / "config.json"
+            if not (old.is_file() and old.read_bytes() == partial.read_bytes()):
+                (directory / SINGLE).unlink(missing_ok=True)
