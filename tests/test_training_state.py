@@ -252,7 +252,7 @@ def changed_tensors(entries, numbers):
     for name in ("mean/h.0.ln_1.weight", "params/h.1.ln_1.weight", "params/lm_head.weight", "other", "params/"):
         yield f"{name} added", entries | {name: extra}, numbers + b"\x00" * 8
     yield "nothing", {}, b""
-    yield "no entry", {name: 3 for name in entries}, numbers
+    yield "no entry", dict.fromkeys(entries, 3), numbers
 
 
 def test_a_sealed_state_with_a_wrong_tensor_is_refused(genuine, tmp_path):
@@ -391,7 +391,7 @@ def test_a_sealed_state_of_random_fields_is_refused_or_is_one_that_trains_and_lo
 
 
 def test_a_state_cut_at_any_length_is_refused(genuine, tmp_path):
-    for end in [*range(0, 120), *range(120, len(genuine), 499), len(genuine) - 1]:
+    for end in [*range(120), *range(120, len(genuine), 499), len(genuine) - 1]:
         refusal(genuine[:end], tmp_path)
 
 
