@@ -98,7 +98,7 @@ class Npz:
         """Return an array, read-only."""
         header = self.headers[name]
         raw = np.empty(header.bytes, np.uint8)
-        into = memoryview(raw)
+        into = raw.data
         with self._archive.open(header.member) as file:
             file.read(header.begins)
             while len(into):
@@ -107,7 +107,7 @@ class Npz:
                     raise _wrong_size(header, header.bytes - len(into))
                 into[: len(part)] = part
                 into = into[len(part) :]
-        x: Array = np.ndarray(header.shape, header.stored, buffer=raw.data, order="F" if header.fortran else "C")
+        x: Array = np.ndarray(header.shape, header.stored, buffer=raw, order="F" if header.fortran else "C")
         if not header.stored.isnative:
             x = x.astype(header.dtype)
         x.flags.writeable = False

@@ -98,18 +98,21 @@ def read(path: str | os.PathLike[str]) -> Recording:
         with naming(path):
             npz = Npz(file)
             about = npz.text(ABOUT) if ABOUT in npz.headers else None
+            names = [name for name in npz.headers if name != ABOUT]
         if about is None:
             raise ValueError(f"{path} has no {ABOUT}: it was not saved by `python -m nanogpt_np trace --save`")
         try:
             config = Config.from_dict(about.pop("config", None))
             _check_about(about, config)
-            _check_shapes({name: header for name, header in npz.headers.items() if name != ABOUT}, config)
+            check = _Shapes(config)
+            for name in names:
+                check(name, npz.headers[name])
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{path}: {one_line(error)[:SHOWN]}") from None
         with naming(path):
-            acts = {name: npz.array(name) for name in npz.headers if name != ABOUT}
+            acts = {name: npz.array(name) for name in names}
     try:
-        _check_numbers(acts, config)
+        check_arrays(acts, config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return Recording(Recorder(acts=acts), config, about)
@@ -154,24 +157,24 @@ def _check_about(about: dict[str, Any], config: Config) -> None:
 
 def check_arrays(acts: Acts, config: Config) -> None:
     """Raise ValueError unless these are trace points of one prompt, in the shapes and dtypes of one pass."""
-    _check_shapes(acts, config)
-    _check_numbers(acts, config)
-
-
-def _check_numbers(acts: Acts, config: Config) -> None:
-    for name in filter(acts.__contains__, points.WHOLE_NUMBERS):
-        array, end = acts[name], config.n_positions if name == "hook_positions" else config.vocab_size
-        if array.min() < 0 or array.max() >= end:
+    check = _Shapes(config)
+    for name, array in acts.items():
+        check(name, array)
+        end = config.n_positions if name == "hook_positions" else config.vocab_size
+        if name in points.WHOLE_NUMBERS and (array.min() < 0 or array.max() >= end):
             raise ValueError(f"{name} holds numbers from {array.min()} to {array.max()}, expected 0 to {end - 1}")
 
 
-def _check_shapes(acts: Mapping[str, Array] | Mapping[str, Header], config: Config) -> None:
-    """Check all but the numbers: of arrays, or of headers whose arrays have not been read."""
-    if config.n_layer > MOST_BLOCKS:
-        raise ValueError(f"n_layer is {config.n_layer}, and a recording is of at most {MOST_BLOCKS:,} blocks")
-    sizes: dict[str, int] = {}  # T and S, as the first arrays that have these axes say
-    for name, array in acts.items():
-        point = points.get(name, config)
+class _Shapes:
+    """Check arrays one by one, or their headers before their numbers are read; `sizes` says what T and S must be."""
+
+    def __init__(self, config: Config):
+        if config.n_layer > MOST_BLOCKS:
+            raise ValueError(f"n_layer is {config.n_layer}, and a recording is of at most {MOST_BLOCKS:,} blocks")
+        self.config, self.sizes = config, dict[str, int]()  # T and S, as the first arrays that have these axes say
+
+    def __call__(self, name: str, array: Array | Header) -> None:
+        config, point = self.config, points.get(name, self.config)
         axes = point.axes.split()
         if array.ndim != len(axes):
             raise ValueError(
@@ -179,8 +182,8 @@ def _check_shapes(acts: Mapping[str, Array] | Mapping[str, Header], config: Conf
                 "a recording is of one prompt, without a batch axis"
             )
         found = dict(zip(axes, array.shape, strict=True))
-        T = sizes.setdefault("T", found["T"]) if "T" in found else 1
-        S = sizes.setdefault("S", found["S"]) if "S" in found else T
+        T = self.sizes.setdefault("T", found["T"]) if "T" in found else 1
+        S = self.sizes.setdefault("S", found["S"]) if "S" in found else T
         expected = point.shape(config, T, S)
         if array.shape != expected:
             raise ValueError(f"{name} has shape {list(array.shape)}, expected {list(expected)} ([{', '.join(axes)}])")
