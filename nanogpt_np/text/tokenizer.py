@@ -1,7 +1,8 @@
 """GPT-2's tokenizer: text to ids and back, by byte-level BPE.
 
 The work is tiktoken's; its table of 50,256 byte strings is bundled, so nothing is ever fetched.
-Source: Radford et al. 2019, section 2.2. The split pattern is the one published with GPT-2.
+Source: Radford et al. 2019, section 2.2. The split pattern is the one published with GPT-2. Time is linear in the
+length of a text, but for one long word: tiktoken merges that in n log(n) steps, and before 0.13 in n squared.
 """
 
 import binascii
