@@ -8,6 +8,8 @@ from ..interpret.recording import read_arrays
 from ..names.wording import one_line
 from .shell import Parser, command, say
 
+SHOWN = 1_000  # characters of a prompt, and of where a model is from
+
 
 @command
 def main(argv=None):
@@ -45,7 +47,11 @@ def main(argv=None):
 
 
 def _whose(about):
-    """Say what a recording claims about itself; nothing is checked."""
+    """Say what a recording claims about itself; nothing is checked, and little of it is shown."""
     model = about.get("model") if about else None
-    origin = f", {model['origin']}" if isinstance(model, dict) and "origin" in model else ""
-    return f"   {json.dumps(about['prompt'])}{origin}" if about and "prompt" in about else origin
+    origin = f", {model['origin']!s:.{SHOWN}}" if isinstance(model, dict) and "origin" in model else ""
+    return f"   {_cut(json.dumps(about['prompt']))}{origin}" if about and "prompt" in about else origin
+
+
+def _cut(text):
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."

@@ -26,7 +26,7 @@ def pieces(raw: bytes) -> list[list[Any]]:
     its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
     letter stands on a dotted circle.
     """
-    found: list[list[Any]] = []
+    found: list[tuple[int, list[str]]] = []  # the parts of a text are joined once: adding each to it is quadratic
     for c in raw.decode("utf-8", "surrogateescape"):
         category = unicodedata.category(c)
         if 0xDC80 <= ord(c) <= 0xDCFF:
@@ -39,8 +39,7 @@ def pieces(raw: bytes) -> list[list[Any]]:
             kind, text = 0, "\u25cc" + c
         else:
             kind, text = 0, c
-        if found and found[-1][0] == kind:
-            found[-1][1] += text
-        else:
-            found.append([kind, text])
-    return found
+        if not (found and found[-1][0] == kind):
+            found.append((kind, []))
+        found[-1][1].append(text)
+    return [[kind, "".join(texts)] for kind, texts in found]
