@@ -21,7 +21,7 @@ from ..model.trace import Array
 from ..names import points
 from ..names.wording import one_line
 from ..weights.atomic import atomic_write
-from ..weights.regular import open_regular
+from ..weights.files import open_regular
 from .npz import SHOWN, TEXT, Header, Npz, naming
 from .recorder import Acts, Recorder
 
@@ -31,7 +31,6 @@ MODEL_FIELDS = {"origin": str, "dtype": str, "parameters": int, "decoding": str}
 OPTIONAL = {"name": str, "kind": str, "sha256": str}  # of the model; None is as good as nothing
 SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others are bytes that are no UTF-8, as Python reads them
 MOST_BLOCKS = 1_000  # whoever shows a pass makes tables of every block that its config claims
-LARGEST = 2**31  # of any size in the config
 LONGEST = 5_000  # characters of what is said of the model; its origin may be a path
 
 
@@ -107,7 +106,7 @@ def read(path: str | os.PathLike[str]) -> Recording:
             check = _Shapes(config)
             for name in names:
                 check(name, npz.headers[name])
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {one_line(error)[:SHOWN]}") from None
         with naming(path):
             acts = {name: npz.array(name) for name in names}
@@ -135,9 +134,6 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
 def _check_about(about: dict[str, Any], config: Config) -> None:
     """Raise ValueError unless it is said whose numbers these are, in fields of the right kinds."""
     _check_fields(ABOUT, about, FIELDS)
-    too_large = [name for name, size in asdict(config).items() if type(size) is int and size > LARGEST]
-    if too_large:
-        raise ValueError(f"{too_large[0]} is more than {LARGEST:,}")
     told = about["model"]
     _check_fields(f"model in {ABOUT}", told, MODEL_FIELDS)
     _check_fields(f"model in {ABOUT}", told, {k: kind for k, kind in OPTIONAL.items() if told.get(k) is not None})

@@ -205,7 +205,7 @@ class Trainer:
         state = read_state(directory)
         try:
             return cls._restored(state, make_data)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise ValueError(f"{directory} cannot be resumed: {error}") from None
 
     @classmethod
