@@ -44,6 +44,7 @@ ATTEMPTS=5       # in a row that bring next to nothing; any progress starts the 
 SLOWEST=1000     # bytes a second: less than this is no progress
 STALL_SECONDS=60 # that are slower count as a broken connection
 
+PROXIES=(http_proxy https_proxy HTTPS_PROXY HTTP_PROXY all_proxy ALL_PROXY) # as curl reads them
 NO_HOME='neither NANOGPT_NP_HOME nor HOME says where to put the weights'
 WEB_PAGE='a web page; does this network ask you to log in?'
 
@@ -192,6 +193,14 @@ find_home() { # sets home; empty when nothing says where
   while [[ $home == ?*/ ]]; do home=${home%/}; done
 }
 
+check_lengths() { # of what the environment says: bash takes minutes over some 100,000 bytes
+  local name value
+  for name in NANOGPT_NP_HOME HOME XDG_CACHE_HOME HF_TOKEN HF_ENDPOINT "${PROXIES[@]}"; do
+    value=${!name:-}
+    [ "${#value}" -le 4000 ] || die "$name has ${#value} bytes; expected at most 4000"
+  done
+}
+
 # What no message may show: in an address, what stands before the @. A password with a / in it ends the
 # address too early for curl, which may then quote it in an error: so it is the last @ that counts.
 find_secrets() { # sets token and logins
@@ -199,7 +208,7 @@ find_secrets() { # sets token and logins
   token=${HF_TOKEN:-}
   token=${token//[[:space:]]/}
   logins=()
-  for name in HF_ENDPOINT http_proxy https_proxy HTTPS_PROXY HTTP_PROXY all_proxy ALL_PROXY; do
+  for name in HF_ENDPOINT "${PROXIES[@]}"; do
     value=${!name:-}
     case $value in
       *?@*)
@@ -284,6 +293,7 @@ find_file() { # sets file, digest, bytes and cap (what it cannot be longer than)
 
 nearest_model() { # the model that $1 was probably meant to be, or nothing
   local name wanted
+  [ "${#1}" -le 100 ] || return
   wanted=$(printf '%s' "${1##*/}" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9')
   [ -n "$wanted" ] || return
   for name in $(model_names); do # gpt2_medium, GPT-2-Medium, medium and med all mean gpt2-medium
@@ -566,24 +576,26 @@ limit_size() {
 } 2>/dev/null
 
 show_progress() { # on one line of the terminal, until curl ends
-  local size
-  while :; do
+  local size ended=''
+  while [ -z "$ended" ]; do
+    kill -0 "$child" 2>/dev/null || ended=yes
     size=$(size_of "$partial")
     if [ "$bytes" = - ]; then
       printf '\r%-20s' "$(human "$size")"
     else
       printf '\r%3d.%d%% of %s' $((100 * size / bytes)) $((1000 * size / bytes % 10)) "$(human "$bytes")"
     fi
-    kill -0 "$child" 2>/dev/null || break
-    sleep 1 &
-    wait "$!"
+    if [ -z "$ended" ]; then
+      sleep 1 &
+      wait "$!"
+    fi
   done >&2
   say ''
 }
 
 curl_says() { # curl's own words on the last failure, in brackets
   local line said=''
-  while IFS= read -r line; do
+  while IFS= read -r line || [ -n "$line" ]; do
     case $line in
       'curl: ('*)
         said=${line#curl: (*) }
@@ -768,7 +780,8 @@ print_pins() {
 
 main() {
   local action=install names=() name hint
-  child='' locked='' partial='' reached=''
+  child='' locked='' partial='' reached='' token='' logins=()
+  check_lengths
   find_secrets
   find_home
   while [ $# -gt 0 ]; do
