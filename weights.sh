@@ -650,7 +650,7 @@ transfer() {
     fi
     if [ "$curl_status" -eq 0 ]; then
       # A reply that does not say how long it is ends in the same way when it is whole and when it breaks.
-      if [ "$bytes" = - ] || [ "$size" -ge "$bytes" ] || [ "$size" -eq "$before" ] || [ -n "$page" ]; then return; fi
+      if [ "$bytes" = - ] || [ "$size" -ge "$bytes" ] || [ "$size" -eq 0 ] || [ -n "$page" ]; then return; fi
     elif [ "$curl_status" -eq 33 ]; then
       [ -z "$page" ] || die "$url is $WEB_PAGE$(what_is_kept)"
       [ -z "$restarted" ] || die "the connection to $endpoint breaks, and it cannot resume; try again later"

@@ -456,10 +456,8 @@ DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
         f"{DIGEST}  model.safetensors\n",
         f"{'0' * 64}  model.safetensors\n{{identity}}\n",
         f"{DIGEST}  model.safetensors\n# size={len(WEIGHTS)}\n",
-        "x" * 2000,
-        "",
     ],
-    ids=["no identity", "another digest", "half an identity", "long", "empty"],
+    ids=["no identity", "another digest", "half an identity"],
 )
 def test_a_record_that_does_not_fit_is_not_believed_but_written_again(desk, record):
     assert_fine(desk.run())
@@ -678,26 +676,39 @@ def test_a_cut_reply_that_did_not_say_its_length_is_resumed(desk, server):
     assert server.ranges_asked() == [None, "bytes=100000-", "bytes=1100000-"]
 
 
+def test_empty_replies_without_a_length_do_not_cost_what_is_already_there(desk, server):
+    server.says_length = False
+    server.cuts, server.cut_always = [100_000], 0
+    assert_failed(desk.run(), "broke 5 times in a row", "100.0 kB of model.safetensors are kept")
+    assert desk.partial.read_bytes() == WEIGHTS[:100_000]
+
+
 def cut(desk, server, chance):
-    """Start a download and break it, by one of six ways, at a random moment."""
+    """Start a download and break it in one of six ways: at a random byte, or at a random moment."""
     way = chance.choice(["server", "no length", "run", "group", signal.SIGTERM, signal.SIGINT])
     server.says_length = way != "no length"
     if way in ("server", "no length"):
         server.cuts, server.cut_always = [chance.randrange(len(WEIGHTS))], 0
-        assert_failed(desk.run(), "./weights.sh gpt2 resumes" if server.says_length else "")
+        desk.run()
         server.cut_always = None
-        return
+        return way
+    # A pause makes sure that some moments are in the middle of the weights.
+    server.pause_at = chance.choice([None, chance.randrange(len(WEIGHTS))])
+    server.go_on.clear()
     with sigint_not_ignored(), desk.started() as process:
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(chance.uniform(0, 0.4))
         with contextlib.suppress(ProcessLookupError):
             if way == "group":
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 os.kill(process.pid, signal.SIGKILL if way == "run" else way)
+        server.pause_at = None
+        server.go_on.set()
         process.communicate(timeout=20)
+    return way
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_download_cut_anywhere_leaves_nothing_unverified_and_the_next_run_completes(desk, server, times):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -705,14 +716,17 @@ def test_a_download_cut_anywhere_leaves_nothing_unverified_and_the_next_run_comp
     for _ in range(times):
         shutil.rmtree(desk.folder, ignore_errors=True)
         for _ in range(chance.choice([1, 1, 2, 3])):
-            cut(desk, server, chance)
+            way = cut(desk, server, chance)
             for path, body in [(desk.folder / "config.json", CONFIG), (desk.final, WEIGHTS)]:
                 assert not path.exists() or path.read_bytes() == body
             assert not desk.record.exists() or desk.final.exists()
+            print(f"{way}: {size(desk.partial)} bytes of a partial, {size(desk.final)} of the file")
+        server.cuts = []
+        server.says_length = True
         assert_fine(desk.run())
         assert desk.final.read_bytes() == WEIGHTS
         assert desk.record.exists()
-        assert "already there" in desk.run().stderr
+    assert "already there" in desk.run().stderr
 
 
 # ---- It checks ---------------------------------------------------------------------------------
@@ -810,7 +824,9 @@ PAGE = ("text/html; charset=utf-8", b"<!DOCTYPE html><title>Welcome to the hotel
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize("page", [PAGE, ("Text/HTML", b""), ("application/xhtml+xml", b"<html/>")], ids=str)
+@pytest.mark.parametrize(
+    "page", [PAGE, ("Text/HTML", b""), ("application/xhtml+xml", b"<html/>")], ids=["long", "empty", "xhtml"]
+)
 def test_a_web_page_in_place_of_a_file_is_called_that(desk, server, name, page):
     server.pages[name] = page
     assert_failed(desk.run(), "web page", "log in")
@@ -937,7 +953,7 @@ def test_one_of_three_programs_for_the_digest_is_enough(desk, tool):
     desk.assert_installed()
 
 
-@pytest.mark.parametrize("broken", ["exit 1", "echo oops", f"echo {'0' * 64}"])
+@pytest.mark.parametrize("broken", ["exit 1", "echo oops", f"echo {'0' * 64}"], ids=["fails", "says oops", "zeros"])
 def test_a_program_for_the_digest_that_does_not_work_is_passed_over(desk, broken):
     executable(desk.bin / "sha256sum", f"#!/bin/sh\n{broken}\n")
     assert_fine(desk.run())
@@ -949,9 +965,12 @@ def test_a_missing_program_is_named(desk, missing):
     assert_failed(desk.run(PATH=tool_folder(desk, missing)), *missing)
 
 
-@pytest.mark.parametrize("endpoint", ["huggingface.co", "file:///etc", "-o", 'http://x"\nurl="http://y', "http://x?y"])
+@pytest.mark.parametrize(
+    "endpoint", ["huggingface.co", f"x://u:{PASSWORD}@y", 'http://x"\nurl="http://y', "http://x?y"]
+)
 def test_an_endpoint_that_is_no_web_address_is_refused(desk, endpoint):
-    assert_failed(desk.run(HF_ENDPOINT=endpoint), "HF_ENDPOINT", endpoint.replace("\n", "\\x0a"))
+    shown = endpoint.replace("\n", "\\x0a").replace(f"u:{PASSWORD}", "***")
+    assert_failed(desk.run(HF_ENDPOINT=endpoint), f"HF_ENDPOINT is '{shown}'")
 
 
 @pytest.fixture
@@ -998,14 +1017,14 @@ def test_a_redirect_in_a_circle_ends(desk, server):
     assert len(server.log) == 11
 
 
-@pytest.mark.parametrize("odd", ["{a,b}", "[1-2]", "#1", "%41", "a\nb", "a'b", 'a"b', "*", "$(x)", "é"])
+@pytest.mark.parametrize("odd", ["{a,b} [1-2]", "#1 %41 *", "$(x) `x` é", "a\n'b\"c"])
 def test_an_odd_folder_is_taken_literally(desk, server, odd):
     assert_fine(desk.run(NANOGPT_NP_HOME=desk.tmp / odd))
     assert (desk.tmp / odd / "gpt2" / "model.safetensors").read_bytes() == WEIGHTS
     assert len(server.log) == 2
 
 
-@pytest.mark.parametrize("odd", ["{a,b}", "[1-2]", "%7Ba%7D", "a%20b"])
+@pytest.mark.parametrize("odd", ["{a,b}", "[1-2]", "%7Ba%7D%20"])
 def test_an_odd_mirror_is_taken_literally(desk, server, odd):
     assert_fine(desk.run(HF_ENDPOINT=f"{server.url}/{odd}//"))
     desk.assert_installed()
@@ -1073,18 +1092,15 @@ def test_a_linked_folder_is_used_if_the_user_made_the_link(desk, which, owner):
 
 # ---- What it prints ----------------------------------------------------------------------------
 
-STEERING = [
-    "\x1b[31mred\x1b[0m",
-    "\x1b]0;title\x07",
-    "\u202egnp.exe",
-    "\u0085\u009b31m",
-    "a\rb\nc",
-    "\u2066x\ufeff",
-    "\udc9b31m",
-]
+STEERING = {
+    "escape sequences": "\x1b[31mred\x1b]0;title\x07\u0085\u009b31m",
+    "lines": "a\rb\nc\u2028d\x0be",
+    "direction": "\u202egnp.exe\u2066x\ufeff\u061c",
+    "bytes": "\udc9b31m\udcc3",
+}
 
 
-@pytest.mark.parametrize("text", STEERING, ids=ascii)
+@pytest.mark.parametrize("text", STEERING.values(), ids=STEERING)
 def test_nothing_printed_steers_a_terminal(desk, server, text):
     desk.folder.mkdir(parents=True)
     desk.lock.write_bytes(f"1 {text}\n2 other".encode("utf-8", "surrogateescape"))
@@ -1095,20 +1111,19 @@ def test_nothing_printed_steers_a_terminal(desk, server, text):
     results = [
         desk.run(f"--{text}"),
         desk.run("--", text),
-        desk.run("--list", NANOGPT_NP_HOME=f"/{text}"),
         desk.run("--help", NANOGPT_NP_HOME=f"/{text}"),
         desk.run(HF_ENDPOINT=text),
         desk.run(NANOGPT_NP_HOME=desk.tmp / text),
     ]
-    assert [result.returncode for result in results] == [2, 2, 0, 0, 1, 0]
+    assert [result.returncode for result in results] == [2, 2, 0, 1, 0]
     for printed in [said, *(result.stdout + result.stderr for result in results)]:
         assert "\\x" in printed
         assert not STEERS_A_TERMINAL.search(printed)
 
 
-@pytest.mark.parametrize("text", ["é", "模型", "😀", "naïve ñ"])
-def test_letters_of_any_script_are_shown_as_they_are(desk, text):
-    assert desk.run("--list", NANOGPT_NP_HOME=f"/{text}").stderr == f"in /{text}\n"
+def test_letters_of_any_script_are_shown_as_they_are(desk):
+    text = "naïve ñ 模型 😀 \u0300\u07ff\u0800\ud7ff\U0010ffff"
+    assert f"Folder: /{text}/MODEL\n" in desk.run("--help", NANOGPT_NP_HOME=f"/{text}").stdout
 
 
 def test_what_curl_says_is_escaped_too(desk, server):
@@ -1141,12 +1156,18 @@ def test_a_password_in_the_address_is_used_but_not_shown(desk, server, user):
     server.statuses["config.json"] = 404
     failed = desk.run(HF_ENDPOINT=secret)
     assert_failed(failed, "404", "//***@127.0.0.1:")
-    for said in (result.stdout, result.stderr, failed.stderr, desk.run(HF_ENDPOINT=f"x{secret}").stderr):
+    for said in (result.stdout, result.stderr, failed.stderr):
         assert PASSWORD not in said
 
 
-@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY", "all_proxy"])
-@pytest.mark.parametrize("user", [f"somebody:{PASSWORD}", f"some body:{PASSWORD}", f"somebody:/{PASSWORD}"])
+@pytest.mark.parametrize(
+    ("variable", "user"),
+    [
+        ("http_proxy", f"somebody:{PASSWORD}"),
+        ("ALL_PROXY", f"some body:{PASSWORD}"),
+        ("all_proxy", f"somebody:/{PASSWORD}"),
+    ],
+)
 def test_a_password_of_a_proxy_is_not_shown(desk, variable, user):
     result = desk.run(**{variable: f"http://{user}@127.0.0.1:1", "NO_PROXY": None, "no_proxy": None})
     assert result.returncode == 1
@@ -1445,7 +1466,6 @@ def test_the_settings_of_the_environment_change_nothing(desk, server, env):
     server.cuts = [100_000]
     assert_fine(desk.run(**env))
     desk.assert_installed()
-    assert desk.run("--help", **env).stdout.startswith("usage: ")
 
 
 def test_shellcheck_finds_nothing():
