@@ -325,7 +325,7 @@ matches() {
   elif [ "$size" -eq 0 ]; then
     problem='it is empty'
   else
-    seen=$(identity "$1")
+    [ "$file" = config.json ] || seen=$(identity "$1") # for the record, which config.json has none of
     found=$("${sha256[@]}" <"$1") || die "cannot compute the SHA-256 of $1"
     if [ "${found%% *}" = "$digest" ]; then return 0; fi
     problem="expected SHA-256 $digest, found ${found%% *}"
@@ -560,8 +560,8 @@ run_curl() {
   read -r http_code answer <"$lock.http"
   http_code=${http_code:-000}
   if [ "$http_code" != 000 ]; then reached=yes; fi
-  case $(printf '%s' "$answer" | tr '[:upper:]' '[:lower:]') in
-    text/html* | application/xhtml*) page=yes ;;
+  case $answer in
+    [Tt][Ee][Xx][Tt]/[Hh][Tt][Mm][Ll]* | application/xhtml*) page=yes ;;
     *) page='' ;;
   esac
 }

@@ -70,6 +70,7 @@ class Server(ThreadingHTTPServer):
         self.squeeze = lambda body: body  # what a server makes of a body before sending it
         self.pages = {}  # name: (type, body) sent with 200 instead of the file
         self.pause_at = None  # send so many bytes, then wait for `go_on`
+        self.pausing = threading.Event()
         self.go_on = threading.Event()
         self.statuses = {}
         self.redirects = {}
@@ -144,6 +145,7 @@ class Handler(BaseHTTPRequestHandler):
             pause_at = server.pause_at if weights else None
             if pause_at is not None:
                 self.wfile.write(body[:pause_at])
+                server.pausing.set()
                 server.go_on.wait(30)
                 body = body[pause_at:]
             self.wfile.write(body[:cut])  # short of Content-Length when cut; then the connection closes
@@ -546,14 +548,14 @@ def test_a_connection_that_brings_nothing_is_given_up_after_five_attempts(desk, 
 
 def test_a_stalled_connection_counts_as_broken(desk, server):
     desk.write_script(STALL_SECONDS=1)
-    server.pause_at = PAUSE
+    server.pause_at = 4000  # few enough to be slow from the first second: curl looks at the last five
     with desk.started() as process:
-        until(desk.is_halfway)
+        assert server.pausing.wait(20)
         server.pause_at = None  # for the next request; this one never goes on
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     desk.assert_installed()
-    assert server.ranges_asked() == [None, f"bytes={PAUSE}-"]
+    assert server.ranges_asked() == [None, "bytes=4000-"]
 
 
 def test_a_crawl_counts_as_stalled_and_not_as_progress(tmp_path):
@@ -823,15 +825,14 @@ def test_a_compressed_reply_is_refused(desk, server):
 PAGE = ("text/html; charset=utf-8", b"<!DOCTYPE html><title>Welcome to the hotel</title>" * 50)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize(
     "page", [PAGE, ("Text/HTML", b""), ("application/xhtml+xml", b"<html/>")], ids=["long", "empty", "xhtml"]
 )
-def test_a_web_page_in_place_of_a_file_is_called_that(desk, server, name, page):
-    server.pages[name] = page
+def test_a_web_page_in_place_of_a_file_is_called_that(desk, server, page):
+    server.pages["config.json"] = page
     assert_failed(desk.run(), "web page", "log in")
-    assert len(server.requests_for(name)) == 1
-    assert not desk.folder.exists() or not {name, f"{name}.partial"} & set(desk.names())
+    assert len(server.log) == 1
+    assert desk.names() == []
 
 
 def test_a_web_page_does_not_cost_what_is_already_there(desk, server):
@@ -953,11 +954,15 @@ def test_one_of_three_programs_for_the_digest_is_enough(desk, tool):
     desk.assert_installed()
 
 
-@pytest.mark.parametrize("broken", ["exit 1", "echo oops", f"echo {'0' * 64}"], ids=["fails", "says oops", "zeros"])
-def test_a_program_for_the_digest_that_does_not_work_is_passed_over(desk, broken):
-    executable(desk.bin / "sha256sum", f"#!/bin/sh\n{broken}\n")
+def test_programs_for_the_digest_that_do_not_work_are_passed_over(desk):
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    executable(desk.bin / "sha256sum", "#!/bin/sh\nexit 1\n")
+    executable(desk.bin / "shasum", f"#!/bin/sh\necho {'0' * 64} -\n")
     assert_fine(desk.run())
     desk.assert_installed()
+    executable(desk.bin / "openssl", "#!/bin/sh\necho oops\n")
+    assert_failed(desk.run(), "none of sha256sum, shasum and openssl")
 
 
 @pytest.mark.parametrize("missing", [["curl"], ["sha256sum", "shasum", "openssl"], ["df"]], ids=" ".join)
@@ -1441,7 +1446,7 @@ def test_a_user_whom_the_system_does_not_know_has_no_home(desk):
     assert result.stderr == "neither NANOGPT_NP_HOME nor HOME says where to put the weights\n"
 
 
-@pytest.mark.parametrize("folder", ["-models", "two words", ".", "models///"])
+@pytest.mark.parametrize("folder", ["-models", "two words", "models///"])
 def test_a_relative_folder_is_taken_from_where_one_stands(desk, folder):
     result = desk.run(NANOGPT_NP_HOME=folder)
     assert_fine(result)
@@ -1454,10 +1459,8 @@ def test_a_relative_folder_is_taken_from_where_one_stands(desk, folder):
     "env",
     [
         {"SHELLOPTS": "braceexpand:errexit:hashall:noclobber:noglob:pipefail"},
-        {"POSIXLY_CORRECT": "1"},
-        {"TMPDIR": "/not there"},
-        {"CDPATH": "/:/tmp", "IFS": "0123456789/", "GLOBIGNORE": "*", "COLUMNS": "5"},
-        {"LC_ALL": "tr_TR.UTF-8", "LS_COLORS": "x", "TIME_STYLE": "+%s", "BLOCK_SIZE": "1M", "DF_BLOCK_SIZE": "1M"},
+        {"POSIXLY_CORRECT": "1", "TMPDIR": "/not there", "LC_ALL": "tr_TR.UTF-8", "LANG": "xx_YY"},
+        {"CDPATH": "/:/tmp", "IFS": "0123456789/", "GLOBIGNORE": "*", "BLOCK_SIZE": "1M", "LS_COLORS": "x"},
     ],
     ids=lambda env: next(iter(env)),
 )
