@@ -415,9 +415,9 @@ is_odd() { # whether $1 is there but is no plain file of our own; sets problem
     owner_and_links "$1"
     if [ ! -f "$1" ]; then
       problem='it is not a regular file'
-    elif [ ! -O "$1" ]; then
+    elif [ "$owner" != "$us" ]; then
       problem='it belongs to another user'
-    elif [ "$links" != 1 ]; then
+    elif [ "${links:-1}" -gt 1 ]; then
       problem='it has other names (hard links)'
     elif [ ! -r "$1" ] || [ ! -w "$1" ]; then
       problem='its mode forbids to read or write it'
@@ -466,11 +466,13 @@ lock_holder() { # describes the living process that holds the lock; nothing when
 }
 
 take_lock() {
-  local holder told='' failed=0
+  local holder told='' failed=0 owner links
   lock=$folder/.lock
   while :; do
     trap '' INT TERM HUP # nothing may interrupt us while we hold the guard
     if mkdir "$lock.guard" 2>/dev/null; then
+      owner_and_links "$lock.guard"
+      us=$owner # not always $EUID: on shared and on foreign disks the files that we make may belong to somebody else
       holder=$(lock_holder)
       if [ -z "$holder" ] && ! is_odd "$lock"; then
         problem='disk full?'

@@ -1077,6 +1077,15 @@ def test_nothing_is_written_through_what_stands_under_the_name_of_a_work_file(de
     assert not desk.lock.is_file() or name == ".lock"  # no lock of this run stays
 
 
+def test_a_disk_that_gives_new_files_another_owner_is_no_obstacle(desk, server):
+    # As a network disk does with root's files, and a disk without owners with everybody's.
+    line = "-rw-r--r-- 1 4711 4711 0 Jan 1 00:00 x"
+    executable(desk.bin / "ls", f"#!/bin/sh\necho '{line}'\n")
+    server.cuts = [100_000]
+    assert_fine(desk.run())
+    desk.assert_installed()
+
+
 @pytest.mark.parametrize("which", ["home", "folder"])
 @pytest.mark.parametrize("owner", [None, 12345])
 def test_a_linked_folder_is_used_if_the_user_made_the_link(desk, which, owner):
