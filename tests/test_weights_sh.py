@@ -444,7 +444,6 @@ def test_a_changed_file_does_not_inherit_the_record(desk, change):
     assert_fine(desk.run())
     change(desk.final)
     os.utime(desk.record)  # the record's own date proves nothing
-    assert desk.run("--list").stdout.splitlines()[1].split()[4] == "unchecked"
     assert_failed(desk.run(), "not the published file")
     assert desk.final.read_bytes() == changed(WEIGHTS)
 
@@ -1022,15 +1021,15 @@ def test_a_redirect_in_a_circle_ends(desk, server):
     assert len(server.log) == 11
 
 
-@pytest.mark.parametrize("odd", ["{a,b} [1-2]", "#1 %41 *", "$(x) `x` é", "a\n'b\"c"])
+@pytest.mark.parametrize("odd", ["{a,b} [1-2] #1 %41 *", "$(x) `x` é\n'b\"c"])
 def test_an_odd_folder_is_taken_literally(desk, server, odd):
     assert_fine(desk.run(NANOGPT_NP_HOME=desk.tmp / odd))
     assert (desk.tmp / odd / "gpt2" / "model.safetensors").read_bytes() == WEIGHTS
     assert len(server.log) == 2
 
 
-@pytest.mark.parametrize("odd", ["{a,b}", "[1-2]", "%7Ba%7D%20"])
-def test_an_odd_mirror_is_taken_literally(desk, server, odd):
+def test_an_odd_mirror_is_taken_literally(desk, server):
+    odd = "{a,b}/[1-2]/%7Ba%7D%20"
     assert_fine(desk.run(HF_ENDPOINT=f"{server.url}/{odd}//"))
     desk.assert_installed()
     assert server.revisions == {(f"{odd}/{REPOS['gpt2']}", REVISIONS["gpt2"])}
