@@ -3,6 +3,7 @@
 If the checkpoint is not on this machine, a random one is written first, laid out as published.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -17,7 +18,10 @@ from ..names.sizes import PUBLISHED, published
 from ..weights.places import find
 from ..weights.provenance import known_digest, whose
 from ..weights.tensors import SINGLE
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
+
+MOST_ROUNDS = 1000
+LARGEST = 1 << 22  # bytes of a file that --json printed: a hundred times what it prints
 
 
 def _parser():
@@ -39,12 +43,14 @@ def _parser():
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
-    if args.rounds < 4:
-        raise ValueError(f"--rounds must be 4 or more, not {args.rounds}")
+    if not 4 <= args.rounds <= MOST_ROUNDS:
+        raise ValueError(f"--rounds must be 4 to {MOST_ROUNDS}, not {args.rounds}")
     if args.table:
-        results = [json.loads(Path(file).read_text(encoding="utf-8")) for file in args.table]
-        print(markdown(*results) if len(results) == 1 else sizes(results))
+        print(_table([_read(Path(file)) for file in args.table]))
         return 0
+    for name in ("torch", "transformers") if args.against else ():
+        if importlib.util.find_spec(name) is None:  # now, and not when half of it is measured
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     result = {"machine": machine(args.against), "model": Path(args.model).name, "rows": []}
     scratch = None
     try:
@@ -67,8 +73,29 @@ def main(argv=None):
     if busy(result):
         say(busy(result))
     if args.json:
-        print(json.dumps(result, indent=1))
+        print_json(result)
     return 0
+
+
+def _read(path):
+    """Return what --json printed into a file."""
+    if not path.is_file():
+        raise ValueError(f"--table {path}: not a file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"--table {path}: larger than {LARGEST:,} bytes, so not what --json printed")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--table {path}: not valid JSON: {error}") from None
+
+
+def _table(results):
+    """Return the table of some results that were read from files."""
+    try:
+        return markdown(*results) if len(results) == 1 else sizes(results)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--table: this is not what --json printed ({what})") from None
 
 
 def _found(name):
