@@ -4,12 +4,15 @@ import argparse
 import errno
 import functools
 import importlib.util
+import io
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import types
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +77,9 @@ def usual(model, tmp_path, monkeypatch):
     for name in ("generate", "trace", "explain", "lens"):
         monkeypatch.setattr(importlib.import_module(f"nanogpt_np.commands.{name}"), "Tokenizer", once)
     monkeypatch.setattr(benchmark, "measure", lambda *_: iter(()))
+    monkeypatch.setattr(benchmark, "write_random", lambda *_: None)
+    monkeypatch.setattr("nanogpt_np.commands.course.grade", lambda *_, **__: iter(()))
+    monkeypatch.setattr("nanogpt_np.commands.facts.recall_by_relation", lambda *_: defaultdict(lambda: (1.0, 1)))
     recording, folder = str(model.parent / "pass.npz"), str(model)
     with_model = {"--model": folder}
     return {
@@ -132,7 +138,8 @@ def lines_to_try(usual, parser, command):
             if (command, flag) in ENDLESS and value.isdecimal() and int(value[:4000]) > 9:
                 continue
             yield f"{flag}, {what}", [*positional, *kept, f"{flag}={value}"]
-            yield f"{flag}, {what}, apart", [*positional, *kept, flag, value]
+            if value.startswith("-") or not value.strip():
+                yield f"{flag}, {what}, apart", [*positional, *kept, flag, value]
         yield f"{flag} twice", [*positional, *kept, flag, "1", flag, "2"]
         yield f"{flag} without a value", [*positional, *kept, flag]
     given = list(itertools.chain.from_iterable(flags.items()))
@@ -145,7 +152,7 @@ def lines_to_try(usual, parser, command):
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "course"] + ["course"])
 def test_odd_values_get_an_answer_or_a_bounded_line_and_never_a_traceback(command, usual, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115  for the prompt that is a dash
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO()))  # for the prompt that is a dash
     tried = 0
     for name, parser in parsers(monkeypatch).items():
         if name.split()[0] != command:
@@ -438,16 +445,17 @@ def test_other_names_get_none_and_are_looked_for_nowhere(name):
 def test_a_folder_of_any_name_is_graded_in_any_locale(env, tmp_path):
     source = answer(get("a4"))
     assert source.count("    minus_2u = ") == 1
-    for name, loop in (("Übung", ""), ("東京 \U0001f984 \"x\" 'y'", ""), ("Übung 2", "    import os; os.abort()\n")):
+    place = f"line {source[: source.index('    minus_2u = ')].count(chr(10)) + 1} of a4_mlp.py"
+    for name, crash in (("東京 \U0001f984 \"x\" 'y'", ""), ("Übung", "    import os; os.abort()\n")):
         if os.name == "nt" and '"' in name:
             continue
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "a4_mlp.py").write_text(source.replace("    minus_2u = ", f"{loop}    minus_2u = "), encoding="utf-8")
+        (folder / "a4_mlp.py").write_text(source.replace("    minus_2u = ", f"{crash}    minus_2u = "), encoding="utf-8")
         done = python("nanogpt_np", "course", "grade", str(folder), "a4", env=env)
         shown = done.stdout.decode(env.get("PYTHONIOENCODING", "utf-8"))
-        assert (done.returncode, done.stderr) == (bool(loop), b""), shown
-        assert ("INCORRECT" in shown) == bool(loop) and ("of a4_mlp.py" in shown) == bool(loop), shown
+        assert (done.returncode, done.stderr) == (bool(crash), b""), shown
+        assert (place in shown) == bool(crash) and ("17 CORRECT" in shown) != bool(crash), shown
 
 
 def test_the_place_of_a_crash_is_found_in_folders_of_any_name():

@@ -205,11 +205,11 @@ def test_an_answer_passes_through_a_pipe_as_it_is_and_not_on_a_terminal(evil, st
 def commands(folder):
     model = ["--model", str(folder)]
     return {
-        "tables": ["generate", f"{ALL[:-2]}a", "-n", "2", "--top", "9", "--watch", "a", *model],
+        "tables": ["generate", "\x1b", "-n", "2", "--top", "9", "--watch", "\x1b", *model],
         "trace": ["trace", "\x1b\u202e\u200b", *model],
         "json": ["generate", "\x7f\x1b\u202e", "-n", "1", "--json", *model],
         "inventory": ["inventory", str(folder)],
-        "course": ["course", "new", str(folder / "mine\x1b")],
+        "course": ["course", "new", f"{folder}/mine\x1b"],
         "glossary": ["glossary", f"keys{ALL}"],
         "model": ["generate", "a", "--model", f"{folder}{ALL}"],
         "flag": ["generate", "a", f"--{ALL}"],

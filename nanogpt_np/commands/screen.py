@@ -92,19 +92,20 @@ def screens():
     if isinstance(sys.stdout, Screen):
         yield sys.stdout
         return
-    # Streams that the caller closed are None in Python: write into nothing instead.
-    streams = [s or open(os.devnull, "w", encoding="utf-8") for s in (sys.stdout, sys.stderr)]  # noqa: SIM115
-    for stream in streams:
-        if hasattr(stream, "reconfigure"):  # escape characters that the stream's encoding lacks
-            stream.reconfigure(errors="backslashreplace")
-    out = Screen(streams[0], shows=streams[0].isatty(), messages=False)
-    err = Screen(streams[1], shows=True, messages=True)
-    sys.stdout, sys.stderr = out, err
-    try:
-        yield out
-    finally:
-        err.end()
-        sys.stdout, sys.stderr = streams
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # Python has None for a stream that the caller closed
+        streams = [stream or nowhere for stream in before]
+        for stream in streams:
+            if hasattr(stream, "reconfigure"):  # escape characters that the stream's encoding lacks
+                stream.reconfigure(errors="backslashreplace")
+        out = Screen(streams[0], shows=streams[0].isatty(), messages=False)
+        err = Screen(streams[1], shows=True, messages=True)
+        sys.stdout, sys.stderr = out, err
+        try:
+            yield out
+        finally:
+            err.end()
+            sys.stdout, sys.stderr = before
 
 
 def reader_is_gone(error):

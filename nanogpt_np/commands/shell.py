@@ -23,7 +23,7 @@ EXTRAS = {  # the extra of pyproject.toml that installs a module, for those that
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and which takes ``--flag=--`` in every version of Python."""
+    """An ArgumentParser whose errors are one line, and which takes ``--`` as a value in every version of Python."""
 
     def __init__(self, command, description, **more):
         super().__init__(
@@ -39,13 +39,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2)
 
     def _get_values(self, action, arg_strings):
-        """Return the value of an argument; argparse before Python 3.13 drops the "--" of ``--flag=--``."""
-        if not action.option_strings or "--" not in arg_strings:
+        """Return the value of an argument: "--" too, which argparse drops before Python 3.13.
+
+        It does so where "--" came after ``--flag=``, and where it is the last of several positional arguments.
+        """
+        if "--" not in arg_strings or not (action.option_strings or action.nargs is None):
             return super()._get_values(action, arg_strings)
-        values = [self._get_value(action, text) for text in arg_strings]
+        one = action.nargs is None  # then any before it only ends the flags
+        values = [self._get_value(action, text) for text in (arg_strings[-1:] if one else arg_strings)]
         for value in values:
             self._check_value(action, value)
-        return values[0] if action.nargs is None else values
+        return values[0] if one else values
 
 
 def command(main, failure=1):
