@@ -44,7 +44,7 @@ def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
     if not 4 <= args.rounds <= MOST_ROUNDS:
-        raise ValueError(f"--rounds must be 4 to {MOST_ROUNDS}, not {args.rounds}")
+        raise ValueError(f"--rounds must be 4 or more, up to {MOST_ROUNDS}, not {args.rounds}")
     if args.table:
         print(_table([_read(Path(file)) for file in args.table]))
         return 0

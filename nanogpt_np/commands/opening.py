@@ -6,12 +6,12 @@ import sys
 from dataclasses import dataclass
 
 from ..fast import keep_freed_memory
-from ..names.wording import few
 from ..text.display import quoted, text_of
 from ..text.tokenizer import END_OF_TEXT_ID
 from ..weights.checkpoint import Checkpoint, open_checkpoint
 from ..weights.places import default_model
 
+SHOWN = 8  # tokens that an error names
 LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than any context holds
 
 
@@ -108,7 +108,8 @@ def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
     text = valid_text(text, flag)
     ids = tokenizer.encode(text, special=special)
     if len(ids) != 1:
-        parts = few((quoted(text_of(tokenizer, i)) for i in ids), n=8) if ids else "no token"
+        parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids[:SHOWN]) or "no token"
+        parts += f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         spaced = f" {text.strip()}"
         hint = f'; did you mean "{spaced}"?' if len(tokenizer.encode(spaced)) == 1 else ""
         raise ValueError(f"{flag} takes one token, but {text!r} is {len(ids)}: {parts}{hint}")

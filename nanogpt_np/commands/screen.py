@@ -46,8 +46,10 @@ class Screen:
         """Write some text."""
         again = "\r" if self.messages and text.startswith("\r") else ""
         shown = again + visible(text.removeprefix(again)) if self.shows else text
-        with self._noticed():
+        try:
             self.stream.write(shown)
+        except OSError as error:
+            self._lose(error)
         return len(text)
 
     def writelines(self, lines):
@@ -57,17 +59,15 @@ class Screen:
 
     def flush(self):
         """Pass on what was written so far."""
-        with self._noticed():
-            self.stream.flush()
-
-    @contextlib.contextmanager
-    def _noticed(self):
         try:
-            yield
+            self.stream.flush()
         except OSError as error:
-            self.lost = error
-            if not self.messages:
-                raise
+            self._lose(error)
+
+    def _lose(self, error):
+        self.lost = error
+        if not self.messages:
+            raise error
 
     def end(self):
         """Flush; return the error by which the stream was lost, once, or None."""
