@@ -293,6 +293,7 @@ def test_progress_in_a_real_terminal_still_writes_over_its_line(tmp_path):
 
 
 def test_what_a_student_prints_shows_as_codes_and_the_folder_too(tmp_path):
+    pytest.importorskip("pty", reason="no pseudo-terminals on this system")
     folder = tmp_path / "m\x1b[31m\u202eé"
     assert main(["course", "new", str(folder)]) == 0
     stub = (folder / "a4_mlp.py").read_text(encoding="utf-8")

@@ -114,10 +114,9 @@ def say(message):
 def print_json(value):
     """Print a value as JSON: in ASCII, without control characters; infinity and NaN, which JSON lacks, as words."""
     try:
-        text = json.dumps(value, indent=1, allow_nan=False)
+        print(json.dumps(value, indent=1, allow_nan=False))
     except ValueError:
-        text = json.dumps(_in_words(value), indent=1, allow_nan=False)
-    print(text.replace("\x7f", "\\u007f"))
+        print(json.dumps(_in_words(value), indent=1, allow_nan=False))
 
 
 def _in_words(value):
