@@ -9,23 +9,10 @@ import contextlib
 import errno
 import os
 import sys
-import unicodedata
+
+from ..text.display import visible
 
 JOINERS = "\u200c\u200d"  # in Persian and Indic words, and between the members of an emoji family
-HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories: controls, format characters, half characters, separators
-
-
-def visible(text, keep="\n\t"):
-    """Return `text` with characters that cannot be seen, except those in `keep`, as their codes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in keep or unicodedata.category(c) not in HIDDEN else _code(c) for c in text
-    )
-
-
-def _code(c):
-    return c.encode("unicode_escape").decode()
 
 
 class Screen:

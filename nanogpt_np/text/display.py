@@ -7,10 +7,20 @@ from typing import Any
 
 from .tokenizer import Tokenizer
 
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories: controls, format characters, half characters, separators
+
 
 def text_of(tokenizer: Tokenizer, i: int) -> str:
     """Return the text of one token; bytes that are no whole character show as their codes."""
     return tokenizer.token(i).decode("utf-8", "backslashreplace")
+
+
+def visible(text: str, keep: str = "\n\t") -> str:
+    """Return `text` with characters that cannot be seen, except those in `keep`, as their codes."""
+    if text.isprintable():
+        return text
+    shown = (c.isprintable() or c in keep or unicodedata.category(c) not in HIDDEN for c in text)
+    return "".join(c if seen else c.encode("unicode_escape").decode() for c, seen in zip(text, shown, strict=True))
 
 
 def quoted(text: str) -> str:
