@@ -6,8 +6,7 @@ from . import judging, mutate
 from .layouts import CONFIG, join, layouts, split
 
 NUMBERS = (1e4, 3e4, 65504.0, 7e4, 1e5, 1e7, 1e10, 1e13, 1e15, 1e18, 1.8e19, 2e19, 1e25, 1e30, 1e35, 3e38,
-           float("inf"),
-           float("nan"), 1e-10, 1e-20, 1e-38, 1e-44, 0.0)  # fmt: skip
+           float("inf"), float("nan"), 1e-10, 1e-20, 1e-38, 1e-44, 0.0)  # fmt: skip
 DTYPES = ("F32", "F16", "BF16", "F64", "I32", "U32", "I8", "U8", "BOOL", "I64", "F8_E4M3", "f32", "float32", "F32 ", "")
 
 
@@ -68,8 +67,7 @@ def claim(rng, tree, entries, data):
         entry["dtype"] = rng.choice(DTYPES)
     elif what == "shape":
         entry["shape"] = rng.choice((shape[::-1], [1, *shape], [*shape, 1], [n * 2 for n in shape], [2**33, 2**33],
-                                    [-1],
-                                     [2**64], [0], [0, 10**18], [], [float(n) for n in shape],
+                                     [-1], [2**64], [0], [0, 10**18], [], [float(n) for n in shape],
                                      [str(n) for n in shape]))  # fmt: skip
     elif what == "offsets":
         begin, end = entry["data_offsets"]

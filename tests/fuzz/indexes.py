@@ -6,10 +6,10 @@ from . import checkpoints, judging, mutate
 from .layouts import INDEX, shards
 from .limits import Fault
 
-OUTSIDE = ("../outside.safetensors", "./{0}", "{1}/{0}", "../{2}/{0}", "sub/{0}", "{0}/", "{0}\0", "/dev/zero",
-           "/dev/stdin",
-           "..", ".", "", "{0} ", "C:{0}", "..\\{0}", "config.json", "con.safetensors",
-           "x" * 300 + ".safetensors")  # fmt: skip
+OUTSIDE = (
+    "../outside.safetensors", "./{0}", "{1}/{0}", "../{2}/{0}", "sub/{0}", "{0}/", "{0}\0", "/dev/zero", "/dev/stdin",
+    "..", ".", "", "{0} ", "C:{0}", "..\\{0}", "config.json", "con.safetensors", "x" * 300 + ".safetensors"
+)  # fmt: skip
 
 
 def prepare(folder):

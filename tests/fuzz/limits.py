@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -139,10 +140,15 @@ def check_stderr(err: bytes) -> None:
     for line in text.split("\n"):
         size = len(line.encode("utf-8", "surrogateescape"))
         if size > LINE:
-            raise Fault("long line", f"{size:,} bytes: {line[:200]!r}", line[:40])
+            raise Fault("long line", f"{size:,} bytes: {line[:200]!r}", cause(line))
         raw = [c for c in line if not c.isprintable() and c not in "\t\r"]
         if raw:
-            raise Fault("raw characters", f"{raw[:5]!r} in {line[:300]!r}", line[:24])
+            raise Fault("raw characters", f"{raw[:5]!r} in {line[:300]!r}", cause(line))
+
+
+def cause(line: str) -> str:
+    """Return what lines of one cause have in common: the words before the first quote or digit."""
+    return re.split(r"['\"\d]| --", line.removeprefix("python -m nanogpt_np "))[0][:60].strip()
 
 
 def place(error: BaseException) -> str:

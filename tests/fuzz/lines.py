@@ -16,78 +16,48 @@ from .recordings import check_json
 
 # What a person may ask for and has to wait for: these flags get small numbers, or ones that are refused.
 PATIENCE = ("num_samples", "steps", "batch_size", "context", "accumulate", "layers", "heads", "width", "rounds",
-            "n", "limit",
-            "eval_every", "save_every", "rank", "epochs")  # fmt: skip
+            "n", "limit", "eval_every", "save_every", "rank", "epochs")  # fmt: skip
 SMALL = ("1", "2", "3", "0", "-1", "1.5", "x", "", "1e3", "٣", " 2", "0x2", "--", "nan", "9" * 5000)
 WHOLE = (*SMALL, "7", "15", "16", "17", "255", "50256", "50257", "99999999", "9" * 30, "-" + "9" * 30, "1_000", "+1")
 REAL = (
-    "0",
-    "1",
-    "0.5",
-    "1.0",
-    "-1",
-    "1e-300",
-    "1e300",
-    "1e400",
-    "-0.0",
-    "nan",
-    "inf",
-    "-inf",
-    "x",
-    "",
-    "1,5",
-    "--",
-    "1e-5",
-)
-PROMPTS = ("!", "The capital of France is", "a", " ", "\n", "\t\t", "é", "日本語", "😀", "👩‍👩‍👧", "e\u0301" * 5,
-           "\u202eabc\u202c",
-           "\x1b[31mred", "\0", "\ufeffx", "<|endoftext|>", "<|endoftext|>" * 3, "caf\udce9", "\ud83d", "a" * 3000,
-           " " * 3000,
-           "x y " * 20, "-", "--", "-n", "--help", "'", '"', "\\", "%s", "\x85", "\u2028", "𝔘𝔫𝔦", "ﷺ" * 9,
-           "\U0010ffff", "1" * 400, "")  # fmt: skip
+    "0", "1", "0.5", "1.0", "-1", "1e-300", "1e300", "1e400", "-0.0", "nan", "inf", "-inf", "x", "", "1,5", "--",
+    "1e-5"
+)  # fmt: skip
+PROMPTS = (
+    "!", "The capital of France is", "a", " ", "\n", "\t\t", "é", "日本語", "😀", "👩‍👩‍👧", "e\u0301" * 5,
+    "\u202eabc\u202c", "\x1b[31mred", "\0", "\ufeffx", "<|endoftext|>", "<|endoftext|>" * 3, "caf\udce9", "\ud83d",
+    "a" * 3000, " " * 3000, "x y " * 20, "-", "--", "-n", "--help", "'", '"', "\\", "%s", "\x85", "\u2028", "𝔘𝔫𝔦",
+    "ﷺ" * 9, "\U0010ffff", "1" * 400, ""
+)  # fmt: skip
 TOKENS = (
-    " Paris",
-    "!",
-    " the",
-    "Paris",
-    "",
-    " ",
-    "\n",
-    "<|endoftext|>",
-    "Zyzzyva",
-    "\udce9",
-    "\x1b",
-    "--",
-    "é",
-    "😀",
-    "0",
-    "6342",
-)
-MODELS = ("model", "model", "model", "model", "small", "facts", "gpt2", "gpt2-xl", "distilgpt2", "nowhere", "", ".",
-          "..", "file", "--",
-          "a/b", "model/", "./model", "bad", "\x1b[31m", "x" * 300, "caf\udce9", "\0", "model/config.json", "-",
-          "GPT2", "gpt3", "/")  # fmt: skip
-FILES = ("out", "out.npz", "new/out", "file", "model", "-", "", "x" * 300, "\x1b[31m.npz", "\udce9", "\0", "a b",
-         "--", ".", "out.html",
-         "\u202eout", "/dev/null", "/dev/full", "saved.npz", "text.txt", "missing", "bad", "~", "link",
-         "table.json")  # fmt: skip
-NAMES = ("hook_next_logits[1]", "hook_embed[0, 0]", "blocks.0.attn.hook_pattern[0, 0, 0]", "wte.weight[1, 2]",
-         "hook_logits",
-         "blocks.0.hook_mlp_out[0,1]", "hook_next_logits[token= the]", "hook_embed[position=0, channel=1]", "x[",
-         "[0]", "a[0][1]",
-         "hook_embed[99, 0]", "hook_embed[-1, 0]", "hook_embed[1e3]", "hook_embed[" + "9" * 5000 + "]",
-         "blocks.9.hook_mlp_out[0, 0]",
-         "blocks." + "9" * 30 + ".hook_mlp_out[0, 0]", "blocks.0.attn.hook_attn_scores[0,0,0]", "hook_embed[٠, 0]",
-         "ln_final.hook_scale[0]",
-         "blocks.0.mlp.hook_post[0, 3]", "blocks.1.ln2.hook_normalized[0,1]", "hook_probabilities[5]",
-         "hook_tokens[0]")  # fmt: skip
-WORDS = ("keys", "W_K", "c_attn", "blocks.3.attn.hook_k", "logits", "h.0", "a2", "a9", "1", "2", "list", "new",
-         "hint", "answer", "grade",
-         "*", "[", "x" * 5000, "*" * 40, "\x1b[2J", "\udce9", "0", "", " ", "the", "blocks.*", "*pattern", "hook_",
-         "--", "?" * 50)  # fmt: skip
+    " Paris", "!", " the", "Paris", "", " ", "\n", "<|endoftext|>", "Zyzzyva", "\udce9", "\x1b", "--", "é", "😀", "0",
+    "6342"
+)  # fmt: skip
+MODELS = (
+    "model", "model", "model", "model", "small", "facts", "gpt2", "gpt2-xl", "distilgpt2", "nowhere", "", ".", "..",
+    "file", "--", "a/b", "model/", "./model", "bad", "\x1b[31m", "x" * 300, "caf\udce9", "\0", "model/config.json",
+    "-", "GPT2", "gpt3", "/"
+)  # fmt: skip
+FILES = (
+    "out", "out.npz", "new/out", "file", "model", "-", "", "x" * 300, "\x1b[31m.npz", "\udce9", "\0", "a b", "--",
+    ".", "out.html", "\u202eout", "/dev/null", "/dev/full", "saved.npz", "text.txt", "missing", "bad", "~", "link",
+    "table.json"
+)  # fmt: skip
+NAMES = (
+    "hook_next_logits[1]", "hook_embed[0, 0]", "blocks.0.attn.hook_pattern[0, 0, 0]", "wte.weight[1, 2]",
+    "hook_logits", "blocks.0.hook_mlp_out[0,1]", "hook_next_logits[token= the]", "hook_embed[position=0, channel=1]",
+    "x[", "[0]", "a[0][1]", "hook_embed[99, 0]", "hook_embed[-1, 0]", "hook_embed[1e3]",
+    "hook_embed[" + "9" * 5000 + "]", "blocks.9.hook_mlp_out[0, 0]", "blocks." + "9" * 30 + ".hook_mlp_out[0, 0]",
+    "blocks.0.attn.hook_attn_scores[0,0,0]", "hook_embed[٠, 0]", "ln_final.hook_scale[0]",
+    "blocks.0.mlp.hook_post[0, 3]", "blocks.1.ln2.hook_normalized[0,1]", "hook_probabilities[5]", "hook_tokens[0]"
+)  # fmt: skip
+WORDS = (
+    "keys", "W_K", "c_attn", "blocks.3.attn.hook_k", "logits", "h.0", "a2", "a9", "1", "2", "list", "new", "hint",
+    "answer", "grade", "*", "[", "x" * 5000, "*" * 40, "\x1b[2J", "\udce9", "0", "", " ", "the", "blocks.*",
+    "*pattern", "hook_", "--", "?" * 50
+)  # fmt: skip
 STDINS = (b"", b"The capital of France is", b"x\n", b"caf\xe9", b"\xff" * 9, b"\0", b"a " * 50_000, b" " * 100_000,
-          None, "é😀\n".encode(),
-          b"\n", b"n\np\nt\n?\nq\n", b"\xef\xbb\xbfx", b"e 0 0\n/k\n-3\n")  # fmt: skip
+          None, "é😀\n".encode(), b"\n", b"n\np\nt\n?\nq\n", b"\xef\xbb\xbfx", b"e 0 0\n/k\n-3\n")  # fmt: skip
 TAKES_LONG = ("benchmark", "facts", "course")  # by design; they get what they refuse, and what is quick
 
 
@@ -193,7 +163,7 @@ def arguments(rng, parser, command):
     if command == "benchmark" and not any(a.startswith("--table") for a in argv):
         argv += ["--rounds", rng.choice(("0", "3", "-1", "x"))]
     if command == "facts":
-        argv = [rng.choice(("nowhere", "bad", "", "file", "--", "-h", "gpt2", "x" * 300, "\udce9", "small"))]
+        argv = [rng.choice(("nowhere", "bad", "", "file", "-h", "gpt2", "x" * 300, "\udce9", "small"))]
     return argv
 
 

@@ -43,8 +43,7 @@ def odd_text(rng):
         ("", " ", "gpt2", "GPT2", "1", "true", "None", "x" * 300, "../../etc/passwd", "/etc/passwd",
          "\x1b[31mred\x1b]0;t\a",
          "\u202egnp.exe", "\u2066\u2069", "a\nb\rc", "\0", "é" * 9, "😀👩‍👩‍👧", "\ud800", "%s%n{0}", "\u0660\u0661",
-         "\x85\u2028",
-         "\ufeff", "h.0.attn.c_attn.weight", "transformer.wte.weight", "x" * 70_000, "ab\u0301" * 50)
+         "\x85\u2028", "\ufeff", "h.0.attn.c_attn.weight", "transformer.wte.weight", "x" * 70_000, "ab\u0301" * 50)
     )  # fmt: skip
 
 
@@ -57,8 +56,7 @@ def odd_value(rng):
          -(2**63), 10**30, [], Pairs(), [1], [[]], [None] * 3, Pairs([("a", 1)]), odd_text(rng), odd_text(rng),
          Raw("1e400"), Raw("-1e400"), Raw("NaN"), Raw("Infinity"), Raw("-Infinity"), Raw("1" + "0" * 400),
          Raw("9" * 5000), Raw("1.0"), Raw("12.0"), Raw("-0"), Raw('"\\ud800"'), Raw("[" * n + "]" * n),
-         Raw('{"a":' * n + "1" + "}" * n), Raw("[" * n), Raw("01"), Raw("1_000"), Raw("0x10"), Raw("'x'"),
-         Raw("undefined"))
+         Raw('{"a":' * n + "1" + "}" * n), Raw("[" * n), Raw("01"), Raw("1_000"), Raw("0x10"), Raw("'x'"), Raw("undefined"))
     )  # fmt: skip
 
 

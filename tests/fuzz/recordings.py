@@ -21,16 +21,11 @@ from .limits import Case, Fault
 BOMBS = (64 << 20, 300 << 20, 900 << 20)  # bytes of zeros
 LIES = (0, 1, 2**31, 2**32 - 1, 2**32 - 2, 10**6)
 WALK = (
-    b"",
-    b"\n\n\n",
-    b"n\nb\n?\np\nt 3\np 0\nq\n",
-    b"p 99 99 99 99\ne 0 0\n/keys\nt -1\n/\n5000\n-1\n",
-    b"\xff\xfe\n",
-    b"x" * 9999,
-)
+    b"", b"\n\n\n", b"n\nb\n?\np\nt 3\np 0\nq\n", b"p 99 99 99 99\ne 0 0\n/keys\nt -1\n/\n5000\n-1\n", b"\xff\xfe\n",
+    b"x" * 9999
+)  # fmt: skip
 FLAGS = (["--json"], ["--stats"], ["--values", "3"], ["--bytes"], ["--top", "3"], ["--notice"], ["--block", "0"],
-         ["--head", "1"], ["--only", "*pattern"], ["--json", "--stats"], ["--html", "page.html"], ["--step"], [],
-         [])  # fmt: skip
+         ["--head", "1"], ["--only", "*pattern"], ["--json", "--stats"], ["--html", "page.html"], ["--step"], [], [])  # fmt: skip
 
 
 @dataclass
@@ -64,8 +59,7 @@ def zipped(members, comment=b""):
                                        v["size"], len(m.name), 0) + m.name + m.body  # fmt: skip
         v = common | {"at": at} | m.central
         directory += b"PK\1\2" + struct.pack("<6H3L5H2L", 20, v["version"], v["flags"], v["method"], 0, 33, v["crc"],
-                                             v["packed"], v["size"], len(m.name), 0, 0, 0, 0, 0,
-                                             v["at"]) + m.name  # fmt: skip
+                                             v["packed"], v["size"], len(m.name), 0, 0, 0, 0, 0, v["at"]) + m.name  # fmt: skip
     n = min(len(members), 65535)
     end = struct.pack("<4H2LH", 0, 0, n, n, len(directory), len(out), len(comment))
     return bytes(out) + bytes(directory) + b"PK\5\6" + end + comment
@@ -127,27 +121,17 @@ def make(rng, base, folder):
     saved, bombs = base
     kind = rng.choice(sorted(saved))
     arrays, said = dict(saved[kind]), [kind]
-    while rng.random() < 0.45:
+    ways = rng.choices(("arrays", "about", "members", "bytes"), k=rng.choice((1, 1, 1, 2, 3)))
+    for _ in range(ways.count("arrays")):
         said.append(change_arrays(rng, arrays))
-    if "about.json" in arrays and rng.random() < 0.35:
-        tree = mutate.parse(str(arrays["about.json"]))
-        for _ in range(rng.choice((1, 1, 3))):
-            tree, words = mutate.change_json(rng, tree)
-            said.append("about: " + words)
-        text = mutate.write(tree)
-        if rng.random() < 0.1:
-            text, words = mutate.change_text(rng, text)
-            text = text.decode("utf-8", "surrogateescape")
-            said.append(words)
-        if len(text) < 1 << 20:
-            arrays["about.json"] = np.array(text)
+    if "about" in ways and "about.json" in arrays:
+        said.append(change_about(rng, arrays))
     method = rng.choice((0, 0, 8))
     members = [member(name + ".npy", npy(array), method) for name, array in arrays.items()]
-    while rng.random() < 0.35:
+    for _ in range(ways.count("members")):
         said.append(change_members(rng, members, bombs, arrays))
-    comment = rng.choice((b"", b"", b"", b"x" * 65535, b"PK\5\6" + b"\0" * 18))
-    raw = zipped(members, comment)
-    if rng.random() < 0.25 or len(said) == 1:
+    raw = zipped(members, rng.choice((b"", b"", b"", b"x" * 65535, b"PK\5\6" + b"\0" * 18)))
+    if "bytes" in ways:
         raw, words = mutate.change_bytes(rng, raw)
         said.append(words)
     (folder / "a.npz").write_bytes(raw)
@@ -190,6 +174,18 @@ def check_json(out, argv):
         raise Fault("bad JSON", f"{argv!r:.300}: {error}", argv[0]) from None
 
 
+def change_about(rng, arrays):
+    """Change the text that goes with the arrays; return words for it."""
+    tree = mutate.parse(str(arrays["about.json"]))
+    tree, said = mutate.change_json(rng, tree)
+    text = mutate.write(tree)
+    if rng.random() < 0.1:
+        raw, words = mutate.change_text(rng, text)
+        text, said = raw.decode("utf-8", "surrogateescape"), f"{said}; {words}"
+    arrays["about.json"] = np.array(text[: 1 << 19])  # four bytes a character
+    return f"about: {said}"
+
+
 def change_arrays(rng, arrays):
     """Change one array; return words for it."""
     name = rng.choice(sorted(arrays))
@@ -216,9 +212,8 @@ def change_arrays(rng, arrays):
             del arrays[name]
         elif what == "rename":
             new = rng.choice((name.replace("blocks.0", "blocks.7"), name.replace("blocks.0", f"blocks.{'9' * 30}"),
-                             name.upper(),
-                              "hook_logits", name.replace("hook_", ""), name.replace("blocks.0",
-                                                                                     "blocks.00")))  # fmt: skip
+                              name.upper(), "hook_logits", name.replace("hook_", ""),
+                              name.replace("blocks.0", "blocks.00")))  # fmt: skip
             arrays[new] = arrays.pop(name)
         elif what == "other":
             arrays[name] = arrays[rng.choice(sorted(arrays))]
@@ -262,13 +257,10 @@ def change_members(rng, members, bombs, arrays):
         return f"bomb of {size >> 20} MB as {name!r:.40}"
     if what == "header":
         shape = rng.choice(("(1000000000000,)", "(-1,)", "()", "(0,)", "(1,)*40", "(2, 3", "[2, 3]", "(True,)",
-                           "(1.0,)", "(3,)" * 9,
-                            "(" * 300 + ")" * 300, "(99999999999999999999999,)", "(0, 99999999999999999999999)",
-                            "None",
+                            "(1.0,)", "(3,)" * 9, "(" * 300 + ")" * 300, "(99999999999999999999999,)", "(0, 99999999999999999999999)", "None",
                             repr((1,) * 65), "(2**62, 4)", "(1,)" + "+(1,)" * 400, "9" * 5000))  # fmt: skip
         kind = rng.choice(("<f4", "|O", "<U9", "|V8", "<f4,<i4", "(1000000,)<f4", "<f4" * 5, "", "V2147483647",
-                          "<U999999999",
-                           "|S0", "<m8[s]", "<f16", "O", "<c8", "bool", "int", "\x1b[31m"))  # fmt: skip
+                           "<U999999999", "|S0", "<m8[s]", "<f16", "O", "<c8", "bool", "int", "\x1b[31m"))  # fmt: skip
         about = {"descr": kind, "fortran_order": rng.choice((True, False, 0, None)), "shape": "SHAPE"}
         if rng.random() < 0.6:
             about["descr"] = rng.choice(("<f4", "<i8"))
