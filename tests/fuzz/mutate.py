@@ -56,7 +56,8 @@ def odd_value(rng):
          -(2**63), 10**30, [], Pairs(), [1], [[]], [None] * 3, Pairs([("a", 1)]), odd_text(rng), odd_text(rng),
          Raw("1e400"), Raw("-1e400"), Raw("NaN"), Raw("Infinity"), Raw("-Infinity"), Raw("1" + "0" * 400),
          Raw("9" * 5000), Raw("1.0"), Raw("12.0"), Raw("-0"), Raw('"\\ud800"'), Raw("[" * n + "]" * n),
-         Raw('{"a":' * n + "1" + "}" * n), Raw("[" * n), Raw("01"), Raw("1_000"), Raw("0x10"), Raw("'x'"), Raw("undefined"))
+         Raw('{"a":' * n + "1" + "}" * n), Raw("[" * n), Raw("01"), Raw("1_000"), Raw("0x10"), Raw("'x'"),
+         Raw("undefined"))
     )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ WALK = (
     b"x" * 9999
 )  # fmt: skip
 FLAGS = (["--json"], ["--stats"], ["--values", "3"], ["--bytes"], ["--top", "3"], ["--notice"], ["--block", "0"],
-         ["--head", "1"], ["--only", "*pattern"], ["--json", "--stats"], ["--html", "page.html"], ["--step"], [], [])  # fmt: skip
+         ["--head", "1"], ["--only", "*pattern"], ["--json", "--stats"], ["--html", "page.html"], ["--step"],
+         [], [])  # fmt: skip
 
 
 @dataclass
@@ -59,7 +60,8 @@ def zipped(members, comment=b""):
                                        v["size"], len(m.name), 0) + m.name + m.body  # fmt: skip
         v = common | {"at": at} | m.central
         directory += b"PK\1\2" + struct.pack("<6H3L5H2L", 20, v["version"], v["flags"], v["method"], 0, 33, v["crc"],
-                                             v["packed"], v["size"], len(m.name), 0, 0, 0, 0, 0, v["at"]) + m.name  # fmt: skip
+                                             v["packed"], v["size"], len(m.name), 0, 0,
+                                             0, 0, 0, v["at"]) + m.name  # fmt: skip
     n = min(len(members), 65535)
     end = struct.pack("<4H2LH", 0, 0, n, n, len(directory), len(out), len(comment))
     return bytes(out) + bytes(directory) + b"PK\5\6" + end + comment
@@ -257,7 +259,8 @@ def change_members(rng, members, bombs, arrays):
         return f"bomb of {size >> 20} MB as {name!r:.40}"
     if what == "header":
         shape = rng.choice(("(1000000000000,)", "(-1,)", "()", "(0,)", "(1,)*40", "(2, 3", "[2, 3]", "(True,)",
-                            "(1.0,)", "(3,)" * 9, "(" * 300 + ")" * 300, "(99999999999999999999999,)", "(0, 99999999999999999999999)", "None",
+                            "(1.0,)", "(3,)" * 9,
+                            "(" * 300 + ")" * 300, "(99999999999999999999999,)", "(0, 99999999999999999999999)", "None",
                             repr((1,) * 65), "(2**62, 4)", "(1,)" + "+(1,)" * 400, "9" * 5000))  # fmt: skip
         kind = rng.choice(("<f4", "|O", "<U9", "|V8", "<f4,<i4", "(1000000,)<f4", "<f4" * 5, "", "V2147483647",
                            "<U999999999", "|S0", "<m8[s]", "<f16", "O", "<c8", "bool", "int", "\x1b[31m"))  # fmt: skip

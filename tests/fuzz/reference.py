@@ -48,7 +48,7 @@ def read_file(path):
 def read_folder(folder):
     """Return (config.json as a dict, ``{name without prefix: float64 array}``)."""
     folder = Path(folder)
-    config = json.loads((folder / "config.json").read_bytes().decode("utf-8"))
+    config = json.loads((folder / "config.json").read_bytes().decode("utf-8-sig"))
     if (folder / "model.safetensors").is_file():
         tensors = read_file(folder / "model.safetensors")
     else:

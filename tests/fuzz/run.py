@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -93,20 +94,20 @@ def several(args, scratch):
     for job in range(args.jobs):
         pid = os.fork()
         if not pid:
+            code = 1
             try:
                 _work(args, scratch / f"job-{job}", order, job)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stdout.flush(), sys.stderr.flush()
-                os._exit(0)
+                os._exit(code)
         workers.append(pid)
-    failed = [pid for pid in workers if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]
-    rows = []
-    for job in range(args.jobs):
-        file = scratch / f"job-{job}" / "rows"
-        rows += map(json.loads, file.read_text().splitlines()) if file.is_file() else []
-        if not file.is_file() or not (scratch / f"job-{job}" / "done").exists():
-            raise SystemExit(f"worker {job} broke (see above); {failed}")
-    return rows
+    if any([os.waitpid(pid, 0)[1] for pid in workers]):
+        raise SystemExit("a worker broke: see above")
+    files = [scratch / f"job-{job}" / "rows" for job in range(args.jobs)]
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def _work(args, scratch, order, job):
@@ -131,7 +132,6 @@ def _work(args, scratch, order, job):
                     print(f"{n} cases, {said - began:.0f} s", file=sys.stderr, flush=True)
             seeds[name] += 1
             n += 1
-    (scratch / "done").touch()
 
 
 def prepared(categories, scratch):
@@ -162,7 +162,10 @@ def case(name, seed, prepared, scratch, keep=False):
     here = scratch / "case"
     files, io = here / "in", here / "io"
     files.mkdir(parents=True), io.mkdir()
-    made = module.make(random.Random(f"{name} {seed}"), base, files)
+    try:
+        made = module.make(random.Random(f"{name} {seed}"), base, files)
+    except Exception as error:
+        raise RuntimeError(f"cannot make case {seed} of {name}") from error
     verdict = run_case(made, files, io)
     if not keep:
         shutil.rmtree(here)
