@@ -37,22 +37,26 @@ def change(rng, raw):
     if way == "bytes":
         return mutate.change_bytes(rng, raw)
     try:
-        text, data = split(raw)
-        tree = mutate.parse(text)
-        entries = [(i, name, dict(e)) for i, (name, e) in enumerate(tree) if name != "__metadata__"]
-        entries[0][2]["data_offsets"][0] + 0
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError):  # changed before
+        return change_parts(rng, raw, way)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):  # changed before: its parts are not sound
         return mutate.change_bytes(rng, raw)
+
+
+def change_parts(rng, raw, way):
+    """Change a sound file in one way."""
+    text, data = split(raw)
+    tree = mutate.parse(text)
     if way == "header":
         tree, said = mutate.change_json(rng, tree)
         return join(mutate.write(tree), data, rng.choice((1, 8))), f"header: {said}"
-    if way == "claim":
-        tree, data, said = claim(rng, tree, entries, data)
-        return join(mutate.write(tree), data), f"claim: {said}"
     if way == "length":
         true = len(text)
         lie = rng.choice((0, 1, 7, true - 1, true + 1, true - 8, true + 8, len(data), len(raw), *mutate.WORDS))
         return join(text, data, 1, lie % (1 << 64)), f"header length {lie}"
+    entries = [(i, name, dict(e)) for i, (name, e) in enumerate(tree) if name != "__metadata__"]
+    if way == "claim":
+        tree, data, said = claim(rng, tree, entries, data)
+        return join(mutate.write(tree), data), f"claim: {said}"
     return number(rng, raw, entries, data)
 
 

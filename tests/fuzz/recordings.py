@@ -201,7 +201,7 @@ def change_arrays(rng, arrays):
                 rng.choice((">f4", "f8", "f2", "i4", "i8", "u1", "?", "c8", "U3", "S2", "M8[s]", "g"))
             )
         elif what == "shape":
-            ways = (array[None], array.ravel(), array[..., :0], array[:0] if array.ndim else array, array.T,
+            ways = (array[None], array.ravel(), array[..., :0] if array.ndim else array, array.T,
                     np.concatenate([np.atleast_1d(array)] * 3))  # fmt: skip
             arrays[name] = rng.choice(ways)
         elif what in ("value", "whole") and array.size:
