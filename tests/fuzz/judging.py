@@ -1,6 +1,7 @@
 """What is asked of a folder that may hold a checkpoint: refused in one line, or right by `reference`."""
 
 import contextlib
+import json
 import os
 
 import numpy as np
@@ -16,9 +17,14 @@ from .limits import Case, Fault
 COMMANDS = (  # that read a checkpoint in the working folder; "!" is token 0
     ["generate", "!", "-n", "3", "--model", "."],
     ["generate", "!", "-n", "2", "--model", ".", "--json", "--top", "3", "--trace"],
+    ["generate", "!", "-n", "4", "--model", ".", "--temperature", "1", "--seed", "1", "--top-p", "0.9", "--json"],
     ["trace", "!", "--model", ".", "--stats"],
+    ["trace", "!", "--model", ".", "--json"],
+    ["trace", "!", "--model", ".", "--html", "page.html"],
     ["lens", "!", "--token", "#", "--model", "."],
-    ["explain", "!", "hook_next_logits[1]", "--model", "."],
+    ["lens", "!", "--token", "#", "--model", ".", "--json"],
+    ["explain", "!", "hook_next_logits[1]", "--model", ".", "--trail"],
+    ["explain", "!", "blocks.0.attn.hook_z[0, 0, 1]", "--model", ".", "--json"],
     ["inventory", "."],
     ["glossary", "wte", "--model", "."],
 )
@@ -52,7 +58,9 @@ def judge(child, rng):
     """Load the working folder and run a command on it; return "accepted" or "refused", or raise `Fault`."""
     argv = rng.choice(COMMANDS)
     model, refusal = child.told(lambda: nanogpt_np.load("."))
-    code, _ = child.command(argv)
+    code, out = child.command(argv)
+    if "--json" in argv and code == 0:
+        check_json(out, argv)
     if refusal is not None:
         if code == 0 and argv[0] not in PARTS_ONLY:
             raise Fault("contradiction", f"load refuses ({refusal[:200]}), but {argv[0]} exits 0", argv[0])
@@ -76,6 +84,18 @@ def judge(child, rng):
     if bad and argv[0] not in PARTS_ONLY and code == 0:
         raise Fault("hidden", f"the logits are not finite, and {argv[0]} exits 0", argv[0])
     return "accepted"
+
+
+def check_json(out, argv):
+    """Raise `Fault` unless stdout is JSON that every reader takes."""
+
+    def not_a_number(text):
+        raise ValueError(f"{text} is not JSON")
+
+    try:
+        json.loads(out, parse_constant=not_a_number)
+    except ValueError as error:
+        raise Fault("bad JSON", f"{argv!r:.300}: {error}", argv[0]) from None
 
 
 def in_steps(model, ids):

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -162,7 +163,9 @@ def place(error: BaseException) -> str:
 def run_case(case: Case, folder: Path, io: Path, seconds: float = SECONDS) -> Verdict:
     """Run a case in a child whose working folder is `folder`; its streams are files in `io`."""
     read, write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12 on: the process may have threads of BLAS
+        pid = os.fork()
     if not pid:
         code = 1
         try:

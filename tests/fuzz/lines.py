@@ -11,8 +11,8 @@ import nanogpt_np
 from nanogpt_np.__main__ import COMMANDS
 
 from . import mutate
+from .judging import check_json
 from .limits import Case
-from .recordings import check_json
 
 # What a person may ask for and has to wait for: these flags get small numbers, or ones that are refused.
 PATIENCE = ("num_samples", "steps", "batch_size", "context", "accumulate", "layers", "heads", "width", "rounds",
@@ -57,7 +57,9 @@ WORDS = (
     "*pattern", "hook_", "--", "?" * 50
 )  # fmt: skip
 STDINS = (b"", b"The capital of France is", b"x\n", b"caf\xe9", b"\xff" * 9, b"\0", b"a " * 50_000, b" " * 100_000,
-          None, "é😀\n".encode(), b"\n", b"n\np\nt\n?\nq\n", b"\xef\xbb\xbfx", b"e 0 0\n/k\n-3\n")  # fmt: skip
+          None, "é😀\n".encode(), b"\n", b"n\np\nt\n?\nq\n", b"\xef\xbb\xbfx", b"e 0 0\n/k\n-3\n",
+          (b" " * 10_000 + b"a") * 120, b"ab" * 300_000, b"\n \t" * 200_000, "\u00a0\u2003x".encode() * 90_000,
+          b"'" * 500_000, b"a" * 1_000_000, b" " * 1_000_000, b"1" * 500_000)  # fmt: skip
 TAKES_LONG = ("benchmark", "facts", "course")  # by design; they get what they refuse, and what is quick
 
 

@@ -1,7 +1,6 @@
 """Recordings: changed .npz files, and the commands that read one."""
 
 import io
-import json
 import struct
 import zlib
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from nanogpt_np.interpret.recorder import Recorder
 from nanogpt_np.text import Tokenizer
 
 from . import mutate
-from .judging import special
+from .judging import check_json, special
 from .limits import Case, Fault
 
 BOMBS = (64 << 20, 300 << 20, 900 << 20)  # bytes of zeros
@@ -162,18 +161,6 @@ def judge(child, argv, stdin):
     if "--json" in argv and code in (0, 1) and out.strip():
         check_json(out, argv)
     return "accepted" if found is not None and code == 0 else "refused"
-
-
-def check_json(out, argv):
-    """Raise `Fault` unless stdout is JSON that every reader takes."""
-
-    def not_a_number(text):
-        raise ValueError(f"{text} is not JSON")
-
-    try:
-        json.loads(out, parse_constant=not_a_number)
-    except ValueError as error:
-        raise Fault("bad JSON", f"{argv!r:.300}: {error}", argv[0]) from None
 
 
 def change_about(rng, arrays):

@@ -26,7 +26,7 @@ class Expected:
 
     logits: np.ndarray  # float64
     tolerance: np.ndarray
-    peak: float  # the largest number on the way, sums of magnitudes included
+    peak: float  # the largest number on the way, sums of magnitudes included; inf if a weight is not finite
 
 
 def read_file(path):
@@ -73,7 +73,8 @@ class Pass:
     """One forward pass; with `rng`, every result is off by a rounding error of float32."""
 
     def __init__(self, config, params, rng=None):
-        self.config, self.params, self.rng, self.peak = config, params, rng, 0.0
+        self.config, self.params, self.rng = config, params, rng
+        self.peak = 0.0 if all(np.isfinite(array).all() for array in params.values()) else np.inf
 
     def __call__(self, ids):
         config, p = self.config, self.params
@@ -88,11 +89,8 @@ class Pass:
             normed = self.norm(x, f"h.{i}.ln_1")
             qkv = self.affine(normed, f"h.{i}.attn.c_attn")
             q, k, v = (part.reshape(T, heads, -1).transpose(1, 0, 2) for part in np.split(qkv, 3, axis=1))
-            scores = self.product(self.rounded(q * scale), k.transpose(0, 2, 1))
-            scores = np.where(np.arange(T)[:, None] >= np.arange(T), scores, -np.inf)
-            weights = np.exp(self.rounded(scores - scores.max(axis=-1, keepdims=True)))
-            weights = self.rounded(weights / weights.sum(axis=-1, keepdims=True))
-            z = self.product(weights, v).transpose(1, 0, 2).reshape(T, -1)
+            q = self.rounded(q * scale)
+            z = np.stack([self.attend(q[:, t], k[:, : t + 1], v[:, : t + 1]) for t in range(T)]).reshape(T, -1)
             x = self.rounded(x + self.affine(z, f"h.{i}.attn.c_proj"))
             pre = self.affine(self.norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc")
             u = self.rounded(2 * np.sqrt(2 / np.pi) * (pre + 0.044715 * pre**3), watched=False)
@@ -100,6 +98,13 @@ class Pass:
             x = self.rounded(x + self.affine(post, f"h.{i}.mlp.c_proj"))
         x = self.norm(x, "ln_f")
         return self.product(x, p["lm_head.weight" if "lm_head.weight" in p else "wte.weight"].T)
+
+    def attend(self, q, k, v):
+        """One token's query (H, D) and the keys and values (H, S, D) up to it; later ones are not read."""
+        scores = self.product(q[:, None], k.transpose(0, 2, 1))
+        weights = np.exp(self.rounded(scores - scores.max(axis=-1, keepdims=True)))
+        weights = self.rounded(weights / weights.sum(axis=-1, keepdims=True))
+        return self.product(weights, v)[:, 0]
 
     def norm(self, x, name):
         mean = self.rounded(x.mean(axis=-1, keepdims=True), np.abs(x).mean(axis=-1, keepdims=True))
