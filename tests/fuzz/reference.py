@@ -17,6 +17,7 @@ UNIT = 2.0**-24  # a float32 rounding error, relative
 TINY = 2.0**-125  # below about this size, rounding errors stop shrinking
 LARGEST = 1e38  # float32 ends at 3.4e38
 RUNS, MARGIN = 8, 64
+MASKS = (".attn.bias", ".attn.masked_bias")
 VIEWS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -30,12 +31,12 @@ class Expected:
 
 
 def read_file(path):
-    """Return ``{name: float64 array}`` of a safetensors file; tensors that are no floats are left out."""
+    """Return ``{name: float64 array}`` of a safetensors file; masks, and tensors that are no floats, are left out."""
     raw = Path(path).read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     found = {}
     for name, entry in json.loads(raw[8:start]).items():
-        if name == "__metadata__" or entry["dtype"] not in VIEWS:
+        if name == "__metadata__" or name.endswith(MASKS) or entry["dtype"] not in VIEWS:
             continue
         begin, end = entry["data_offsets"]
         values = np.frombuffer(raw[start + begin : start + end], VIEWS[entry["dtype"]])
