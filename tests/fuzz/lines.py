@@ -124,7 +124,8 @@ def make(rng, base, folder):
 def judge(child, argv, stdin):
     """Run the command."""
     code, out = child.command(argv, stdin)
-    if "--json" in argv and code == 0 and "--step" not in argv and "--help" not in argv and "-h" not in argv:
+    flags = argv[: argv.index("--")] if "--" in argv else argv
+    if code == 0 and argv[0] in COMMANDS and "--json" in flags and not {"--step", "--help", "-h"} & set(flags):
         check_json(out, argv)
     return "accepted" if code == 0 else "refused"
 
