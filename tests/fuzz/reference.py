@@ -63,11 +63,12 @@ def expect(folder, ids):
     """Return what the model in a folder must answer to `ids` (T,)."""
     config, params = read_folder(folder)
     with np.errstate(all="ignore"):
-        clean = Pass(config, params)
-        logits = clean(ids)
-        runs = [Pass(config, params, np.random.default_rng(seed))(ids) for seed in range(RUNS)]
+        passes = [Pass(config, params)]
+        passes += [Pass(config, params, np.random.default_rng(seed)) for seed in range(RUNS)]
+        logits, *runs = [a_pass(ids) for a_pass in passes]
         spread = np.max([np.abs(run - logits) for run in runs], axis=0)
-    return Expected(logits, MARGIN * spread, clean.peak)
+    # With rounding errors too: where all of a row is -1e35, what its mean leaves is nothing but these.
+    return Expected(logits, MARGIN * spread, max(a_pass.peak for a_pass in passes))
 
 
 class Pass:
