@@ -9,6 +9,7 @@ import numpy as np
 
 from ..fast import fast
 from ..model.gpt2 import GPT2, Ids
+from ..model.ids import integers
 from ..model.trace import Array, Grads, Tape, Trace, chain, no_trace
 
 IGNORED = -100  # a target that does not count, as in PyTorch
@@ -106,9 +107,9 @@ def _slices(N: int, step: int) -> list[slice]:
 
 def check_targets(model: GPT2, ids: Ids, targets: Ids) -> Array:
     """Return `targets` as an array, or raise ValueError."""
-    ids, targets = np.asarray(ids), np.asarray(targets)
-    if targets.shape != ids.shape or targets.dtype.kind not in "iu":
-        raise ValueError(f"targets must be integers of the ids' shape {ids.shape}, not {targets.dtype} {targets.shape}")
+    ids, targets = integers(ids, "token ids"), integers(targets, "targets")
+    if targets.shape != ids.shape:
+        raise ValueError(f"targets must be integers of the ids' shape {ids.shape}, not of {targets.shape}")
     counted = targets[targets != IGNORED]
     if not counted.size:
         raise ValueError("every target is -100: there is nothing to learn from")
