@@ -91,7 +91,7 @@ def test_a_number_of_new_tokens_that_is_none_gets_one_line(n):
         ({"temperature": "hot"}, "temperature must be .* not 'hot'"),
         ({"temperature": None}, "temperature must be .* not None"),
         ({"temperature": 1j}, "temperature must be .* not 1j"),
-        ({"temperature": 10**400}, "temperature must be"),
+        ({"temperature": np.float32("nan")}, "temperature must be"),
         ({"temperature": 1, "top_k": 1.5}, "top_k must be 1 or more tokens, not 1.5"),
         ({"temperature": 1, "top_k": "2"}, "top_k must be 1 or more tokens, not '2'"),
         ({"temperature": 1, "top_p": "x" * 1000}, "top_p must be above 0 and at most 1"),

@@ -8,8 +8,6 @@ token that crosses p stays), and one of the rest is drawn. Computed in float64: 
 """
 
 import math
-from numbers import Real
-from typing import Any
 
 import numpy as np
 
@@ -19,20 +17,12 @@ from ..model.trace import Array
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueError for invalid settings."""
-    if not 0 <= _number(temperature) < math.inf:
+    if not (isinstance(temperature, int | float | np.integer | np.floating) and 0 <= temperature < math.inf):
         raise ValueError(f"temperature must be 0 (greedy) or above, not {repr(temperature)[:60]}")
     if top_k is not None and not (isinstance(top_k, int | np.integer) and top_k >= 1):
         raise ValueError(f"top_k must be 1 or more tokens, not {repr(top_k)[:60]}")
-    if top_p is not None and not 0 < _number(top_p) <= 1:
+    if top_p is not None and not (isinstance(top_p, int | float | np.integer | np.floating) and 0 < top_p <= 1):
         raise ValueError(f"top_p must be above 0 and at most 1, not {repr(top_p)[:60]}")
-
-
-def _number(x: Any) -> float:
-    """Return `x` as a float: NaN if it is no number, inf if it is too large."""
-    try:
-        return float(x) if isinstance(x, Real) else math.nan
-    except OverflowError:
-        return math.inf
 
 
 def check_logits(logits: Array) -> None:

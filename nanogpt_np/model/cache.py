@@ -35,7 +35,7 @@ class KVCache:
     """
 
     def __init__(self, config: Config):
-        if not isinstance(config, Config):
+        if not hasattr(config, "n_positions"):
             raise ValueError(f"a cache takes a Config, as KVCache(model.config), not a {type(config).__name__}")
         self.config = config
         self.length = 0  # tokens so far

@@ -5,11 +5,12 @@ actual token: 0 nats if it was certain, log(50257) = 10.8 nats for a model that 
 Read next: `adamw.py`, then `trainer.py`.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ..fast import fast
 from ..model.gpt2 import GPT2, Ids
-from ..model.ids import integers
 from ..model.trace import Array, Grads, Tape, Trace, chain, no_trace
 
 IGNORED = -100  # a target that does not count, as in PyTorch
@@ -107,7 +108,7 @@ def _slices(N: int, step: int) -> list[slice]:
 
 def check_targets(model: GPT2, ids: Ids, targets: Ids) -> Array:
     """Return `targets` as an array, or raise ValueError."""
-    ids, targets = integers(ids, "token ids"), integers(targets, "targets")
+    ids, targets = _integers(ids, "token ids"), _integers(targets, "targets")
     if targets.shape != ids.shape:
         raise ValueError(f"targets must be integers of the ids' shape {ids.shape}, not of {targets.shape}")
     counted = targets[targets != IGNORED]
@@ -116,3 +117,14 @@ def check_targets(model: GPT2, ids: Ids, targets: Ids) -> Array:
     if counted.min() < 0 or counted.max() >= model.config.vocab_size:
         raise ValueError(f"targets must be ids from 0 to {model.config.vocab_size - 1}, or {IGNORED}")
     return targets
+
+
+def _integers(values: Any, name: str) -> Array:
+    """Return `values` as an array of integers, or raise ValueError."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RecursionError):  # NumPy's words for rows of different lengths name nothing
+        array = np.asarray(None)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, in rows of one length, not {array.dtype}")
+    return array
