@@ -345,7 +345,7 @@ def test_the_rank_of_a_token_is_its_place_among_all_sorted_with_nan_last():
 
 
 @overflowing
-@pytest.mark.parametrize("size", [x for x in SIZES[::5]] + [LARGEST])
+@pytest.mark.parametrize("size", [*list(SIZES[::5]), LARGEST])
 def test_a_step_of_adamw_is_right_or_an_error_for_gradients_of_every_size(size):
     p = np.array([0.5, -0.25, 0.75], np.float32)
     optimizer = AdamW({"w": p}, betas=(0.9, 0.99), weight_decay=0.0)
@@ -432,8 +432,8 @@ def test_every_number_of_a_pass_can_be_explained_whatever_its_size(size, dtype):
 
 
 def test_the_ledger_counts_in_whole_numbers_of_any_size():
-    config = Config(n_embd=2**40, n_head=2**20, n_layer=3, vocab_size=2**45, n_positions=2**50)
-    C, F, V, T = 2**40, 2**42, 2**45, 2**30 + 1
+    config = Config(n_embd=2**30, n_head=2**20, n_layer=3, vocab_size=2**31 - 1, n_positions=2**31 - 1)
+    C, F, V, T = 2**30, 2**32, 2**31 - 1, 2**30 + 1
     expected = 3 * (2 * T * (4 * C * C + 2 * C * F) + 4 * T * T * C) + 2 * V * C
     found = ledger(config, T)[1]["flops"]
-    assert found == expected and type(found) is int and found > 2**110
+    assert found == expected and type(found) is int and found > 2**92

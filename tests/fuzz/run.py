@@ -104,7 +104,7 @@ def several(args, scratch):
                 sys.stdout.flush(), sys.stderr.flush()
                 os._exit(code)
         workers.append(pid)
-    if any([os.waitpid(pid, 0)[1] for pid in workers]):
+    if any(os.waitpid(pid, 0)[1] for pid in workers):
         raise SystemExit("a worker broke: see above")
     files = [scratch / f"job-{job}" / "rows" for job in range(args.jobs)]
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
