@@ -16,7 +16,7 @@ import numpy as np
 
 from ..names import glossary, points
 from ..names.wording import few, one_line
-from .align import ALL, NEXT, Side, align, axes, is_point, letters, match_logits
+from .align import ALL, NEXT, Side, align, axes, letters, match_logits
 from .diff_words import report
 
 if TYPE_CHECKING:  # two dicts are compared without the model
@@ -128,7 +128,7 @@ def diff(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any], *, tolerance: flo
     skipped = {
         "only a has": [name for name in acts_a if name not in acts_b and name not in matched],
         "only b has": [name for name in acts_b if name not in acts_a and name not in matched],
-        "no trace points are": [name for name in acts_a if name in acts_b and not is_point(name)],
+        "no trace points are": [name for name in acts_a if name in acts_b and not points.is_point(name)],
         "of another position are": elsewhere,
     }
     rows = {name: _row(name, a, b, tolerance) for name in names}
@@ -155,7 +155,7 @@ def _meant(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any]) -> str:
     """Return what the first names in another dialect would be here, in words."""
     found: list[str] = []
     for name in [*islice(acts_b, 10), *islice(acts_a, 10)]:
-        if isinstance(name, str) and not is_point(name):
+        if isinstance(name, str) and not points.is_point(name):
             try:
                 meant = next((entry.name for entry in glossary.find(name) if entry.is_point), None)
             except ValueError:  # nobody calls anything so
