@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..names import glossary, points
-from ..names.wording import few, one_line
+from ..names.wording import few, one_line, screen
 from .align import ALL, NEXT, Side, align, axes, letters, match_logits
-from .diff_words import report
+from .diff_words import report, table
 
 if TYPE_CHECKING:  # two dicts are compared without the model
     from ..model.trace import Array
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # two dicts are compared without the model
 TOLERANCE = 1e-5
 UNITS_OF_HALF = 4  # float16 has a spacing of 1e-3: it cannot be held to TOLERANCE, but to so many units
 MASKED = -1e4  # scores no greater than this are masked: where we write -inf, others write -1e4, -1e10 or -3.4e38
+TABLE = 60  # lines of the table that a Diff shows
 FEW = 3  # so many heads, positions ... may be listed as the only ones that are off
 
 
@@ -65,9 +66,9 @@ class Row:
     note: str = ""  # what was taken as another way to write the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diff:
-    """What `diff` found: ``print`` it for a report in words."""
+    """What `diff` found: ``print`` it for a report in words; in a prompt or notebook it shows the table too."""
 
     rows: dict[str, Row]  # of every trace point that was compared, in the order in which they happen
     skipped: dict[str, list[str]]  # why not compared -> names
@@ -86,6 +87,9 @@ class Diff:
 
     def __str__(self) -> str:
         return report(self)
+
+    def __repr__(self) -> str:
+        return "\n".join(screen([*screen(table(self), TABLE), "", *report(self).split("\n")]))
 
 
 def diff(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any], *, tolerance: float = TOLERANCE) -> Diff:

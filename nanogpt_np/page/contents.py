@@ -79,7 +79,7 @@ def collect(
     config, about = recordings[0].config, recordings[0].about
     if model is not None and (model.config.sizes, model.config.n_layer) != (config.sizes, config.n_layer):
         raise ValueError("the model has other sizes than the one that was recorded")
-    names = [name for name in recordings[0].acts if points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES]
+    names = list(filter(points.is_point, recordings[0].acts))
     table = {name: points.get(name, config) for name in names}
     all_acts = [{name: np.asarray(recording.acts[name]) for name in names} for recording in recordings]
     for acts in all_acts:

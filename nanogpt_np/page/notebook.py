@@ -96,7 +96,7 @@ def _sizes(arrays: dict[str, Array], table: dict[str, Point]) -> dict[str, int]:
 
 def _points(acts: recorder.Acts) -> Iterator[tuple[str, Point]]:
     for name in acts:
-        if isinstance(name, str) and points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES:
+        if points.is_point(name):
             yield name, points.get(name)
 
 
