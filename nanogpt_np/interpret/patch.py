@@ -34,11 +34,11 @@ class Patch:
     """A trace that changes some activations.
 
     edits : ``{name: edit}``; a name is that of a trace point, a pattern such as ``blocks.*.attn.hook_z``, or any
-        other name of one point, such as "ln_f" or "blocks.0.keys". An edit is a replacement array, or a function ``x -> array``:
-        it may write into its `x`, a copy, and must return an array of the same shape and dtype.
+        other name of one point, such as "ln_f" or "blocks.0.keys". An edit is a replacement array, or a function
+        ``x -> array``: it may write into its `x`, a copy, and must return an array of the same shape and dtype.
 
-    Raises ValueError at once for a name that no model has or that means several points; during the pass for a name that this model
-    lacks, and for an edit of the wrong shape or dtype.
+    Raises ValueError at once for a name that no model has or that means several points; during the pass for a name
+    that this model lacks, and for an edit of the wrong shape or dtype.
     """
 
     def __init__(self, edits: Mapping[str, Edit]):
@@ -85,8 +85,9 @@ def _key(word: str) -> str:
         raise ValueError(f"edits go by the names of trace points, not by {word!r:.60}")
     if any(c in word for c in "*?"):
         return word
-    if "[" in word and any(fnmatchcase(name.replace("{i}", str(i)), word) for name in points.TEMPLATES for i in range(100)):
-        return word  # a pattern, blocks.[01].hook_z; not a number in brackets, attentions[1]
+    some = (name.replace("{i}", str(i)) for name in points.TEMPLATES for i in range(100))
+    if "[" in word and any(fnmatchcase(name, word) for name in some):
+        return word  # a pattern, blocks.[01].hook_mlp_out; not a number in brackets, attentions[1]
     return resolve_in_any_model(word)
 
 
@@ -167,7 +168,8 @@ def transplant(name: str, acts: Acts, *, position: int | None = None, head: int 
     position : only this place in the text; None for every place where both have a token.
     head : only this head.
     """
-    name = resolve(name, acts, "in the other run")
+    if not points.is_point(name):
+        name = resolve(name, list(acts), "in the other run")
     axes = points.get(name).axes.split()
     if "T" not in axes or name in points.WHOLE_NUMBERS:
         raise ValueError(f"{name} is not a vector per token: give Patch an array, or change the prompt")

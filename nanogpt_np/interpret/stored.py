@@ -1,4 +1,4 @@
-"""The stored arrays of a model as `explain` and `lens` read them: by name, and only where a layer is this package's own.
+"""The stored arrays of a model as `explain` and `lens` read them: by name, where a layer is this package's own.
 
 A layer can be replaced by any other with the same call (docs/python.md, "A layer of your own"). The pass through it is
 recorded as always; but what its numbers are made of is known only from a weight and a bias in the usual shapes.

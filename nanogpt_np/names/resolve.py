@@ -87,12 +87,12 @@ def resolve_in_any_model(word: str) -> str:
         )
     if found:
         raise UnknownName(_choose(word, found))
-    here = [name.replace("{i}", "0") for name in points.TEMPLATES]
+    here = [name.replace("{i}", str(points.block_of(word) or 0)) for name in points.TEMPLATES]
     raise UnknownName(_unknown(word, "", here, None))
 
 
 def _meanings(word: str, config: "Config | None" = None) -> list[str]:
-    """Return the trace points that fit a word best: names with ``{i}``, or with a block's number if the word has one."""
+    """Return the trace points that fit a word best: names with ``{i}``, or with the block that the word names."""
     try:
         found = [(fit, entry) for fit, entry in matches(word, config) if entry.is_point and fit <= PART]
     except ValueError:  # no word, or a block that the model does not have
