@@ -14,6 +14,7 @@ from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
 from nanogpt_np.generate.loop import generate
 from nanogpt_np.interpret import lens
+from nanogpt_np.interpret.diff import diff
 from nanogpt_np.interpret.explain import explain, trail
 from nanogpt_np.interpret.patch import Patch, steer, transplant
 from nanogpt_np.interpret.steps import select as select_steps
@@ -144,6 +145,7 @@ def test_a_word_for_several_points_is_answered_with_all_of_them(word, names):
         ("hook_last_row", "there is no hook_last_row in this Recorder"),
         ("probabilities", "probabilities is hook_probabilities, which is not in this Recorder"),
         ("blocks.1.mlp.keys", "no trace point 'blocks.1.mlp.keys'"),
+        ("*.keys", "no trace point '*.keys'"),
         ("", "no word to look up in ''"),
         (("keys", 9), "keys is blocks.{i}.attn.hook_k, which is not in block 9 of this Recorder"),
         (3, "a Recorder is read by name, or by name and block, not by 3"),
@@ -269,6 +271,16 @@ def test_explain_takes_any_name(word):
     assert next(trail(acts, MODEL, word, (2, 4, 3))).name == found.name
     with pytest.raises(ValueError, match=r"pattern is blocks\.0\.attn\.hook_pattern \.\.\. blocks\.2"):
         explain(acts, MODEL, "pattern", (2, 4, 3))
+
+
+@pytest.mark.parametrize("word", ["ln_f", "blocks.0.keys", "attentions[1]"])
+def test_the_rows_of_a_diff_are_read_by_any_name(word):
+    found = diff(record(), record(ids=IDS[::-1]))
+    assert found.rows[word] is found.rows[CASES[word]] and list(found.rows) == TABLE
+    with pytest.raises(KeyError, match=r"keys is blocks\.0\.attn\.hook_k"):
+        found.rows["keys"]
+    with pytest.raises(ValueError, match=f"{re.escape(word)} is {re.escape(CASES[word])} here"):
+        diff(record(), {word: np.ones(3)})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ without, float32 and float64, or a dump from PyTorch. No weights are needed: wha
 from the table in `names/activations.py`. Which rows belong together: `align.py`. Read next: `diff_words.py`.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..names import glossary, points
+from ..names import points
+from ..names.resolve import Named, UnknownName, resolve_in_any_model
 from ..names.wording import few, one_line, screen
 from .align import ALL, NEXT, Side, align, axes, letters, match_logits
 from .diff_words import report, table
@@ -70,7 +72,7 @@ class Row:
 class Diff:
     """What `diff` found: ``print`` it for a report in words; in a prompt or notebook it shows the table too."""
 
-    rows: dict[str, Row]  # of every trace point that was compared, in the order in which they happen
+    rows: dict[str, Row]  # of every trace point that was compared, in order; other names lead to them too
     skipped: dict[str, list[str]]  # why not compared -> names
     tolerance: float
     cut: str  # which positions were compared, where only one of the runs has some
@@ -138,7 +140,7 @@ def diff(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any], *, tolerance: flo
     rows = {name: _row(name, a, b, tolerance) for name in names}
     if whose is not None and NEXT in rows:
         rows[NEXT] = _noted(rows[NEXT], f"the last row of {whose}'s hook_logits is the other's hook_next_logits")
-    return Diff(rows, {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
+    return Diff(Named(rows), {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
 
 
 def spacing(x: float, dtype: Any) -> float:
@@ -160,11 +162,8 @@ def _meant(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any]) -> str:
     found: list[str] = []
     for name in [*islice(acts_b, 10), *islice(acts_a, 10)]:
         if isinstance(name, str) and not points.is_point(name):
-            try:
-                meant = next((entry.name for entry in glossary.find(name) if entry.is_point), None)
-            except ValueError:  # nobody calls anything so
-                continue
-            found += [f"{one_line(name)} is {meant} here"] if meant else []
+            with contextlib.suppress(UnknownName):  # it means nothing, or several points
+                found.append(f"{one_line(name)} is {resolve_in_any_model(name)} here")
     return "".join(f"; {words}" for words in found[:3])
 
 

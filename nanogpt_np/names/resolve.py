@@ -7,7 +7,7 @@ is the answer; of several the message lists them and says how to choose. Read fi
 
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import points
 from .entries import Entry
@@ -16,6 +16,8 @@ from .wording import few, nearest, one_line
 
 if TYPE_CHECKING:  # it would bring NumPy with it
     from ..model.config import Config
+
+Value = TypeVar("Value")
 
 SHOWN = 6  # candidates that a message lists
 LONGEST = 80  # characters of a word in a message
@@ -26,6 +28,13 @@ class UnknownName(KeyError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class Named(dict[str, Value]):
+    """A dict by trace point that also understands other names when it is read, and says so when it does not."""
+
+    def __missing__(self, word: str) -> Value:
+        return self[resolve(word, self)]
 
 
 def resolve(word: str, names: Collection[str], where: str = "here", config: "Config | None" = None) -> str:
@@ -93,6 +102,8 @@ def resolve_in_any_model(word: str) -> str:
 
 def _meanings(word: str, config: "Config | None" = None) -> list[str]:
     """Return the trace points that fit a word best: names with ``{i}``, or with the block that the word names."""
+    if "*" in word or "?" in word:  # a glob, which selects by our own names
+        return []
     try:
         found = [(fit, entry) for fit, entry in matches(word, config) if entry.is_point and fit <= PART]
     except ValueError:  # no word, or a block that the model does not have
@@ -131,8 +142,9 @@ def _unknown(word: str, lacking: str, names: Collection[str], config: "Config | 
         return one_line(error)
     if means := _meanings(word, config):
         return f"{_short(word)} is {_listed(means)}, {lacking}"
-    stored = [entry.name for fit, entry in known if not entry.is_point and fit <= PART]
-    if stored:
+    fitting = [entry for fit, entry in known if fit <= PART]
+    stored = [entry.name for entry in fitting if not entry.is_point]
+    if stored and len(stored) == len(fitting):
         return f"{_short(word)} is the parameter {_listed(stored[:1])}, not a trace point: model.params has parameters"
     ends = dict.fromkeys(name.rpartition(".")[2] for name in names if isinstance(name, str))
     close = nearest(word, [*(name for name in names if isinstance(name, str)), *ends], n=3)
