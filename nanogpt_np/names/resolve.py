@@ -5,7 +5,8 @@ glossary knows under it, and of that whatever this place has: a recording, the s
 is the answer; of several the message lists them and says how to choose. Read first: `glossary.py`.
 """
 
-from collections.abc import Collection, Iterable
+import functools
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
@@ -100,19 +101,20 @@ def resolve_in_any_model(word: str) -> str:
     raise UnknownName(_unknown(word, "", here, None))
 
 
-def _meanings(word: str, config: "Config | None" = None) -> list[str]:
+@functools.lru_cache(maxsize=1024)
+def _meanings(word: str, config: "Config | None" = None) -> tuple[str, ...]:
     """Return the trace points that fit a word best: names with ``{i}``, or with the block that the word names."""
     if "*" in word or "?" in word:  # a glob, which selects by our own names
-        return []
+        return ()
     try:
         found = [(fit, entry) for fit, entry in matches(word, config) if entry.is_point and fit <= PART]
     except ValueError:  # no word, or a block that the model does not have
-        return []
+        return ()
     best = min((fit for fit, _ in found), default=PART)
     fitting = [entry for fit, entry in found if fit == best]
     exact = [entry for entry in fitting if best > WHOLE and _ends_in(entry, words_of(word))]
     names = [entry.name for entry in exact or fitting]
-    return [name for name in names if _of_any_block(name) == name or _of_any_block(name) not in names]
+    return tuple(name for name in names if _of_any_block(name) == name or _of_any_block(name) not in names)
 
 
 def _ends_in(entry: Entry, words: list[str]) -> bool:
@@ -151,7 +153,7 @@ def _unknown(word: str, lacking: str, names: Collection[str], config: "Config | 
     return f"no trace point {_short(word)!r}{close or close_names(word, config)}"
 
 
-def _choose(word: str, names: list[str]) -> str:
+def _choose(word: str, names: Sequence[str]) -> str:
     number = ", with the number of a block for {i}" if any("{i}" in name for name in names) else ""
     return f"{_short(word)} is {_listed(names)}: give one of these names{number}"
 
@@ -160,7 +162,7 @@ def _in_block(word: str, block: int | None) -> str:
     return f"blocks.{block}.{_short(word)}"
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return few(names, SHOWN) if len(names) > SHOWN else " or ".join(names)
 
 
