@@ -711,7 +711,7 @@ def test_a_frame_holds_the_text_unchanged():
     MODEL(IDS, trace=acts)
     recorded, unknown = notebook.recording_of(acts)
     inside = re.search(r"srcdoc='([^']*)'", acts._repr_html_())[1]
-    assert html.unescape(inside) == page.build([recorded], budget=notebook.BUDGET, unknown=unknown)
+    assert html.unescape(inside) == page.build([recorded], budget=notebook.BUDGETS, unknown=unknown)
 
 
 LOADED = """

@@ -55,7 +55,7 @@ def _parser():
     add("--block", type=int, action="append", metavar="I", help="only the steps of block I (may be repeated)")
     add("--head", type=int, metavar="I", help="only the steps that have heads, cut to head I")
     add("--only", action="append", metavar="PATTERN", help="only the steps whose name is PATTERN, contains it, "
-        "or matches it as a glob (may be repeated)")  # fmt: skip
+        "or matches it as a glob, or that the glossary knows by it: queries (may be repeated)")  # fmt: skip
     add("--stats", action="store_true", help="mean, RMS, min and max; masked scores are left out and counted")
     add("--values", type=int, metavar="N", help="the first N numbers of the last token's row")
     add("--notice", action="store_true", help="what to look at")

@@ -34,7 +34,7 @@ MOST_BLOCKS = 1_000  # whoever shows a pass makes tables of every block that its
 LONGEST = 5_000  # characters of what is said of the model; its origin may be a path
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Recording:
     """One pass of a model over one prompt."""
 
@@ -42,6 +42,9 @@ class Recording:
     config: Config
     # "prompt", "prompt_ids", "model" (its provenance, as `Checkpoint.provenance` has it, and how it decodes)
     about: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Recording of {one_line(repr(self.about.get('prompt')), 80)}\n{self.acts!r}"
 
 
 def recorded(acts: Acts, name: str, config: Config) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from ..generate.ranking import top_rows
 from ..model.config import Config
 from ..model.gpt2 import GPT2
-from ..names import parameters, points
+from ..names import parameters, points, resolve
 from ..names.glossary import as_text, find
 from ..names.trace_point import Point
 from ..names.wording import WIDTH, columns, wrapped
@@ -108,7 +108,7 @@ def _goes_to(word: str, more: list[str], names: list[str], at: int) -> int | Non
 def _one_of(fragment: str, names: list[str]) -> str:
     if not fragment:
         raise ValueError("j needs a name, or a part of one: j blocks.0.attn.hook_pattern")
-    found = points.select(fragment, names)
+    found = resolve.select(fragment, names)
     if len(found) == 1:
         return found[0]
     lines = [f"{names.index(name) + 1:5}  {name}" for name in found[:CANDIDATES]]

@@ -29,6 +29,7 @@ scripts in `js/`, which draw it all.
 
 import json
 import math
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def collect(
     model: GPT2 | None = None,
     *,
     watch: int | None = None,
-    budget: int = BUDGET,
+    budget: int | Sequence[int] = BUDGET,
     unknown: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return all that the page shows.
@@ -72,6 +73,7 @@ def collect(
     model : the model that was recorded; without it there are no weights, and no split of a logit.
     watch : the id of a token to explain beside the likeliest ones.
     unknown : sizes that nobody knows (a Recorder alone does not), shown as letters: "V", "n_positions", "n_layer".
+    budget : how many characters of numbers at most; of several, the first that leaves a quarter of the columns.
 
     Raises ValueError if it is more than `budget` characters of numbers, however they are cut, and for arrays that are
     not of one pass of such a model.
@@ -79,7 +81,7 @@ def collect(
     config, about = recordings[0].config, recordings[0].about
     if model is not None and (model.config.sizes, model.config.n_layer) != (config.sizes, config.n_layer):
         raise ValueError("the model has other sizes than the one that was recorded")
-    names = [name for name in recordings[0].acts if points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES]
+    names = list(filter(points.is_point, recordings[0].acts))
     table = {name: points.get(name, config) for name in names}
     all_acts = [{name: np.asarray(recording.acts[name]) for name in names} for recording in recordings]
     for acts in all_acts:
@@ -90,14 +92,13 @@ def collect(
             _pass(acts, config, recording.about, model, words, watch)
             for acts, recording in zip(all_acts, recordings, strict=True)
         ]
-        weights = {} if model is None else weights_of(model, passes, budget // 2)
         arrays = [
             (table[name].axes, x.shape, x.dtype)
             for acts in all_acts
             for name, x in acts.items()
             if "V" not in table[name].axes and not table[name].view
         ]
-        kept = plan(arrays, config.head_width, config.mlp_width, budget - characters(weights))
+        kept, weights = _room(arrays, config, model, passes, [budget] if isinstance(budget, int) else budget)
         for one, acts in zip(passes, all_acts, strict=True):
             one["steps"] = [_step(point, acts, config, one, kept, unknown) for point in table.values()]
     firsts = {key_of(name): point for name, point in reversed(table.items())}
@@ -122,6 +123,27 @@ def collect(
             "tokens": words.shown,
         }
     )
+
+
+def _room(
+    arrays: Sequence[tuple[str, Sequence[int], Any]],
+    config: Config,
+    model: GPT2 | None,
+    passes: list[dict[str, Any]],
+    budgets: Sequence[int],
+) -> tuple[Plan, dict[str, dict[str, Any]]]:
+    """Return (which numbers are kept, what is kept of the weights), for the first budget that leaves enough to see."""
+    for budget in budgets:
+        weights = {} if model is None else weights_of(model, passes, budget // 2)
+        try:
+            kept = plan(arrays, config.head_width, config.mlp_width, budget - characters(weights))
+        except ValueError:
+            if budget == budgets[-1]:
+                raise
+            continue
+        if 4 * kept.kept_D >= config.head_width:
+            break
+    return kept, weights
 
 
 def _finite(x: Any) -> Any:
@@ -161,9 +183,9 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[st
 
 def _never_trained(model: GPT2) -> bool:
     """True if every gain is 1 and every bias 0, as before the first step of training."""
-    norms = [model.ln_f, *(norm for block in model.h for norm in (block.ln_1, block.ln_2))]
+    gains = [array for name, array in model.params.items() if re.search(r"\bln_\w+\.weight$", name)]
     biases = [array for name, array in model.params.items() if name.endswith(".bias")]
-    return all((norm.weight == 1).all() for norm in norms) and not any(bias.any() for bias in biases)
+    return bool(gains) and all((gain == 1).all() for gain in gains) and not any(bias.any() for bias in biases)
 
 
 def _pass(

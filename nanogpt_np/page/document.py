@@ -42,7 +42,7 @@ def build(
     model: GPT2 | None = None,
     *,
     watch: int | None = None,
-    budget: int = BUDGET,
+    budget: int | Sequence[int] = BUDGET,
     unknown: Collection[str] = (),
 ) -> str:
     """Return the page of one or several passes as text.
@@ -51,6 +51,7 @@ def build(
     model : the model that was recorded, for its weights and for the split of a logit into its parts.
     watch : the id of a token to explain beside the likeliest ones.
     budget : how many characters of numbers it may hold; what is more is rounded, then cut, and marked so.
+        Of several, the first that leaves a quarter of the columns is taken, or else the last.
     unknown : sizes that nobody knows, which are then shown as letters: "V", "n_positions", "n_layer".
 
     Raises ValueError for passes that do not fit however they are cut.

@@ -20,7 +20,9 @@ from ..names import points
 from ..names.trace_point import Point
 from .document import build
 
-BUDGET = 3_000_000  # characters of numbers: a notebook is saved with its output
+# Characters of numbers: a notebook is saved with its output, and of the bundled model that stays below 1 MB. Where
+# that would leave too little to see, a page takes more.
+BUDGETS = (600_000, 1_500_000, 3_000_000)
 HEIGHT = 760  # pixels
 
 
@@ -35,7 +37,7 @@ def frame(acts: recorder.Acts, model: GPT2 | None = None) -> str | None:
     """
     try:
         recording, unknown = recording_of(acts, model)
-        page = build([recording], model, budget=BUDGET, unknown=unknown)
+        page = build([recording], model, budget=BUDGETS, unknown=unknown)
     except NoPass:
         return None  # the notebook shows it as a dict
     except ValueError as error:
@@ -96,7 +98,7 @@ def _sizes(arrays: dict[str, Array], table: dict[str, Point]) -> dict[str, int]:
 
 def _points(acts: recorder.Acts) -> Iterator[tuple[str, Point]]:
     for name in acts:
-        if isinstance(name, str) and points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES:
+        if points.is_point(name):
             yield name, points.get(name)
 
 
