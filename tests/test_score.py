@@ -441,7 +441,8 @@ def test_the_table_shows_the_first_tokens_and_the_last_line_sums_up(run, facts):
 
 def test_the_tokens_of_a_short_text_are_all_shown_and_none_with_zero(run):
     assert "more tokens" not in run("The capital of France is", "--tokens", "5").out
-    assert len(run("The capital of France is", "--tokens", "0").out.splitlines()) == 2  # how many more, the summary
+    for flags in (["--tokens", "0"], ["--tokens", "0", "--bos"]):
+        assert len(run("The capital of France is", *flags).out.splitlines()) == 1
 
 
 def test_least_shows_the_least_expected_first_with_the_longest_bar(run, facts):

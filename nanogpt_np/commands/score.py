@@ -61,7 +61,7 @@ def main(argv=None):
         return 0
     first = range(min(args.tokens, len(result.ids)))
     print_tokens(result.rows(tokenizer, first if args.least is None else result.least_expected(args.least)))
-    if args.least is None and len(first) < len(result.ids):
+    if args.least is None and 0 < len(first) < len(result.ids):
         more = f"{len(result.ids) - len(first):,} more tokens"
         print(f"... {more} (--tokens N shows the first N, --least K the least expected)")
     print(result.summary)
