@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import nanogpt_np
 from nanogpt_np.__main__ import main
 from nanogpt_np.commands import score as command
-from nanogpt_np.generate import generate
+from nanogpt_np.generate import generate, scoring
 from nanogpt_np.generate.scoring import Score, log_probabilities, score, windows
 from nanogpt_np.model.lm_head import LMHead
 from nanogpt_np.train.loss import cross_entropy, mean_loss
@@ -69,6 +69,21 @@ def test_every_log_probability_is_that_of_a_pass_of_its_own(T, stride):
     np.testing.assert_allclose(result.log_probs, expected, rtol=1e-9, atol=1e-12)
     assert result.loss == pytest.approx(-np.nanmean(expected), rel=1e-12)
     assert result.count == np.isfinite(expected).sum()
+
+
+@pytest.mark.parametrize("rows", [0.5, 1, 5, 10, 11])  # at a time, of the 10 to 22 that a window scores
+def test_logits_made_a_few_rows_at_a_time_give_the_same(monkeypatch, rows):
+    double = random_model(dtype=np.float64)
+    monkeypatch.setattr(scoring, "AT_ONCE", int(rows * V))
+    result, expected = score(double, IDS), of_ids(double, IDS, 11)
+    np.testing.assert_allclose(result.log_probs, expected, rtol=1e-9, atol=1e-12)
+    logits = double(IDS[:P])
+    assert result.ranks[1:P].tolist() == [1 + (row > row[i]).sum() for row, i in zip(logits, IDS[1:P], strict=False)]
+    bad = random_model(tie_word_embeddings=False)
+    bad.params["wte.weight"][7], ids = np.nan, np.where(IDS == 7, 8, IDS)
+    ids[39] = 7
+    with pytest.raises(ValueError, match="logits for token 34 hold"):  # the first that its window scores
+        score(bad, ids)
 
 
 @pytest.mark.parametrize("stride", [1, 11, 23])

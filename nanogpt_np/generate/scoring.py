@@ -169,7 +169,7 @@ def log_probabilities(logits: Array, ids: Array) -> Array:
         p = logits - highest
         np.exp(p, out=p)
     chosen = np.take_along_axis(logits, ids[:, None], -1)[:, 0].astype(np.float64)
-    return chosen - highest[:, 0].astype(np.float64) - np.log(p.sum(axis=-1).astype(np.float64))
+    return chosen - highest[:, 0] - np.log(p.sum(axis=-1).astype(np.float64))
 
 
 def _window(model: GPT2, ids: Array, first: int, begin: int) -> tuple[Array, Array]:
