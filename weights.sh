@@ -8,10 +8,14 @@
 # A broken download stays as FILE.partial and is resumed, by this run or by the next.
 #
 # Read it from the bottom: main, install_model, install_file, download, transfer, run_curl.
-# It needs bash 3.2 (the one macOS has), curl, and sha256sum or shasum. Every failure that matters is
-# checked where it can happen, with its own message; that is why there is no `set -e`.
+# It needs bash 3.2 (the one macOS has), curl, and sha256sum, shasum or openssl. Every failure that
+# matters is checked where it can happen, with its own message; that is why there is no `set -e`.
 
-set -u
+# SHELLOPTS and POSIXLY_CORRECT in the environment could set the others. In the C locale a range such as
+# [a-z] and the length of a text count bytes, and every tool prints what is expected here.
+set -u +e +f +C +o posix +o pipefail
+unset POSIXLY_CORRECT
+export LC_ALL=C
 
 # The pins, part one: model, parameters, Hugging Face repository, revision.
 MODELS=(
@@ -36,10 +40,18 @@ FILES=(
   distilgpt2  model.safetensors e1ff18884359fe8beb795a5f414feb85a6ce3d929ad019c0d958c039d2b94a1b 352824413
 )
 
-ATTEMPTS=5       # in a row that bring no new byte; any progress starts the count again
-STALL_SECONDS=60 # with no byte at all count as a broken connection
+ATTEMPTS=5       # in a row that bring next to nothing; any progress starts the count again
+SLOWEST=1000     # bytes a second: less than this is no progress
+STALL_SECONDS=60 # that are slower count as a broken connection
+
+PROXIES=(http_proxy https_proxy HTTPS_PROXY HTTP_PROXY all_proxy ALL_PROXY) # as curl reads them
+NO_HOME='neither NANOGPT_NP_HOME nor HOME says where to put the weights'
+WEB_PAGE='a web page; does this network ask you to log in?'
 
 usage() {
+  local shown_home
+  printable "${home:-(set NANOGPT_NP_HOME)}"
+  shown_home=$printed
   cat <<END
 usage: ./weights.sh [MODEL ...]     download (default: gpt2), or say that it is already there
        ./weights.sh --list          the models, their sizes, and which are there
@@ -48,7 +60,7 @@ usage: ./weights.sh [MODEL ...]     download (default: gpt2), or say that it is 
        ./weights.sh --help
 
 Models: $(model_names)
-Folder: $home/MODEL
+Folder: $shown_home/MODEL
 
 A broken or stopped download is resumed by running the same command again. Nothing appears under
 its final name before its size and SHA-256 are right, and nothing that is there is downloaded again.
@@ -66,7 +78,57 @@ END
 
 # ---- Small helpers -------------------------------------------------------------------------------
 
-say() { printf '%s\n' "$*" >&2; }
+# Sets `printed` to $1 on one line and with nothing in it that steers a terminal: control characters,
+# invisible and bidirectional ones, and bytes that are not UTF-8 become \xNN. Of more than $2 bytes
+# (default 2000) the middle is left out.
+printable() {
+  local rest=$1 max=${2:-2000} half char code
+  if [ "${#rest}" -gt "$max" ]; then
+    half=$((max / 2))
+    rest="${rest:0:half}...($((${#rest} - 2 * half)) bytes)...${rest:${#rest}-half}"
+  fi
+  printed=$rest
+  case $rest in *[!\ -~]*) ;; *) return ;; esac
+  printed=''
+  while [ -n "$rest" ]; do
+    case $rest in
+      [\ -~]*) char=${rest:0:1} ;;
+      [$'\302'-$'\337'][$'\200'-$'\277']*) char=${rest:0:2} ;;
+      $'\340'[$'\200'-$'\237']* | $'\355'[$'\240'-$'\277']* | $'\360'[$'\200'-$'\217']*) char='' ;; # not UTF-8
+      [$'\340'-$'\357'][$'\200'-$'\277'][$'\200'-$'\277']*) char=${rest:0:3} ;;
+      [$'\360'-$'\364'][$'\200'-$'\277'][$'\200'-$'\277'][$'\200'-$'\277']*) char=${rest:0:4} ;;
+      *) char='' ;;
+    esac
+    case $char in # U+0080-9F, 00AD, 061C, 200B-200F, 2028-202E, 2060-206F, FEFF, E0000-E0FFF
+      $'\302'[$'\200'-$'\237'] | $'\302\255' | $'\330\234') char='' ;;
+      $'\342\200'[$'\213'-$'\217'] | $'\342\200'[$'\250'-$'\256'] | $'\342\201'[$'\240'-$'\257']) char='' ;;
+      $'\357\273\277' | $'\363\240'*) char='' ;;
+    esac
+    if [ -z "$char" ]; then
+      printf -v code '%d' "'${rest:0:1}"
+      printf -v code '\\x%02x' $((code & 255))
+      printed=$printed$code
+      rest=${rest:1}
+    else
+      printed=$printed$char
+      rest=${rest:${#char}}
+    fi
+  done
+}
+
+redact() { # sets redacted to $1 without the token and the passwords
+  local login
+  redacted=$1
+  if [ "${#token}" -ge 8 ]; then redacted=${redacted//"$token"/***}; fi
+  for login in ${logins[@]+"${logins[@]}"}; do redacted=${redacted//"$login"/***@}; done
+}
+
+# Every message goes through here, whoever chose the words in it: printable, and without a password.
+say() {
+  redact "$*"
+  printable "$redacted"
+  printf '%s\n' "$printed" >&2
+}
 
 die() {
   say "weights.sh: $*"
@@ -86,8 +148,8 @@ nap() {
   child=''
 }
 
-size_of() { # bytes of file $1; 0 when there is none
-  if [ -f "$1" ]; then
+size_of() { # bytes of file $1; 0 when there is none, or none that may be read
+  if [ -f "$1" ] && [ -r "$1" ]; then
     echo $(($(wc -c <"$1"))) # the arithmetic drops the blanks that macOS's wc prints
   else
     echo 0
@@ -111,41 +173,79 @@ human() { # 548105171 -> 548.1 MB (decimal units, as on Hugging Face's pages)
 
 # ---- Where things are ----------------------------------------------------------------------------
 
-find_home() { # sets home
+find_home() { # sets home; empty when nothing says where
+  local users=~ cache # without HOME, bash asks the system
+  if [ -z "${HOME+set}" ] && [ "$users" = / ]; then users=''; fi # the answer when the system knows of none
   home=${NANOGPT_NP_HOME:-}
   if [ -z "$home" ]; then
-    [ -n "${HOME:-}${XDG_CACHE_HOME:-}" ] || die 'neither NANOGPT_NP_HOME nor HOME says where to put the weights'
     case $(uname -s) in
-      Darwin) home=${HOME:-}/Library/Caches/nanogpt_np ;;
-      *) home=${XDG_CACHE_HOME:-${HOME:-}/.cache}/nanogpt_np ;;
+      Darwin) home=${users:+$users/Library/Caches/nanogpt_np} ;;
+      *)
+        cache=${XDG_CACHE_HOME:-${users:+$users/.cache}}
+        home=${cache:+$cache/nanogpt_np}
+        ;;
     esac
   fi
   case $home in
-    /*) ;;
-    *) home=$PWD/$home ;; # so that no path can be taken for an option
+    '' | /*) ;;
+    *) home=${PWD:-.}/$home ;; # so that no path can be taken for an option
   esac
+  while [[ $home == ?*/ ]]; do home=${home%/}; done
 }
 
-find_tools() { # sets sha256
-  command -v curl >/dev/null || die 'curl is not installed, or not in PATH'
-  if command -v sha256sum >/dev/null; then
-    sha256=(sha256sum)
-  elif command -v shasum >/dev/null; then
-    sha256=(shasum -a 256)
-  else
-    die 'neither sha256sum nor shasum is installed, or in PATH'
-  fi
+check_lengths() { # of what the environment says: bash takes minutes over some 100,000 bytes
+  local name value
+  for name in NANOGPT_NP_HOME HOME XDG_CACHE_HOME HF_TOKEN HF_ENDPOINT "${PROXIES[@]}"; do
+    value=${!name:-}
+    [ "${#value}" -le 4000 ] || die "$name has ${#value} bytes; expected at most 4000"
+  done
 }
 
-find_endpoint() { # sets endpoint and token, by the rules of Hugging Face's own tools
-  endpoint=${HF_ENDPOINT:-https://huggingface.co}
-  endpoint=${endpoint%/}
-  case $endpoint in
-    http://?* | https://?*) ;;
-    *) die "HF_ENDPOINT is '$endpoint'; expected something like https://huggingface.co" ;;
-  esac
+# What no message may show: in an address, what stands before the @. A password with a / in it ends the
+# address too early for curl, which may then quote it in an error: so it is the last @ that counts.
+find_secrets() { # sets token and logins
+  local name value
   token=${HF_TOKEN:-}
   token=${token//[[:space:]]/}
+  logins=()
+  for name in HF_ENDPOINT "${PROXIES[@]}"; do
+    value=${!name:-}
+    case $value in
+      *?@*)
+        value=${value%@*}
+        logins+=("${value#*://}@")
+        ;;
+    esac
+  done
+}
+
+find_tools() { # sets sha256 and host
+  local tool found
+  for tool in curl cat df ls mkdir mv rm rmdir sleep tail tr uname wc; do
+    command -v "$tool" >/dev/null || die "$tool is not installed, or not in PATH"
+  done
+  host=$(uname -n)
+  for tool in sha256sum shasum openssl; do
+    case $tool in
+      sha256sum) sha256=(sha256sum) ;;
+      shasum) sha256=(shasum -a 256) ;;
+      openssl) sha256=(openssl dgst -sha256 -r) ;;
+    esac
+    found=$("${sha256[@]}" </dev/null 2>/dev/null) # of no bytes, to see that it works
+    if [ "${found%% *}" = e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ]; then return; fi
+  done
+  die 'none of sha256sum, shasum and openssl is installed (or works, or is in PATH)'
+}
+
+find_endpoint() { # sets endpoint and protocols
+  endpoint=${HF_ENDPOINT:-https://huggingface.co}
+  while [[ $endpoint == */ ]]; do endpoint=${endpoint%/}; done
+  case $endpoint in
+    *[[:space:][:cntrl:]\"\\?\#]*) die "HF_ENDPOINT is '$endpoint', with a character that no such address has" ;;
+    https://?*) protocols='=https' ;; # redirects included
+    http://?*) protocols='=http,https' ;;
+    *) die "HF_ENDPOINT is '$endpoint'; expected something like https://huggingface.co" ;;
+  esac
   case $token in
     *[!A-Za-z0-9._~+/=-]*) die 'HF_TOKEN holds a character that no token has' ;; # and that curl might misread
   esac
@@ -167,20 +267,24 @@ find_model() { # sets model, parameters, repo, revision and folder; fails when $
       parameters=${MODELS[i + 1]}
       repo=${MODELS[i + 2]}
       revision=${MODELS[i + 3]}
-      folder=$home/$model
+      folder=${home%/}/$model
       return 0
     fi
   done
   return 1
 }
 
-find_file() { # sets file, digest and bytes of the current model's file $1
+find_file() { # sets file, digest, bytes and cap (what it cannot be longer than) of the current model's file $1
   local i
   for ((i = 0; i < ${#FILES[@]}; i += 4)); do
     if [ "${FILES[i]}" = "$model" ] && [ "${FILES[i + 1]}" = "$1" ]; then
       file=$1
       digest=${FILES[i + 2]}
       bytes=${FILES[i + 3]}
+      cap=$bytes
+      if [ "$bytes" = - ]; then # 4 bytes a parameter, and the causal masks: at most a tenth more
+        if [ "$file" = config.json ]; then cap=1000000; else cap=$((5 * parameters)); fi
+      fi
       return 0
     fi
   done
@@ -189,6 +293,7 @@ find_file() { # sets file, digest and bytes of the current model's file $1
 
 nearest_model() { # the model that $1 was probably meant to be, or nothing
   local name wanted
+  [ "${#1}" -le 100 ] || return
   wanted=$(printf '%s' "${1##*/}" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9')
   [ -n "$wanted" ] || return
   for name in $(model_names); do # gpt2_medium, GPT-2-Medium, medium and med all mean gpt2-medium
@@ -203,41 +308,66 @@ nearest_model() { # the model that $1 was probably meant to be, or nothing
 
 # ---- Is a file the published one? ----------------------------------------------------------------
 
-# True when file $1 has the pinned size and SHA-256; else `problem` says how it differs.
+# True when file $1 has the pinned size and SHA-256; else `problem` says how it differs. Sets `seen`, the
+# identity of the bytes that were hashed.
 matches() {
   local size found
   size=$(size_of "$1")
-  if [ ! -f "$1" ]; then
+  seen=''
+  if { [ -e "$1" ] || [ -L "$1" ]; } && [ ! -f "$1" ]; then
     problem='it is not a regular file'
+  elif [ -f "$1" ] && [ ! -r "$1" ]; then
+    problem='it cannot be read'
+  elif [ "$size" -gt "$cap" ]; then
+    problem="expected ${bytes/-/at most $cap} bytes, found more"
   elif [ "$bytes" != - ] && [ "$size" -ne "$bytes" ]; then
     problem="expected $bytes bytes, found $size"
-  elif ! found=$("${sha256[@]}" <"$1"); then
-    problem='it cannot be read'
-  elif [ "${found%% *}" != "$digest" ]; then
-    problem="expected SHA-256 $digest, found ${found%% *}"
+  elif [ "$size" -eq 0 ]; then
+    problem='it is empty'
   else
-    return 0
+    [ "$file" = config.json ] || seen=$(identity "$1") # for the record, which config.json has none of
+    found=$("${sha256[@]}" <"$1") || die "cannot compute the SHA-256 of $1"
+    if [ "${found%% *}" = "$digest" ]; then return 0; fi
+    problem="expected SHA-256 $digest, found ${found%% *}"
   fi
   return 1
 }
 
+# The size, times and inode of file $1, as the record has them: a file that was changed, replaced or copied
+# differs in one of them, whatever date it was given. Nothing where stat does not print nanoseconds.
+identity() {
+  local line form='^# size=[0-9]+ mtime=[0-9]+[.][0-9]{9} inode=[0-9]+ ctime=[0-9]+[.][0-9]{9}$'
+  line=$(stat -L -c '# size=%s mtime=%.9Y inode=%i ctime=%.9Z' "$1" 2>/dev/null) ||
+    line=$(stat -L -f '# size=%z mtime=%Fm inode=%i ctime=%Fc' "$1" 2>/dev/null) # macOS, BSD
+  if [[ $line =~ $form ]]; then printf '%s\n' "$line"; fi
+}
+
 # True when the current file is there and known to be good without reading it through. Half a gigabyte
 # takes seconds to hash, so a good model.safetensors has a record beside it: the line that sha256sum
-# prints. A record older than the file says nothing about it. config.json is small: hash it each time.
+# prints, and the identity of the file. config.json is small: hash it each time.
 is_good() {
-  local path=$folder/$file
+  local path=$folder/$file line1='' line2=''
   if [ "$file" = config.json ]; then
     matches "$path"
   else
-    [ -f "$path" ] && [ -f "$path.sha256" ] && [ ! "$path.sha256" -ot "$path" ] &&
+    [ -f "$path" ] && [ -f "$path.sha256" ] && [ -r "$path.sha256" ] &&
+      [ "$(size_of "$path.sha256")" -lt 1000 ] &&
       { [ "$bytes" = - ] || [ "$(size_of "$path")" -eq "$bytes" ]; } &&
-      [ "$(cat "$path.sha256")" = "$digest  $file" ]
+      { read -r line1 && read -r line2; } <"$path.sha256" &&
+      [ "$line1" = "$digest  $file" ] && [ "$line2" = "$(identity "$path")" ]
   fi
 }
 
 write_record() { # nanogpt_np reads it to say which weights it runs, without hashing them again
-  local record=$folder/$file.sha256
-  { printf '%s  %s\n' "$digest" "$file" >"$record.partial" && mv -f "$record.partial" "$record"; } 2>/dev/null ||
+  local record=$folder/$file.sha256 now
+  [ ! -d "$record" ] || die "$record is a folder: delete it, then try again"
+  check_ours "$record.partial"
+  now=$(identity "$folder/$file")
+  # The rename to the final name changed ctime. If anything else differs, these may not be the bytes that were hashed.
+  if [ "${now% ctime=*}" != "${seen% ctime=*}" ]; then now=''; fi
+  {
+    printf '%s\n' "$digest  $file" ${now:+"$now"} >"$record.partial" && mv -f "$record.partial" "$record"
+  } 2>/dev/null ||
     die "cannot write $record (disk full?); $file itself is there and good"
 }
 
@@ -259,19 +389,74 @@ model_state() { # of the current model: yes, unchecked, partial or no
   fi
 }
 
+# ---- Whose files are these? ----------------------------------------------------------------------
+
+# Others may be able to write where the models are (in /tmp, on a shared disk). Through a link that they
+# plant, or into a file that has other names, the download would change something else.
+
+owner_and_links() { # of $1 itself, not of what it links to: sets owner and links
+  local line columns='^[^ ]+ +([0-9]+) +([0-9]+) '
+  owner='' links=''
+  line=$(ls -dn "$1" 2>/dev/null)
+  if [[ $line =~ $columns ]]; then
+    links=${BASH_REMATCH[1]}
+    owner=${BASH_REMATCH[2]}
+  fi
+}
+
+is_odd() { # whether $1 is there but is no plain file of our own; sets problem
+  local owner links
+  problem=''
+  if [ -L "$1" ]; then
+    problem='it is a symbolic link'
+  elif [ -d "$1" ]; then
+    problem='it is a folder'
+  elif [ -e "$1" ]; then
+    owner_and_links "$1"
+    if [ ! -f "$1" ]; then
+      problem='it is not a regular file'
+    elif [ "$owner" != "$us" ]; then
+      problem='it belongs to another user'
+    elif [ "${links:-1}" -gt 1 ]; then
+      problem='it has other names (hard links)'
+    elif [ ! -r "$1" ] || [ ! -w "$1" ]; then
+      problem='its mode forbids to read or write it'
+    fi
+  fi
+  [ -n "$problem" ]
+}
+
+check_ours() { # each of the files that we are about to write
+  local path
+  for path; do
+    if is_odd "$path"; then die "will not write to $path: $problem; delete it, then try again"; fi
+  done
+}
+
+check_folders() { # a link to another disk is fine, but not one that somebody else made
+  local path owner links
+  for path in "$home" "$folder"; do
+    [ -L "$path" ] || continue
+    owner_and_links "$path"
+    [ "$owner" = "$EUID" ] || [ "$owner" = 0 ] ||
+      die "$path is a symbolic link of another user (uid $owner): set NANOGPT_NP_HOME to a folder of your own"
+  done
+}
+
 # ---- One run at a time ---------------------------------------------------------------------------
 
 # The file .lock holds "PID HOST" of the run that owns the folder, and of each curl it started: a curl
 # may outlive a run that is killed with -9, and goes on writing. Whoever wants the lock looks and writes
 # inside .lock.guard, a folder held for milliseconds (mkdir either makes it or fails: no two runs can
-# both succeed). So two runs cannot take one dead run's lock both.
+# both succeed). So two runs cannot take one dead run's lock both. A guard that stays was left by a run
+# that was killed in those milliseconds.
 
 lock_holder() { # describes the living process that holds the lock; nothing when it is free
-  local pid host
-  [ -f "$lock" ] || return
-  while read -r pid host; do
-    if [ "$host" != "$HOSTNAME" ]; then
-      echo "process $pid on $host" # cannot be looked at from here: believe it
+  local pid there
+  [ -f "$lock" ] && [ ! -L "$lock" ] || return
+  while read -r pid there; do
+    if [ "$there" != "$host" ]; then
+      echo "process $pid on $there" # cannot be looked at from here: believe it
       return
     elif kill -0 "$pid" 2>/dev/null || ps -p "$pid" >/dev/null 2>&1; then # ps sees other users' too
       echo "process $pid"
@@ -281,17 +466,22 @@ lock_holder() { # describes the living process that holds the lock; nothing when
 }
 
 take_lock() {
-  local holder told='' failed=0
+  local holder told='' failed=0 owner links
   lock=$folder/.lock
   while :; do
     trap '' INT TERM HUP # nothing may interrupt us while we hold the guard
     if mkdir "$lock.guard" 2>/dev/null; then
+      owner_and_links "$lock.guard"
+      us=$owner # not always $EUID: on shared and on foreign disks the files that we make may belong to somebody else
       holder=$(lock_holder)
-      if [ -z "$holder" ] && { echo "$$ $HOSTNAME" >"$lock"; } 2>/dev/null; then locked=yes; fi
+      if [ -z "$holder" ] && ! is_odd "$lock"; then
+        problem='disk full?'
+        if { echo "$$ $host" >"$lock"; } 2>/dev/null; then locked=yes; fi
+      fi
       rmdir "$lock.guard"
       set_traps
       [ -z "$locked" ] || return
-      [ -n "$holder" ] || die "cannot write $lock (disk full?)"
+      [ -n "$holder" ] || die "cannot write $lock ($problem): if it is there, delete it, then try again"
       [ "$holder" = "$told" ] ||
         say "waiting for another weights.sh ($holder) to finish with $model (if there is none, delete $lock)"
       told=$holder
@@ -299,7 +489,8 @@ take_lock() {
     else
       set_traps
       failed=$((failed + 1))
-      [ "$failed" -lt 10 ] || die "cannot make $lock.guard (disk full?); if it is there, delete it and try again"
+      [ "$failed" -ne 10 ] || rmdir "$lock.guard" 2>/dev/null
+      [ "$failed" -lt 15 ] || die "cannot make $lock.guard (disk full?); if it is there, delete it and try again"
     fi
     nap 1
   done
@@ -338,42 +529,85 @@ what_is_kept() { # the end of a message: says whether there is something to resu
 
 # ---- Downloading ---------------------------------------------------------------------------------
 
-# One request, from the end of $partial on. Sets curl_status and http_code (000: no answer came).
+# One request, from the end of $partial on. Sets curl_status, http_code (000: no answer came) and page
+# (not empty: the answer is a web page).
 run_curl() {
-  local look=(--silent --show-error) log=$lock.log
-  if [ -t 2 ]; then
-    look=(--progress-bar)
-    exec 3>&2
-  else
-    exec 3>"$log"
-  fi
-  : >"$lock.http"
-  # The token goes through a pipe, since anyone can read a command line with ps. curl (7.58 or newer)
-  # does not pass the header on when it is redirected to another host, as it is to the CDN here.
-  # In the background, so that `wait` lets a signal through at once.
-  { [ -z "$token" ] || printf 'header = "Authorization: Bearer %s"\n' "$token"; } |
-    curl --config - --fail --location \
-      --connect-timeout 30 --speed-limit 1 --speed-time "$STALL_SECONDS" \
-      --continue-at - --output "$partial" --write-out '%{http_code}' \
-      "${look[@]}" "$url" >"$lock.http" 2>&3 &
+  local log=$lock.log answer
+  check_ours "$partial" "$log" "$lock.http"
+  { : >"$log" && : >"$lock.http"; } 2>/dev/null || die "cannot write in $folder (disk full?)$(what_is_kept)"
+  # The token and the address, which may hold a password, go through a pipe, since anyone can read a command
+  # line with ps. curl (7.58 or newer) does not pass either on when it is redirected to another host, as it is
+  # to the CDN here. In the background, so that `wait` lets a signal through at once.
+  {
+    [ -z "$token" ] || printf 'header = "Authorization: Bearer %s"\n' "$token"
+    printf 'url = "%s"\n' "$url"
+  } | (
+    # Into the lock before the first byte: a run that is killed here leaves no unknown curl behind.
+    # shellcheck disable=SC2016 # the other bash expands it, to the number of this process; bash 3.2 has no BASHPID
+    echo "${BASHPID:-$(exec "$BASH" -c 'echo $PPID')} $host" >>"$lock"
+    limit_size
+    # The size that --max-filesize refuses is the announced one. It leaves room for the page that may come
+    # with a redirect, and for the whole of a file from a server that cannot resume.
+    exec curl --config - --fail --location --max-redirs 10 --proto "$protocols" --proto-redir "$protocols" \
+      --globoff --header 'Accept-Encoding: identity' \
+      --connect-timeout 30 --speed-limit "$SLOWEST" --speed-time "$STALL_SECONDS" \
+      --max-filesize $((cap + 1000000)) --continue-at - --output "$partial" \
+      --silent --show-error --write-out '%{http_code} %{content_type}'
+  ) >"$lock.http" 2>"$log" &
   child=$!
-  exec 3>&-
-  { echo "$child $HOSTNAME" >>"$lock"; } 2>/dev/null
+  [ ! -t 2 ] || show_progress
   wait "$child"
   curl_status=$?
   child=''
-  http_code=$(cat "$lock.http")
+  read -r http_code answer <"$lock.http"
   http_code=${http_code:-000}
   if [ "$http_code" != 000 ]; then reached=yes; fi
+  case $answer in
+    [Tt][Ee][Xx][Tt]/[Hh][Tt][Mm][Ll]* | application/xhtml*) page=yes ;;
+    *) page='' ;;
+  esac
 }
 
-curl_says() { # curl's own words on the last failure, in brackets; on a terminal it has printed them
-  local line=''
-  if [ -s "$lock.log" ]; then
-    read -r line <"$lock.log"
-    line=${line#curl: (*) }
-  fi
-  echo "(curl exit $curl_status${line:+: $line})"
+# Has the system stop a download that does not end: curl (before 8.4) looks only at the announced size.
+# A write beyond the limit, which is in units of 1024 bytes, fails as on a full disk.
+limit_size() {
+  local limit=$((cap / 1024 + 1)) now
+  trap '' XFSZ
+  now=$(ulimit -S -f)
+  if [ "$now" = unlimited ] || [ "$now" -gt "$limit" ]; then ulimit -S -f "$limit"; fi
+} 2>/dev/null
+
+show_progress() { # on one line of the terminal, until curl ends
+  local size ended=''
+  while [ -z "$ended" ]; do
+    kill -0 "$child" 2>/dev/null || ended=yes
+    size=$(size_of "$partial")
+    if [ "$bytes" = - ]; then
+      printf '\r%-20s' "$(human "$size")"
+    else
+      printf '\r%3d.%d%% of %s' $((100 * size / bytes)) $((1000 * size / bytes % 10)) "$(human "$bytes")"
+    fi
+    if [ -z "$ended" ]; then
+      sleep 1 &
+      wait "$!"
+    fi
+  done >&2
+  say ''
+}
+
+curl_says() { # curl's own words on the last failure, in brackets
+  local line said=''
+  while IFS= read -r line || [ -n "$line" ]; do
+    case $line in
+      'curl: ('*)
+        said=${line#curl: (*) }
+        break
+        ;;
+    esac
+  done <"$lock.log"
+  redact "$said"
+  printable "$redacted" 300
+  echo "(curl exit $curl_status${printed:+: $printed})"
 }
 
 # Ends the script when the last request failed in a way that trying again will not heal.
@@ -390,7 +624,9 @@ die_if_hopeless() {
     4*) die "HTTP $http_code from $url$(what_is_kept)" ;;
   esac
   case $curl_status in
+    1) die "$url redirects to a protocol other than ${protocols#=}, which is not followed$(what_is_kept)" ;;
     23) die "cannot write $partial (disk full?)$(what_is_kept)" ;;
+    63) die "$url is not the published file: more than $cap bytes are announced$(what_is_kept)" ;;
     5 | 6 | 7 | 28 | 35)
       # Once the server has answered, this is a connection that broke and may come back.
       [ -n "$reached" ] ||
@@ -404,24 +640,31 @@ die_if_hopeless() {
 # Requests until the server has no more to send for $partial. Sets `resumed` if that took more than one
 # piece. This loop replaces curl's --retry, which in many versions does not resume where it broke off.
 transfer() {
-  local before failed=0 restarted='' pause
+  local before size failed=0 restarted='' pause started
   while :; do
     before=$(size_of "$partial")
     if [ "$before" -gt 0 ]; then resumed=yes; fi
+    started=$SECONDS
     run_curl
-    if [ "$curl_status" -eq 0 ] || [ "$http_code" = 416 ]; then
-      return # 416: there is nothing after the end of $partial; newer curls call that a success
+    size=$(size_of "$partial")
+    if [ "$size" -gt "$cap" ] || [ "$http_code" = 416 ]; then
+      return # too much came; or (416) nothing is after the end of $partial; newer curls call that a success
     fi
-    if [ "$curl_status" -eq 33 ]; then
+    if [ "$curl_status" -eq 0 ]; then
+      # A reply that does not say how long it is ends in the same way when it is whole and when it breaks.
+      if [ "$bytes" = - ] || [ "$size" -ge "$bytes" ] || [ "$size" -eq 0 ] || [ -n "$page" ]; then return; fi
+    elif [ "$curl_status" -eq 33 ]; then
+      [ -z "$page" ] || die "$url is $WEB_PAGE$(what_is_kept)"
       [ -z "$restarted" ] || die "the connection to $endpoint breaks, and it cannot resume; try again later"
       say "$endpoint cannot resume: starting $model/$file again from the first byte"
       rm -f "$partial"
       restarted=yes
       resumed=''
       continue
+    else
+      die_if_hopeless
     fi
-    die_if_hopeless
-    if [ "$(size_of "$partial")" -gt "$before" ]; then failed=0; fi
+    if [ $((size - before)) -ge $((SLOWEST * (SECONDS - started + 1))) ]; then failed=0; fi
     failed=$((failed + 1))
     if [ "$failed" -ge "$ATTEMPTS" ]; then
       if [ "$curl_status" -eq 22 ]; then
@@ -430,7 +673,7 @@ transfer() {
       die "the connection to $endpoint broke $failed times in a row $(curl_says)$(what_is_kept)"
     fi
     pause=$((1 << (failed - 1))) # 1, 2, 4, 8 seconds
-    say "interrupted at $(human "$(size_of "$partial")") $(curl_says); going on in $pause s"
+    say "interrupted at $(human "$size") $(curl_says); going on in $pause s"
     nap "$pause"
   done
 }
@@ -450,8 +693,10 @@ check_space() { # before, not after, filling the disk
 download() {
   local again size action whole
   url=$endpoint/$repo/resolve/$revision/$file
+  page=''
+  check_ours "$partial"
   size=$(size_of "$partial")
-  if [ "$bytes" != - ] && [ "$size" -gt "$bytes" ]; then
+  if [ "$size" -gt "$cap" ]; then
     say "$partial is longer than the published file: starting again from the first byte"
     rm -f "$partial"
   fi
@@ -468,6 +713,7 @@ download() {
       transfer
     fi
     if matches "$partial"; then return; fi
+    [ -z "$page" ] || problem="it is $WEB_PAGE"
     rm -f "$partial"
     if [ -n "$again" ] || [ -z "$resumed" ]; then break; fi
     say "$model/$file: $problem; starting again from the first byte"
@@ -486,13 +732,15 @@ install_file() {
   else
     partial=$path.partial
     download
-    mv -f "$partial" "$path" || die "cannot rename $partial to $path"
+    sync "$partial" 2>/dev/null # else a power failure could leave the name without the bytes
+    mv -f "$partial" "$path" 2>/dev/null || die "cannot rename $partial to $path"
   fi
   if [ "$file" = model.safetensors ]; then write_record; fi
 }
 
 install_model() {
   find_model "$1"
+  check_folders
   if [ "$(model_state)" = yes ]; then
     say "$model: already there"
   else
@@ -505,7 +753,8 @@ install_model() {
     install_file model.safetensors
     release_lock
   fi
-  echo "$model is in $folder"
+  printable "$model is in $folder" 5000
+  echo "$printed"
   echo "try: python -m nanogpt_np.generate --model $model \"The capital of France is\""
 }
 
@@ -519,7 +768,7 @@ list_models() {
     find_file model.safetensors
     printf '%-12s %14s %10s  %-9s  %s\n' "$name" "$parameters" "$(human "$bytes")" "$(model_state)" "$revision"
   done
-  say "in $home"
+  if [ -n "$home" ]; then say "in $home"; else say "$NO_HOME"; fi
 }
 
 print_pins() {
@@ -533,7 +782,9 @@ print_pins() {
 
 main() {
   local action=install names=() name hint
-  child='' locked='' partial='' reached=''
+  child='' locked='' partial='' reached='' token='' logins=()
+  check_lengths
+  find_secrets
   find_home
   while [ $# -gt 0 ]; do
     case $1 in
@@ -545,7 +796,10 @@ main() {
         names+=("$@")
         break
         ;;
-      -*) wrong_usage "unknown option '$1'; see ./weights.sh --help" ;;
+      -*)
+        printable "$1" 100
+        wrong_usage "unknown option '$printed'; see ./weights.sh --help"
+        ;;
       *) names+=("$1") ;;
     esac
     shift
@@ -554,7 +808,8 @@ main() {
   for name in "${names[@]}"; do # all of them, before the first byte of any
     if ! find_model "$name"; then
       hint=$(nearest_model "$name")
-      wrong_usage "unknown model '$name'; known: $(model_names)${hint:+; did you mean $hint?}"
+      printable "$name" 100
+      wrong_usage "unknown model '$printed'; known: $(model_names)${hint:+; did you mean $hint?}"
     fi
   done
   case $action in
@@ -565,6 +820,7 @@ main() {
       list_models
       ;;
     install)
+      [ -n "$home" ] || die "$NO_HOME"
       find_tools
       find_endpoint
       set_traps

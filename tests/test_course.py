@@ -457,6 +457,9 @@ def test_what_does_not_make_it_wrong_passes(what, tmp_path):
         (b"x = 1\0\n", "null byte"),
         (b"x = " + b"(" * 1000 + b")" * 1000, "too many nested parentheses"),
         (b"x = " + b"-" * 100_000 + b"1", "its brackets are too deep"),
+        (b"#" * 1_000_001, "has 1,000,001 bytes, more than the 1,000,000 that are read"),
+        (b"x = 0x" + b"f" * 10_000 + b"\n", "has no class LayerNorm"),
+        (b"import " + b"a" * 400 + b"\n", "fails on import, line 1: ModuleNotFoundError"),
         (b"", "has no class LayerNorm"),
         (b"x = 1 / 0\n", "fails on import, line 1: ZeroDivisionError: division by zero"),
         (b"\nexit()\n", "fails on import, line 2: it calls exit()"),
@@ -470,6 +473,33 @@ def test_a_file_that_cannot_be_used_is_told_with_the_reason(source, words, tmp_p
     check = assignments()["a2"].checks[0]
     found = judge(check, lambda: student.versions(tmp_path, check), files=(str(path),))
     assert (found.status, words in found.problem) == ("INCORRECT", True), found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a2_layernorm.py")
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    for name, kind in (("a2_layernorm.py", "a pipe"), ("zero.py", "a device")):
+        with pytest.raises(seams.Finding, match=f"{name} cannot be read: .* is not a regular file but {kind}"):
+            student.read(tmp_path / name)
+
+
+def test_files_that_all_import_one_another_are_searched_once_each(tmp_path):
+    names = [f"part_{i}" for i in range(30)]  # they have more ways through all of them than could be walked
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("".join(f"import {other}\n" for other in names))
+    student.refuse_the_reference(tmp_path / "part_0.py")
+    (tmp_path / "part_29.py").write_text("import torch\n")
+    with pytest.raises(seams.Finding, match=r"part_29\.py uses torch in line 1"):
+        student.refuse_the_reference(tmp_path / "part_0.py")
+
+
+def test_a_long_chain_of_files_is_searched_to_its_end(tmp_path):
+    for i in range(1_200):
+        (tmp_path / f"part_{i}.py").write_text(f"import part_{i + 1}\n")
+    (tmp_path / "part_1200.py").write_text("import torch\n")
+    with pytest.raises(seams.Finding, match=r"part_1200\.py uses torch in line 1"):
+        student.refuse_the_reference(tmp_path / "part_0.py")
 
 
 def test_a_missing_class_a_missing_function_and_other_parameters_are_told(tmp_path):
@@ -712,7 +742,7 @@ def test_a_missing_file_is_told_once(folder):
 
 def test_two_functions_that_hang_are_each_told_with_their_line(folder):
     source = answer(assignments()["a4"])
-    for line in ("    minus_2u = ", "        pre = "):
+    for line in ("        minus_2u = ", "        pre = "):
         assert source.count(line) == 1, line
         source = source.replace(line, f"{line.partition(line.strip())[0]}while True: pass\n{line}")
     (folder / "a4_mlp.py").write_text(source)

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
@@ -373,7 +374,9 @@ def test_a_page_of_hostile_text_has_no_tag_and_no_attribute_more_than_any_other(
     assert not [name for _, attributes in skeleton(hostile) for name in attributes if name.startswith("on")]
     title = Reader(hostile).texts["title", None]
     assert title.startswith("</script><img src=x onerror=alert(1)>\\n\\t\\x00") and "\\u202eevil" in title
-    assert "".join(text for _, text in data_of(hostile)["about"]["text"]) == title.strip()
+    about = data_of(hostile)["about"]
+    assert "".join(text for _, text in about["text"]) == title.strip()
+    assert "\\u202eevil" in about["name"] and about["name"].isprintable() and about["decoding"].isprintable()
 
 
 def test_the_text_of_hostile_tokens_is_all_there(hostile):
@@ -404,6 +407,18 @@ def test_the_pieces_of_a_token_hide_nothing_and_hold_nothing_that_acts(raw):
         else:
             back += text.replace("\u25cc", "").encode()
     assert back == raw.replace("\u25cc".encode(), b"")
+
+
+@pytest.mark.parametrize("unit", ["a", " ", "\x00", "\u0301", "a ", "\xff", "語"])
+def test_the_pieces_of_a_text_of_four_times_the_length_take_less_than_eight_times_the_time(unit):
+    def seconds(n):
+        raw = unit.encode("latin-1" if unit == "\xff" else "utf-8") * n
+        start = time.perf_counter()
+        assert sum(len(text) for _, text in display.pieces(raw)) >= n
+        return time.perf_counter() - start
+
+    short, long = (min(seconds(n) for _ in range(3)) for n in (100_000, 400_000))
+    assert long < 8 * short  # linear is 4
 
 
 def test_the_policy_forbids_every_request_and_names_the_script_and_the_style_that_stand_in_the_page(hostile):

@@ -407,10 +407,10 @@ def test_a_file_with_changed_bytes_is_refused_or_says_the_same(tmp_path_factory,
         assert found.about == RECORDING.about
 
 
-def test_a_file_that_is_not_there_or_a_folder_is_an_error_of_the_system(tmp_path):
+def test_a_file_that_is_not_there_and_a_folder_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.npz"):
         read(tmp_path / "missing.npz")
-    with pytest.raises(OSError, match=str(tmp_path.name)):
+    with pytest.raises(ValueError, match=f"{tmp_path.name} is not a regular file but a folder"):
         read(tmp_path)
     with pytest.raises(OSError):
         save(tmp_path / "no folder" / "pass.npz", RECORDING)

@@ -6,6 +6,7 @@ the real one, and so are curl and the waiting; only `sleep` is a stub that notes
 """
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import random
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -36,6 +38,10 @@ CONFIG = b'{"made": "up", "n_embd": 12}\n'
 WEIGHTS = random.Random(0).randbytes(3_000_007)
 PAUSE = 2_000_000  # bytes that a pausing server sends
 TOKEN = "hf_aTokenThatNobodyHas"
+PASSWORD = "sekret"
+ENDLESS = 60_000_000  # bytes that an endless server sends at most, so that a failing test ends
+# What no line may hold: control characters but for the newline, and invisible and bidirectional ones.
+STEERS_A_TERMINAL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 class Server(ThreadingHTTPServer):
@@ -55,7 +61,16 @@ class Server(ThreadingHTTPServer):
         self.cuts = []  # close the connection after so many bytes, one entry per request (None: do not)
         self.cut_always = None
         self.flip = None  # offset of a byte to get wrong
+        self.content_range = "bytes {start}-{last}/{total}"  # None: a 206 without one
+        self.says_length = True
+        self.announced = 0  # bytes announced that never come
+        self.endless = ()  # names of files whose reply does not end
+        self.sent = 0  # bytes of endless replies
+        self.crawls = None  # "body" or "headers": send two bytes at a time, and wait
+        self.squeeze = lambda body: body  # what a server makes of a body before sending it
+        self.pages = {}  # name: (type, body) sent with 200 instead of the file
         self.pause_at = None  # send so many bytes, then wait for `go_on`
+        self.pausing = threading.Event()
         self.go_on = threading.Event()
         self.statuses = {}
         self.redirects = {}
@@ -80,6 +95,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(302, {"Location": server.redirects[name] + self.path})
         elif name in server.statuses:
             self.answer(server.statuses[name], {}, b"an error page, not weights")
+        elif name in server.pages:
+            kind, body = server.pages[name]
+            self.answer(200, {"Content-Type": kind}, body)
         else:
             self.send_file(name)
 
@@ -104,30 +122,55 @@ class Handler(BaseHTTPRequestHandler):
                 headers = {"Content-Range": f"bytes */{len(whole)}"} if server.says_size_in_416 else {}
                 self.answer(416, headers, b"nothing there")
                 return
-        body = bytes(whole[start:])
+        body = server.squeeze(bytes(whole[start:]))
+        if weights and server.crawls == "headers":
+            self.crawl(b"HTTP/1.0 200 OK\r\nX-Slow: " + b"x" * 1000)
+            return
         self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-        self.send_header("Content-Length", str(len(body)))
+        if start and server.content_range:
+            self.send_header(
+                "Content-Range", server.content_range.format(start=start, last=len(whole) - 1, total=len(whole))
+            )
+        if server.says_length and name not in server.endless:
+            self.send_header("Content-Length", str(len(body) + (server.announced if weights else 0)))
         self.end_headers()
         cut = None
         if weights:
             cut = server.cuts.pop(0) if server.cuts else server.cut_always
         with contextlib.suppress(ConnectionError):
+            if weights and server.crawls == "body":
+                self.wfile.write(body[:100])
+                self.crawl(body[100:])
+                return
             pause_at = server.pause_at if weights else None
             if pause_at is not None:
                 self.wfile.write(body[:pause_at])
+                server.pausing.set()
                 server.go_on.wait(30)
                 body = body[pause_at:]
             self.wfile.write(body[:cut])  # short of Content-Length when cut; then the connection closes
+            while name in server.endless and server.sent < ENDLESS:
+                server.sent += self.wfile.write(bytes(100_000))
+
+    def crawl(self, data):
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(data), 2):
+                self.wfile.write(data[start : start + 2])
+                if self.server.go_on.wait(0.2):
+                    return
 
     def log_message(self, *args):
         pass
 
 
 @contextlib.contextmanager
-def serving():
+def serving(certificate=None):
     server = Server()
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.url = server.url.replace("http:", "https:")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -182,7 +225,7 @@ class Desk:
         }
         self.write_script()
 
-    def write_script(self, weights_bytes=None, config_bytes=None, **constants):
+    def write_script(self, weights_bytes=None, config_bytes=None, parameters=None, **constants):
         text = SCRIPT.read_text()
         pins = {
             "config.json": (CONFIG, config_bytes or len(CONFIG)),
@@ -194,6 +237,8 @@ class Desk:
                 pin = f"{hashlib.sha256(body).hexdigest()} {size}"
                 text, count = re.subn(row, rf"\g<1>{pin}", text)
                 assert count == 1, f"{model} {name} stands {count} times in weights.sh"
+        if parameters:
+            text = re.sub(r"(?m)^(  gpt2 +)\d+", rf"\g<1>{parameters}", text)
         for name, value in constants.items():
             text, count = re.subn(rf"(?m)^{name}=\d+", f"{name}={value}", text)
             assert count == 1, name
@@ -202,6 +247,15 @@ class Desk:
     def environment(self, env):
         merged = {**self.env, **env}
         return {name: str(value) for name, value in merged.items() if value is not None}
+
+    def plant_config(self):
+        """Leave only the weights to be downloaded."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.json").write_bytes(CONFIG)
+
+    def plant_partial(self, data):
+        self.plant_config()
+        self.partial.write_bytes(data)
 
     def run(self, *args, command=None, umask=-1, **env):
         return subprocess.run(
@@ -302,10 +356,31 @@ def test_a_fresh_run_downloads_the_pinned_revision_and_says_what_to_try(desk, se
     )
 
 
-def test_the_record_is_the_line_that_sha256sum_prints(desk):
+def seconds(nanoseconds):
+    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
+
+
+def test_the_record_is_the_line_that_sha256sum_prints_and_the_identity_of_the_file(desk):
     assert_fine(desk.run())
-    digest = hashlib.sha256(WEIGHTS).hexdigest()
-    assert desk.record.read_bytes() == f"{digest}  model.safetensors\n".encode()
+    digest, status = hashlib.sha256(WEIGHTS).hexdigest(), desk.final.stat()
+    assert desk.record.read_text().splitlines() == [
+        f"{digest}  model.safetensors",
+        f"# size={status.st_size} mtime={seconds(status.st_mtime_ns)} inode={status.st_ino} "
+        f"ctime={seconds(status.st_ctime_ns)}",
+    ]
+    if shutil.which("sha256sum"):
+        check = subprocess.run(["sha256sum", "-c", desk.record.name], cwd=desk.folder, capture_output=True, text=True)
+        assert (check.returncode, check.stderr) == (0, "")
+
+
+def test_without_nanoseconds_the_record_is_one_line_and_claims_nothing(desk):
+    executable(desk.bin / "stat", "#!/bin/sh\necho '# size=3000007 mtime=1700000000 inode=5 ctime=1700000000'\n")
+    assert_fine(desk.run())
+    assert desk.record.read_text() == f"{hashlib.sha256(WEIGHTS).hexdigest()}  model.safetensors\n"
+    assert "unchecked" in desk.run("--list").stdout
+    again = desk.run()
+    assert_fine(again)
+    assert f"checking {desk.final}" in again.stderr
 
 
 def test_several_models_are_downloaded_in_one_run(desk, server):
@@ -319,7 +394,7 @@ def test_what_is_there_and_good_is_neither_asked_for_nor_hashed_again(desk, serv
     assert_fine(desk.run())
     server.log.clear()
     hashed = desk.tmp / "hashed"
-    for tool in ("sha256sum", "shasum"):
+    for tool in ("sha256sum", "shasum", "openssl"):
         if real := shutil.which(tool):
             # Count the bytes that go into the hash.
             executable(
@@ -342,23 +417,57 @@ def test_a_model_without_a_record_is_hashed_and_recorded_without_the_network(des
     desk.assert_installed()
 
 
-def test_a_record_older_than_the_file_is_not_believed(desk):
+def changed(data):
+    return data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]
+
+
+def overwritten(path):
+    path.write_bytes(changed(WEIGHTS))
+
+
+def overwritten_under_the_old_date(path):
+    status = path.stat()
+    path.write_bytes(changed(WEIGHTS))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replaced_under_the_old_date(path):
+    status = path.stat()
+    other = path.with_name("other")
+    other.write_bytes(changed(WEIGHTS))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [overwritten, overwritten_under_the_old_date, replaced_under_the_old_date])
+def test_a_changed_file_does_not_inherit_the_record(desk, change):
     assert_fine(desk.run())
-    changed = bytearray(WEIGHTS)
-    changed[1000] ^= 1
-    desk.final.write_bytes(changed)
-    hour_ago = time.time() - 3600
-    os.utime(desk.record, (hour_ago, hour_ago))
+    change(desk.final)
+    os.utime(desk.record)  # the record's own date proves nothing
     assert_failed(desk.run(), "not the published file")
-    assert desk.final.read_bytes() == changed
+    assert desk.final.read_bytes() == changed(WEIGHTS)
 
 
-def test_a_record_of_other_weights_is_not_believed(desk):
+DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        f"{DIGEST}  model.safetensors\n",
+        f"{'0' * 64}  model.safetensors\n{{identity}}\n",
+        f"{DIGEST}  model.safetensors\n# size={len(WEIGHTS)}\n",
+    ],
+    ids=["no identity", "another digest", "half an identity"],
+)
+def test_a_record_that_does_not_fit_is_not_believed_but_written_again(desk, record):
     assert_fine(desk.run())
-    desk.record.write_text(f"{'0' * 64}  model.safetensors\n")
+    good = desk.record.read_text()
+    desk.record.write_text(record.format(identity=good.splitlines()[1]))
     result = desk.run(HF_ENDPOINT="http://127.0.0.1:1")
     assert_fine(result)
-    assert desk.record.read_text().startswith(hashlib.sha256(WEIGHTS).hexdigest())
+    assert "checking" in result.stderr
+    assert desk.record.read_text() == good
 
 
 def test_a_missing_config_is_fetched_without_fetching_the_weights_again(desk, server):
@@ -395,7 +504,7 @@ def test_a_terminal_shows_a_progress_bar(desk):
                 shown += part
         process.communicate(timeout=20)
     assert process.returncode == 0, shown
-    assert re.search(rb"#+ *100\.0%", shown), shown
+    assert b"\r100.0% of 3.0 MB\r\n" in shown, shown
 
 
 def test_without_a_terminal_there_is_one_line_per_file(desk):
@@ -438,14 +547,35 @@ def test_a_connection_that_brings_nothing_is_given_up_after_five_attempts(desk, 
 
 def test_a_stalled_connection_counts_as_broken(desk, server):
     desk.write_script(STALL_SECONDS=1)
-    server.pause_at = PAUSE
+    server.pause_at = 4000  # few enough to be slow from the first second: curl looks at the last five
     with desk.started() as process:
-        until(desk.is_halfway)
+        assert server.pausing.wait(20)
         server.pause_at = None  # for the next request; this one never goes on
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     desk.assert_installed()
-    assert server.ranges_asked() == [None, f"bytes={PAUSE}-"]
+    assert server.ranges_asked() == [None, "bytes=4000-"]
+
+
+def test_a_crawl_counts_as_stalled_and_not_as_progress(tmp_path):
+    # Ten bytes a second, at the start, after a good half, and before any of the file. All three at once, to save time.
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for crawls, start in [("body", 0), ("body", PAUSE), ("headers", 0)]:
+            server = stack.enter_context(serving())
+            server.crawls = crawls
+            folder = tmp_path / str(len(runs))
+            folder.mkdir()
+            desk = Desk(folder, server.url)
+            desk.write_script(STALL_SECONDS=1, ATTEMPTS=2)
+            desk.plant_partial(WEIGHTS[:start])
+            runs.append((server, stack.enter_context(desk.started())))
+        for server, run in runs:
+            _, errors = run.communicate(timeout=30)
+            assert run.returncode == 1, errors
+            assert "less than 1000 bytes/sec" in errors.lower(), errors
+            assert len(server.ranges_asked()) <= 2
+            server.go_on.set()
 
 
 def test_a_busy_server_is_asked_again(desk, server):
@@ -530,6 +660,76 @@ def test_a_partial_longer_than_the_file_is_thrown_away(desk, server, pinned, ask
     assert server.ranges_asked() == asked
 
 
+@pytest.mark.parametrize("content_range", ["bytes 0-{last}/{total}", "bytes 100001-{last}/{total}", None])
+def test_a_reply_that_does_not_start_where_asked_is_not_appended(desk, server, content_range):
+    server.content_range = content_range
+    desk.plant_partial(WEIGHTS[:100_000])
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == ["bytes=100000-", None]
+
+
+def test_a_cut_reply_that_did_not_say_its_length_is_resumed(desk, server):
+    server.says_length = False
+    server.cuts = [100_000, 1_000_000]
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert server.ranges_asked() == [None, "bytes=100000-", "bytes=1100000-"]
+
+
+def test_empty_replies_without_a_length_do_not_cost_what_is_already_there(desk, server):
+    server.says_length = False
+    server.cuts, server.cut_always = [100_000], 0
+    assert_failed(desk.run(), "broke 5 times in a row", "100.0 kB of model.safetensors are kept")
+    assert desk.partial.read_bytes() == WEIGHTS[:100_000]
+
+
+def cut(desk, server, chance):
+    """Start a download and break it in one of six ways: at a random byte, or at a random moment."""
+    way = chance.choice(["server", "no length", "run", "group", signal.SIGTERM, signal.SIGINT])
+    server.says_length = way != "no length"
+    if way in ("server", "no length"):
+        server.cuts, server.cut_always = [chance.randrange(len(WEIGHTS))], 0
+        desk.run()
+        server.cut_always = None
+        return way
+    # A pause makes sure that some moments are in the middle of the weights.
+    server.pause_at = chance.choice([None, chance.randrange(len(WEIGHTS))])
+    server.go_on.clear()
+    with sigint_not_ignored(), desk.started() as process:
+        time.sleep(chance.uniform(0, 0.4))
+        with contextlib.suppress(ProcessLookupError):
+            if way == "group":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                os.kill(process.pid, signal.SIGKILL if way == "run" else way)
+        server.pause_at = None
+        server.go_on.set()
+        process.communicate(timeout=20)
+    return way
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_download_cut_anywhere_leaves_nothing_unverified_and_the_next_run_completes(desk, server, times):
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for _ in range(times):
+        shutil.rmtree(desk.folder, ignore_errors=True)
+        for _ in range(chance.choice([1, 1, 2, 3])):
+            way = cut(desk, server, chance)
+            for path, body in [(desk.folder / "config.json", CONFIG), (desk.final, WEIGHTS)]:
+                assert not path.exists() or path.read_bytes() == body
+            assert not desk.record.exists() or desk.final.exists()
+            print(f"{way}: {size(desk.partial)} bytes of a partial, {size(desk.final)} of the file")
+        server.cuts = []
+        server.says_length = True
+        assert_fine(desk.run())
+        assert desk.final.read_bytes() == WEIGHTS
+        assert desk.record.exists()
+    assert "already there" in desk.run().stderr
+
+
 # ---- It checks ---------------------------------------------------------------------------------
 
 
@@ -570,6 +770,75 @@ def test_the_real_pins_refuse_the_made_up_files(desk):
     shutil.copy(SCRIPT, desk.script)
     assert_failed(desk.run(), "config.json", "expected 665 bytes", f"found {len(CONFIG)}")
     assert desk.names() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "resumed", "pins"),
+    [
+        ("model.safetensors", b"", {}),
+        ("model.safetensors", WEIGHTS[:100_000], {}),
+        ("model.safetensors", b"", {"weights_bytes": "-", "parameters": 700_000}),
+        ("config.json", None, {}),
+        ("config.json", None, {"config_bytes": "-"}),
+    ],
+    ids=["weights", "resumed", "weights of unknown size", "config", "config of unknown size"],
+)
+def test_an_endless_reply_is_cut_where_the_file_should_end(desk, server, name, resumed, pins):
+    desk.write_script(**pins)
+    server.endless = [name]
+    if resumed is not None:
+        desk.plant_partial(resumed)
+    assert_failed(desk.run(), "not the published file", "found more", "deleted it")
+    assert server.sent < ENDLESS / 2  # the rest waits in the buffers of sockets
+    assert f"{name}.partial" not in desk.names()
+    assert name not in desk.names()
+
+
+@pytest.mark.parametrize("partial", [b"", WEIGHTS[:100_000], WEIGHTS[:-1]], ids=["fresh", "resumed", "last byte"])
+def test_a_reply_that_announces_too_much_is_refused_before_it_comes(desk, server, partial):
+    server.announced = 10**12
+    desk.plant_partial(partial)
+    assert_failed(desk.run(), "not the published file", f"more than {len(WEIGHTS)} bytes are announced")
+    assert len(server.ranges_asked()) == 1
+    assert size(desk.partial) == len(partial)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_an_empty_reply_is_said_plainly(desk, server, says_length):
+    server.squeeze = lambda body: b""
+    server.says_length = says_length
+    desk.plant_config()
+    assert_failed(desk.run(), "not the published file", f"expected {len(WEIGHTS)} bytes, found 0")
+    assert desk.names() == ["config.json"]
+    desk.write_script(weights_bytes="-")
+    assert_failed(desk.run(), "not the published file", "it is empty")
+
+
+def test_a_compressed_reply_is_refused(desk, server):
+    server.squeeze = gzip.compress
+    desk.plant_config()
+    assert_failed(desk.run(), "not the published file", f"expected {len(WEIGHTS)} bytes, found ")
+    assert desk.names() == ["config.json"]
+
+
+PAGE = ("text/html; charset=utf-8", b"<!DOCTYPE html><title>Welcome to the hotel</title>" * 50)
+
+
+@pytest.mark.parametrize(
+    "page", [PAGE, ("Text/HTML", b""), ("application/xhtml+xml", b"<html/>")], ids=["long", "empty", "xhtml"]
+)
+def test_a_web_page_in_place_of_a_file_is_called_that(desk, server, page):
+    server.pages["config.json"] = page
+    assert_failed(desk.run(), "web page", "log in")
+    assert len(server.log) == 1
+    assert desk.names() == []
+
+
+def test_a_web_page_does_not_cost_what_is_already_there(desk, server):
+    server.pages["model.safetensors"] = PAGE
+    desk.plant_partial(WEIGHTS[:100_000])
+    assert_failed(desk.run(), "web page", "100.0 kB of model.safetensors are kept")
+    assert desk.partial.read_bytes() == WEIGHTS[:100_000]
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -667,7 +936,7 @@ def tool_folder(desk, without):
     """A folder with all the programs that weights.sh calls, but for those in `without`."""
     folder = desk.tmp / "tools"
     folder.mkdir()
-    tools = "cat curl df mkdir mv ps rm rmdir sha256sum shasum sleep tail tr uname wc"
+    tools = "cat curl df ls mkdir mv openssl ps rm rmdir sha256sum shasum sleep stat sync tail tr uname wc"
     for tool in tools.split():
         path = shutil.which(tool)
         if path and tool not in without:
@@ -675,28 +944,248 @@ def tool_folder(desk, without):
     return folder
 
 
-def test_shasum_does_where_sha256sum_is_missing(desk):
-    if not shutil.which("shasum"):
-        pytest.skip("shasum is not installed")
-    assert_fine(desk.run(PATH=tool_folder(desk, ["sha256sum"])))
+@pytest.mark.parametrize("tool", ["sha256sum", "shasum", "openssl"])
+def test_one_of_three_programs_for_the_digest_is_enough(desk, tool):
+    if not shutil.which(tool):
+        pytest.skip(f"{tool} is not installed")
+    without = {"sha256sum", "shasum", "openssl", "ps", "stat", "sync"} - {tool}
+    assert_fine(desk.run(PATH=tool_folder(desk, without)))
     desk.assert_installed()
 
 
-def test_sha256sum_does_where_shasum_and_ps_are_missing(desk):
-    if not shutil.which("sha256sum"):
-        pytest.skip("sha256sum is not installed")
-    assert_fine(desk.run(PATH=tool_folder(desk, ["shasum", "ps"])))
+def test_programs_for_the_digest_that_do_not_work_are_passed_over(desk):
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    executable(desk.bin / "sha256sum", "#!/bin/sh\nexit 1\n")
+    executable(desk.bin / "shasum", f"#!/bin/sh\necho {'0' * 64} -\n")
+    assert_fine(desk.run())
     desk.assert_installed()
+    executable(desk.bin / "openssl", "#!/bin/sh\necho oops\n")
+    assert_failed(desk.run(), "none of sha256sum, shasum and openssl")
 
 
-@pytest.mark.parametrize("missing", [["curl"], ["sha256sum", "shasum"]], ids=" ".join)
+@pytest.mark.parametrize("missing", [["curl"], ["sha256sum", "shasum", "openssl"], ["df"]], ids=" ".join)
 def test_a_missing_program_is_named(desk, missing):
     assert_failed(desk.run(PATH=tool_folder(desk, missing)), *missing)
 
 
-@pytest.mark.parametrize("endpoint", ["huggingface.co", "file:///etc", "-o"])
+@pytest.mark.parametrize(
+    "endpoint", ["huggingface.co", f"x://u:{PASSWORD}@y", 'http://x"\nurl="http://y', "http://x?y"]
+)
 def test_an_endpoint_that_is_no_web_address_is_refused(desk, endpoint):
-    assert_failed(desk.run(HF_ENDPOINT=endpoint), "HF_ENDPOINT", endpoint)
+    shown = endpoint.replace("\n", "\\x0a").replace(f"u:{PASSWORD}", "***")
+    assert_failed(desk.run(HF_ENDPOINT=endpoint), f"HF_ENDPOINT is '{shown}'")
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Return a file with a certificate for 127.0.0.1 and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    path = tmp_path / "certificate.pem"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    subprocess.run(
+        [*make.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", path],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(desk, server, certificate):
+    with serving(certificate) as secure:
+        secure.redirects["model.safetensors"] = server.url
+        result = desk.run(HF_ENDPOINT=secure.url, CURL_CA_BUNDLE=certificate)
+        assert_failed(result, "redirects to a protocol other than https")
+    assert server.log == []
+    assert desk.names() == ["config.json"]  # which did come over https
+
+
+def test_a_redirect_from_http_to_https_is_followed(desk, server, certificate):
+    with serving(certificate) as secure:
+        server.redirects["model.safetensors"] = secure.url
+        assert_fine(desk.run(CURL_CA_BUNDLE=certificate))
+    desk.assert_installed()
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1:1", "file://", "dict://127.0.0.1:1", "scp://127.0.0.1:1"])
+def test_a_redirect_out_of_the_web_is_not_followed(desk, server, target):
+    server.redirects["config.json"] = target
+    assert_failed(desk.run(), "redirects to a protocol other than http,https")
+    assert desk.names() == []
+
+
+def test_a_redirect_in_a_circle_ends(desk, server):
+    server.redirects["config.json"] = server.url
+    assert_failed(desk.run(), "redirects")
+    assert len(server.log) == 11
+
+
+@pytest.mark.parametrize("odd", ["{a,b} [1-2] #1 %41 *", "$(x) `x` é\n'b\"c"])
+def test_an_odd_folder_is_taken_literally(desk, server, odd):
+    assert_fine(desk.run(NANOGPT_NP_HOME=desk.tmp / odd))
+    assert (desk.tmp / odd / "gpt2" / "model.safetensors").read_bytes() == WEIGHTS
+    assert len(server.log) == 2
+
+
+def test_an_odd_mirror_is_taken_literally(desk, server):
+    odd = "{a,b}/[1-2]/%7Ba%7D%20"
+    assert_fine(desk.run(HF_ENDPOINT=f"{server.url}/{odd}//"))
+    desk.assert_installed()
+    assert server.revisions == {(f"{odd}/{REPOS['gpt2']}", REVISIONS["gpt2"])}
+    assert len(server.log) == 2
+
+
+# ---- Whose files are these? --------------------------------------------------------------------
+
+
+def plant(kind, path, victim):
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "dangling link":
+        path.symlink_to(victim.with_name("not there"))
+    elif kind == "hard link":
+        path.hardlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "another user's":
+        if os.geteuid() != 0:
+            pytest.skip("only root can make files of another user")
+        path.write_bytes(b"")
+        os.chown(path, 12345, 12345)
+
+
+WORK_FILES = ["model.safetensors.partial", ".lock", ".lock.log", ".lock.http", "model.safetensors.sha256.partial"]
+KINDS = ["link", "dangling link", "hard link", "pipe", "folder", "another user's"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(WORK_FILES[0], kind) for kind in KINDS] + [(name, KINDS[i]) for i in (0, 3) for name in WORK_FILES[1:]],
+)
+def test_nothing_is_written_through_what_stands_under_the_name_of_a_work_file(desk, server, name, kind):
+    victim = desk.tmp / "victim"
+    victim.write_bytes(b"a file of the user")
+    desk.plant_config()
+    plant(kind, desk.folder / name, victim)
+    assert_failed(desk.run(), str(desk.folder / name), "delete it")
+    assert victim.read_bytes() == b"a file of the user"
+    assert not (desk.tmp / "not there").exists()
+    assert not desk.lock.is_file() or name == ".lock"  # no lock of this run stays
+
+
+def test_a_disk_that_gives_new_files_another_owner_is_no_obstacle(desk, server):
+    # As a network disk does with root's files, and a disk without owners with everybody's.
+    line = "-rw-r--r-- 1 4711 4711 0 Jan 1 00:00 x"
+    executable(desk.bin / "ls", f"#!/bin/sh\necho '{line}'\n")
+    server.cuts = [100_000]
+    assert_fine(desk.run())
+    desk.assert_installed()
+
+
+@pytest.mark.parametrize("which", ["home", "folder"])
+@pytest.mark.parametrize("owner", [None, 12345])
+def test_a_linked_folder_is_used_if_the_user_made_the_link(desk, which, owner):
+    if owner and os.geteuid() != 0:
+        pytest.skip("only root can make links of another user")
+    link, elsewhere = getattr(desk, which), desk.tmp / "another disk"
+    elsewhere.mkdir()
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(elsewhere)
+    if owner:
+        os.lchown(link, owner, owner)
+        assert_failed(desk.run(), str(link), "symbolic link of another user")
+        assert list(elsewhere.iterdir()) == []
+    else:
+        assert_fine(desk.run())
+        desk.assert_installed()
+
+
+# ---- What it prints ----------------------------------------------------------------------------
+
+STEERING = {
+    "escape sequences": "\x1b[31mred\x1b]0;title\x07\u0085\u009b31m",
+    "lines": "a\rb\nc\u2028d\x0be",
+    "direction": "\u202egnp.exe\u2066x\ufeff\u061c",
+    "bytes": "\udc9b31m\udcc3",
+}
+
+
+@pytest.mark.parametrize("text", STEERING.values(), ids=STEERING)
+def test_nothing_printed_steers_a_terminal(desk, server, text):
+    desk.folder.mkdir(parents=True)
+    desk.lock.write_bytes(f"1 {text}\n2 other".encode("utf-8", "surrogateescape"))
+    with desk.started() as waiting:
+        said = waiting.stderr.readline()
+        waiting.terminate()
+        waiting.communicate(timeout=20)
+    results = [
+        desk.run(f"--{text}"),
+        desk.run("--", text),
+        desk.run("--help", NANOGPT_NP_HOME=f"/{text}"),
+        desk.run(HF_ENDPOINT=text),
+        desk.run(NANOGPT_NP_HOME=desk.tmp / text),
+    ]
+    assert [result.returncode for result in results] == [2, 2, 0, 1, 0]
+    for printed in [said, *(result.stdout + result.stderr for result in results)]:
+        assert "\\x" in printed
+        assert not STEERS_A_TERMINAL.search(printed)
+
+
+def test_letters_of_any_script_are_shown_as_they_are(desk):
+    text = "naïve ñ 模型 😀 \u0300\u07ff\u0800\ud7ff\U0010ffff"
+    assert f"Folder: /{text}/MODEL\n" in desk.run("--help", NANOGPT_NP_HOME=f"/{text}").stdout
+
+
+def test_what_curl_says_is_escaped_too(desk, server):
+    executable(desk.bin / "curl", "#!/bin/sh\nprintf 'curl: (60) bad \\033[31m\\342\\200\\256name' >&2\nexit 60\n")
+    assert_failed(desk.run(), "(curl exit 60: bad \\x1b[31m\\xe2\\x80\\xaename)")
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 100_000, "-" * 100_000, "é" * 50_000, "\x1b" * 1000], ids=lambda name: ascii(name[0])
+)
+def test_every_line_has_a_bounded_length(desk, name):
+    result = desk.run(name)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr) < 1000
+    assert "bytes)..." in result.stderr
+
+
+@pytest.mark.parametrize("variable", ["NANOGPT_NP_HOME", "HOME", "HF_ENDPOINT", "HF_TOKEN", "http_proxy"])
+def test_a_long_setting_is_refused_in_one_short_line(desk, variable):
+    assert_failed(desk.run(**{variable: "/" * 100_000 + "@"}), f"{variable} has 100001 bytes; expected at most 4000")
+
+
+@pytest.mark.parametrize("user", [f"somebody:{PASSWORD}", PASSWORD, f"a:b%40{PASSWORD}"])
+def test_a_password_in_the_address_is_used_but_not_shown(desk, server, user):
+    secret = server.url.replace("//", f"//{user}@")
+    result = desk.run(HF_ENDPOINT=secret)
+    assert_fine(result)
+    assert {authorization.split()[0] for _, _, authorization in server.log} == {"Basic"}
+    (desk.folder / "config.json").unlink()
+    server.statuses["config.json"] = 404
+    failed = desk.run(HF_ENDPOINT=secret)
+    assert_failed(failed, "404", "//***@127.0.0.1:")
+    for said in (result.stdout, result.stderr, failed.stderr):
+        assert PASSWORD not in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "user"),
+    [
+        ("http_proxy", f"somebody:{PASSWORD}"),
+        ("ALL_PROXY", f"some body:{PASSWORD}"),
+        ("all_proxy", f"somebody:/{PASSWORD}"),
+    ],
+)
+def test_a_password_of_a_proxy_is_not_shown(desk, variable, user):
+    result = desk.run(**{variable: f"http://{user}@127.0.0.1:1", "NO_PROXY": None, "no_proxy": None})
+    assert result.returncode == 1
+    assert "curl exit" in result.stderr  # curl did try the proxy
+    assert PASSWORD not in result.stderr
 
 
 # ---- The token ---------------------------------------------------------------------------------
@@ -721,17 +1210,18 @@ def test_without_a_token_none_is_sent(desk, server):
     assert {authorization for _, _, authorization in server.log} == {None}
 
 
-def test_the_token_is_not_on_any_command_line(desk, server):
+def test_neither_token_nor_password_is_on_any_command_line(desk, server):
     if not shutil.which("ps"):
         pytest.skip("ps is not installed")
     server.pause_at = PAUSE
-    with desk.started(HF_TOKEN=TOKEN) as process:
+    with desk.started(HF_TOKEN=TOKEN, HF_ENDPOINT=server.url.replace("//", f"//u:{PASSWORD}@")) as process:
         until(desk.is_halfway)
         lines = subprocess.run(["ps", "axww", "-o", "args="], capture_output=True, text=True).stdout
         server.go_on.set()
         process.communicate(timeout=20)
     assert f"--output {desk.partial}" in lines  # curl was running, and was seen
     assert TOKEN not in lines
+    assert PASSWORD not in lines
 
 
 def test_a_token_that_could_smuggle_in_curl_options_is_refused(desk, server):
@@ -766,8 +1256,7 @@ def dead_process():
 
 
 def host_name():
-    result = subprocess.run([BASH, "-c", "echo $HOSTNAME"], capture_output=True, text=True)
-    return result.stdout.strip()
+    return subprocess.run(["uname", "-n"], capture_output=True, text=True).stdout.strip()
 
 
 def test_the_lock_of_a_dead_run_is_taken_over_by_one_of_many(desk, server):
@@ -815,8 +1304,15 @@ def test_a_lock_from_another_host_is_respected_and_named(desk, server):
     desk.assert_installed()
 
 
-def test_a_guard_left_behind_is_named_and_not_waited_for_without_end(desk, server):
+def test_a_guard_left_by_a_killed_run_is_removed_after_a_while(desk):
     (desk.folder / ".lock.guard").mkdir(parents=True)
+    assert_fine(desk.run())
+    desk.assert_installed()
+    assert len(desk.waits()) == 10
+
+
+def test_a_guard_that_cannot_be_removed_is_named_and_not_waited_for_without_end(desk, server):
+    (desk.folder / ".lock.guard" / "something").mkdir(parents=True)
     assert_failed(desk.run(), str(desk.folder / ".lock.guard"), "delete it")
     assert server.log == []
 
@@ -921,9 +1417,66 @@ def test_the_default_folder_is_the_users_cache(desk, system, cache, expected, ho
     assert result.stderr == f"in {expected}\n"
 
 
-def test_a_relative_folder_is_taken_from_where_one_stands(desk):
-    assert_fine(desk.run(NANOGPT_NP_HOME="-models"))
-    assert (desk.tmp / "-models" / "gpt2" / "model.safetensors").read_bytes() == WEIGHTS
+@pytest.mark.parametrize("system", ["Linux", "Darwin"])
+def test_without_a_home_only_a_download_fails(desk, server, system):
+    executable(desk.bin / "uname", f"#!/bin/sh\necho {system}\n")
+    nowhere = {"NANOGPT_NP_HOME": None, "HOME": ""}
+    assert "NANOGPT_NP_HOME" in desk.run("--help", **nowhere).stdout
+    assert len(desk.run("--pins", **nowhere).stdout.splitlines()) == 10
+    listed = desk.run("--list", **nowhere)
+    assert_fine(listed)
+    assert [line.split()[-2] for line in listed.stdout.splitlines()[1:]] == ["no"] * 5
+    assert_failed(desk.run(**nowhere), "neither NANOGPT_NP_HOME nor HOME")
+    assert_fine(desk.run(HOME="", LC_ALL="xx_YY.nonsense"))  # with NANOGPT_NP_HOME
+
+
+def test_without_the_variable_home_the_system_is_asked_for_it(desk):
+    pwd = pytest.importorskip("pwd")
+    executable(desk.bin / "uname", "#!/bin/sh\necho Linux\n")
+    result = desk.run("--list", NANOGPT_NP_HOME=None, HOME=None)
+    assert result.stderr == f"in {pwd.getpwuid(os.getuid()).pw_dir}/.cache/nanogpt_np\n"
+
+
+def test_a_user_whom_the_system_does_not_know_has_no_home(desk):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with SCRIPT.open() as script:  # which that user may not be able to open
+        result = subprocess.run(
+            [BASH, "-s", "--", "--list"],
+            stdin=script,
+            env={"PATH": os.environ["PATH"]},
+            user=1_234_567,
+            cwd="/",
+            capture_output=True,
+            text=True,
+        )
+    assert_fine(result)
+    assert result.stderr == "neither NANOGPT_NP_HOME nor HOME says where to put the weights\n"
+
+
+@pytest.mark.parametrize("folder", ["-models", "two words", "models///"])
+def test_a_relative_folder_is_taken_from_where_one_stands(desk, folder):
+    result = desk.run(NANOGPT_NP_HOME=folder)
+    assert_fine(result)
+    final = desk.tmp / folder / "gpt2" / "model.safetensors"
+    assert final.read_bytes() == WEIGHTS
+    assert f"/{folder.strip('/')}/gpt2\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"SHELLOPTS": "braceexpand:errexit:hashall:noclobber:noglob:pipefail"},
+        {"POSIXLY_CORRECT": "1", "TMPDIR": "/not there", "LC_ALL": "tr_TR.UTF-8", "LANG": "xx_YY"},
+        {"CDPATH": "/:/tmp", "IFS": "0123456789/", "GLOBIGNORE": "*", "BLOCK_SIZE": "1M", "LS_COLORS": "x"},
+    ],
+    ids=lambda env: next(iter(env)),
+)
+def test_the_settings_of_the_environment_change_nothing(desk, server, env):
+    desk.write_script(weights_bytes="-")
+    server.cuts = [100_000]
+    assert_fine(desk.run(**env))
+    desk.assert_installed()
 
 
 def test_shellcheck_finds_nothing():

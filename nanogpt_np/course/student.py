@@ -8,6 +8,7 @@ and for their names as text.
 import ast
 import functools
 import linecache
+import os
 import re
 import sys
 import tokenize
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..weights.files import check_regular
 from . import seams
 from .assignment import assignments
 from .judge import error_words
@@ -24,6 +26,8 @@ from .seams import Finding
 
 ALLOWED = ("nanogpt_np.model.trace", "nanogpt_np.model.config")
 FORBIDDEN = ("nanogpt_np", "torch", "transformers", "tensorflow", "jax", "keras", "autograd", "tiktoken", "tokenizers")
+NAMED = re.compile(rf"({'|'.join(FORBIDDEN)})(\.\w+)*")
+LARGEST = 1_000_000  # bytes of a student's file; the largest of the package's own has 20,000
 
 
 def versions(folder, check):
@@ -94,8 +98,9 @@ def parsed(source, name):
 
 
 def read(path):
-    """Return the text of a student's file."""
+    """Return the text of a student's file: a regular file of at most `LARGEST` bytes."""
     try:
+        check_regular(path, LARGEST)
         with tokenize.open(path) as file:
             source = file.read()
         parsed(source, str(path))
@@ -110,19 +115,23 @@ def read(path):
     return source
 
 
-def refuse_the_reference(path, seen=()):
+def refuse_the_reference(path):
     """Raise Finding if a file, or another file of its folder that it imports, imports the reference."""
-    given = next((a.may_import for a in assignments().values() if a.file == path.name), ())
-    allowed = (*ALLOWED, *given)
-    for name, line in parsed(read(path), str(path))[1]:
-        if name.partition(".")[0] in FORBIDDEN and not any(name == a or name.startswith(f"{a}.") for a in allowed):
-            raise Finding(
-                f"{path.name} uses {name} in line {line}: write this yourself, don't import it "
-                f"(allowed are {', '.join(allowed[:-1])} and {allowed[-1]})"
-            )
-        sibling = path.with_name(f"{name.partition('.')[0]}.py")
-        if sibling not in (path, *seen) and sibling.is_file():
-            refuse_the_reference(sibling, (*seen, path))
+    waiting, seen = [path], {path}
+    while waiting:
+        path = waiting.pop()
+        given = next((a.may_import for a in assignments().values() if a.file == path.name), ())
+        allowed = (*ALLOWED, *given)
+        for name, line in parsed(read(path), str(path))[1]:
+            if name.partition(".")[0] in FORBIDDEN and not any(name == a or name.startswith(f"{a}.") for a in allowed):
+                raise Finding(
+                    f"{path.name} uses {name} in line {line}: write this yourself, don't import it "
+                    f"(allowed are {', '.join(allowed[:-1])} and {allowed[-1]})"
+                )
+            sibling = path.with_name(f"{name.partition('.')[0]}.py")
+            if sibling not in seen and os.path.isfile(sibling):  # Path.is_file raises for a name that is too long
+                seen.add(sibling)
+                waiting.append(sibling)
 
 
 def imports(tree):
@@ -137,7 +146,7 @@ def imports(tree):
                 yield name, node.lineno
         elif isinstance(node, ast.ImportFrom):
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Constant) and re.fullmatch(rf"({'|'.join(FORBIDDEN)})(\.\w+)*", str(node.value)):
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and NAMED.fullmatch(node.value):
             yield node.value, node.lineno
 
 

@@ -2,14 +2,13 @@
 
 The file is a plain .npz, as `numpy.savez` writes it: one array for each trace point, and an array
 ``about.json`` with the text that makes them readable (config, prompt, provenance). Nothing in it is
-ever run as code. `read` wants a valid recording; `read_arrays` takes any .npz, such as a dump from PyTorch.
+ever run as code. `read` wants a valid recording; `read_arrays` takes any .npz, such as a dump from PyTorch. How
+much a file may hold, and in which order that is found out: `npz.py`.
 """
 
 import json
-import math
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,10 @@ import numpy as np
 from ..model.config import Config
 from ..model.trace import Array
 from ..names import points
+from ..names.wording import one_line
 from ..weights.atomic import atomic_write
+from ..weights.files import open_regular
+from .npz import SHOWN, TEXT, Header, Npz, naming
 from .recorder import Acts, Recorder
 
 ABOUT = "about.json"
@@ -28,7 +30,8 @@ FIELDS = {"prompt": str, "prompt_ids": list, "model": dict}  # what `about` must
 MODEL_FIELDS = {"origin": str, "dtype": str, "parameters": int, "decoding": str}
 OPTIONAL = {"name": str, "kind": str, "sha256": str}  # of the model; None is as good as nothing
 SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others are bytes that are no UTF-8, as Python reads them
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+MOST_BLOCKS = 1_000  # whoever shows a pass makes tables of every block that its config claims
+LONGEST = 5_000  # characters of what is said of the model; its origin may be a path
 
 
 @dataclass(eq=False)
@@ -72,6 +75,8 @@ def save(path: str | os.PathLike[str], recording: Recording) -> None:
         _check_about(recording.about, recording.config)
         check_arrays(acts, recording.config)
         text = json.dumps({**recording.about, "config": asdict(recording.config)}, allow_nan=False)
+        if len(text) > TEXT:
+            raise ValueError(f"{ABOUT} would have {len(text):,} characters, more than {TEXT:,}")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not written: {error}") from None
     # A file, since savez changes names. Not compressed: of gpt2's 5.2 MB for 5 tokens that would save
@@ -86,13 +91,26 @@ def read(path: str | os.PathLike[str]) -> Recording:
 
     Raises ValueError, with the file and what is wrong with it, unless every array is a trace point of the
     config that stands in the file, and all have the shapes of one pass over one prompt, without a batch axis.
+    All but the numbers is checked before any array is read.
     """
-    acts, about = read_arrays(path)
-    if about is None:
-        raise ValueError(f"{path} has no {ABOUT}: it was not saved by `python -m nanogpt_np trace --save`")
+    with open_regular(path) as file:
+        with naming(path):
+            npz = Npz(file)
+            about = npz.text(ABOUT) if ABOUT in npz.headers else None
+            names = [name for name in npz.headers if name != ABOUT]
+        if about is None:
+            raise ValueError(f"{path} has no {ABOUT}: it was not saved by `python -m nanogpt_np trace --save`")
+        try:
+            config = Config.from_dict(about.pop("config", None))
+            _check_about(about, config)
+            check = _Shapes(config)
+            for name in names:
+                check(name, npz.headers[name])
+        except ValueError as error:
+            raise ValueError(f"{path}: {one_line(error)[:SHOWN]}") from None
+        with naming(path):
+            acts = {name: npz.array(name) for name in names}
     try:
-        config = Config.from_dict(about.pop("config", None))
-        _check_about(about, config)
         check_arrays(acts, config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -104,55 +122,13 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
 
     about : what stands in ``about.json``, "config" among it, not checked further; None without such an array.
 
-    Raises ValueError for a file that is no .npz, is cut short, or holds Python objects.
+    Raises ValueError for what is not a regular file or not an .npz, is cut short, holds Python objects, or unpacks
+    to more than `npz.py` allows: a compressed file may hold 2 million numbers, or as many as it has bytes.
     """
-    with open(path, "rb") as file:
-        try:
-            return _parse(zipfile.ZipFile(file))
-        except MemoryError:
-            raise
-        except Exception as error:  # a forged file makes zipfile, zlib, NumPy and json raise a dozen kinds
-            raise ValueError(f"{path} is not a valid .npz file: {str(error) or type(error).__name__}") from None
-
-
-def _parse(archive: zipfile.ZipFile) -> tuple[dict[str, Array], dict[str, Any] | None]:
-    members = archive.infolist()
-    arrays = {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
-    if len(arrays) < len(members):
-        raise ValueError("a name appears twice")
-    about = arrays.pop(ABOUT, None)
-    return arrays, None if about is None else _about(about)
-
-
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """Return one array of an .npz. `numpy.load` would make room for whatever shape a header claims."""
-    name = member.filename
-    if not name.endswith(".npy"):
-        raise ValueError(f"{name!r} in it is not an array")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name!r} in it is compressed in a way that numpy.savez never uses")
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in HEADERS:
-            raise ValueError(f"{name!r} in it is of version {version}, not (1, 0) or (2, 0)")
-        shape, fortran, dtype = HEADERS[version](file)
-        if dtype.hasobject:
-            raise ValueError(f"{name!r} in it holds Python objects, which can run any code when opened")
-        numbers = file.read()  # as many bytes as there are, whatever is claimed
-    if len(numbers) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name!r} in it should be {dtype} of shape {shape}, but has {len(numbers):,} bytes")
-    array = np.ndarray(shape, dtype, buffer=numbers, order="F" if fortran else "C")
-    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
-
-
-def _about(array: Array) -> dict[str, Any]:
-    """Return the JSON object in the array ``about.json``."""
-    if array.dtype.kind != "U" or array.ndim:
-        raise ValueError(f"{ABOUT} in it is not a text but {array.dtype} of shape {array.shape}")
-    about = json.loads(str(array))
-    if not isinstance(about, dict):
-        raise ValueError(f"{ABOUT} in it holds no JSON object")
-    return about
+    with open_regular(path) as file, naming(path):
+        npz = Npz(file)
+        about = npz.text(ABOUT) if ABOUT in npz.headers else None
+        return {name: npz.array(name) for name in npz.headers if name != ABOUT}, about
 
 
 def _check_about(about: dict[str, Any], config: Config) -> None:
@@ -161,9 +137,15 @@ def _check_about(about: dict[str, Any], config: Config) -> None:
     told = about["model"]
     _check_fields(f"model in {ABOUT}", told, MODEL_FIELDS)
     _check_fields(f"model in {ABOUT}", told, {k: kind for k, kind in OPTIONAL.items() if told.get(k) is not None})
+    if not 0 <= told["parameters"] < 2**63:
+        raise ValueError(f"model in {ABOUT} has {told['parameters']!s:.60} parameters")
     for text in (about["prompt"], *(value for value in told.values() if isinstance(value, str))):
+        if text is not about["prompt"] and len(text) > LONGEST:
+            raise ValueError(f"model in {ABOUT} holds a text of {len(text):,} characters, more than {LONGEST:,}")
         if SURROGATE.search(text):
             raise ValueError(f"{ABOUT} holds text that is not valid Unicode: {text!r:.60}")
+    if len(about["prompt_ids"]) > config.n_positions:
+        raise ValueError(f"prompt_ids has {len(about['prompt_ids'])} ids, but the context is of {config.n_positions}")
     for i in about["prompt_ids"]:
         if type(i) is not int or not 0 <= i < config.vocab_size:
             raise ValueError(f"prompt_ids must be whole numbers from 0 to {config.vocab_size - 1}, not {i!r:.60}")
@@ -171,39 +153,46 @@ def _check_about(about: dict[str, Any], config: Config) -> None:
 
 def check_arrays(acts: Acts, config: Config) -> None:
     """Raise ValueError unless these are trace points of one prompt, in the shapes and dtypes of one pass."""
-    sizes: dict[str, int] = {}  # T and S, as the first arrays that have these axes say
+    check = _Shapes(config)
     for name, array in acts.items():
-        point = points.get(name, config)
+        check(name, array)
+        end = config.n_positions if name == "hook_positions" else config.vocab_size
+        if name in points.WHOLE_NUMBERS and (array.min() < 0 or array.max() >= end):
+            raise ValueError(f"{name} holds numbers from {array.min()} to {array.max()}, expected 0 to {end - 1}")
+
+
+class _Shapes:
+    """Check arrays one by one, or their headers before their numbers are read; `sizes` says what T and S must be."""
+
+    def __init__(self, config: Config):
+        if config.n_layer > MOST_BLOCKS:
+            raise ValueError(f"n_layer is {config.n_layer}, and a recording is of at most {MOST_BLOCKS:,} blocks")
+        self.config, self.sizes = config, dict[str, int]()  # T and S, as the first arrays that have these axes say
+
+    def __call__(self, name: str, array: Array | Header) -> None:
+        config, point = self.config, points.get(name, self.config)
         axes = point.axes.split()
         if array.ndim != len(axes):
             raise ValueError(
-                f"{name} has shape {list(array.shape)}, expected [{', '.join(axes)}]: "
+                f"{name} has shape {list(array.shape)!s:.100}, expected [{', '.join(axes)}]: "
                 "a recording is of one prompt, without a batch axis"
             )
         found = dict(zip(axes, array.shape, strict=True))
-        T = sizes.setdefault("T", found["T"]) if "T" in found else 1
-        S = sizes.setdefault("S", found["S"]) if "S" in found else T
+        T = self.sizes.setdefault("T", found["T"]) if "T" in found else 1
+        S = self.sizes.setdefault("S", found["S"]) if "S" in found else T
         expected = point.shape(config, T, S)
         if array.shape != expected:
             raise ValueError(f"{name} has shape {list(array.shape)}, expected {list(expected)} ([{', '.join(axes)}])")
         if not 1 <= T <= S <= config.n_positions:
             raise ValueError(f"{name} has {T} of {S} tokens, but the context is of {config.n_positions}")
-        _check_numbers(name, array, config)
+        if name in points.WHOLE_NUMBERS:
+            if array.dtype.kind not in "iu":
+                raise ValueError(f"{name} is {array.dtype}, not whole numbers")
+        elif array.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{name} is {array.dtype}, not float32 or float64")
 
 
 def _check_fields(whose: str, fields: dict[str, Any], kinds: Mapping[str, type]) -> None:
     for name, kind in kinds.items():
         if type(fields.get(name)) is not kind:
             raise ValueError(f"{whose} must hold {name!r}, a {kind.__name__}, not {fields.get(name)!r:.60}")
-
-
-def _check_numbers(name: str, array: Array, config: Config) -> None:
-    if name not in points.WHOLE_NUMBERS:
-        if array.dtype not in (np.float32, np.float64):
-            raise ValueError(f"{name} is {array.dtype}, not float32 or float64")
-        return
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} is {array.dtype}, not whole numbers")
-    end = config.n_positions if name == "hook_positions" else config.vocab_size
-    if array.min() < 0 or array.max() >= end:
-        raise ValueError(f"{name} holds numbers from {array.min()} to {array.max()}, expected 0 to {end - 1}")

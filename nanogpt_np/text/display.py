@@ -7,16 +7,29 @@ from typing import Any
 
 from .tokenizer import Tokenizer
 
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories: controls, format characters, half characters, separators
+
 
 def text_of(tokenizer: Tokenizer, i: int) -> str:
     """Return the text of one token; bytes that are no whole character show as their codes."""
     return tokenizer.token(i).decode("utf-8", "backslashreplace")
 
 
+def visible(text: str, keep: str = "\n\t") -> str:
+    """Return `text` with characters that cannot be seen, except those in `keep`, as their codes."""
+    if text.isprintable():
+        return text
+    shown = (c.isprintable() or c in keep or unicodedata.category(c) not in HIDDEN for c in text)
+    return "".join(c if seen else c.encode("unicode_escape").decode() for c, seen in zip(text, shown, strict=True))
+
+
 def quoted(text: str) -> str:
-    """Return a token's text as JSON writes it, so that spaces and line ends can be seen, and codes as they are."""
+    """Return a token's text as JSON writes it: what cannot be seen, and spaces other than " ", as codes."""
+    shown = json.dumps(text, ensure_ascii=False)
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in shown)
     # `text_of` writes codes of bytes; no token of GPT-2 has a backslash before an x of its own.
-    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", json.dumps(text, ensure_ascii=False))
+    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", shown)
 
 
 def pieces(raw: bytes) -> list[list[Any]]:
@@ -26,7 +39,7 @@ def pieces(raw: bytes) -> list[list[Any]]:
     its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
     letter stands on a dotted circle.
     """
-    found: list[list[Any]] = []
+    found: list[tuple[int, list[str]]] = []  # the parts of a text are joined once: adding each to it is quadratic
     for c in raw.decode("utf-8", "surrogateescape"):
         category = unicodedata.category(c)
         if 0xDC80 <= ord(c) <= 0xDCFF:
@@ -39,8 +52,7 @@ def pieces(raw: bytes) -> list[list[Any]]:
             kind, text = 0, "\u25cc" + c
         else:
             kind, text = 0, c
-        if found and found[-1][0] == kind:
-            found[-1][1] += text
-        else:
-            found.append([kind, text])
-    return found
+        if not (found and found[-1][0] == kind):
+            found.append((kind, []))
+        found[-1][1].append(text)
+    return [[kind, "".join(texts)] for kind, texts in found]

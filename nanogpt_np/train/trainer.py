@@ -10,7 +10,7 @@ import fnmatch
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,7 +75,7 @@ class Data(Protocol):
         """Yield (ids, targets) that are not learned from."""
 
     def evaluate(self, trainer: Any) -> list[str]:
-        """Return lines that say what an evaluation found."""
+        """Return lines that say what an evaluation found, beside the held-out loss."""
 
 
 class Trainer:
@@ -146,10 +146,34 @@ class Trainer:
         norm = clip_by_global_norm(grads, s.clip)
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise ValueError(f"step {self.step_number + 1} diverged (loss {total}, gradient {norm}): {DIVERGED}")
-        lr = learning_rate(self.step_number, peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=s.steps)
-        self.optimizer.step(grads, lr)
+        self.optimizer.step(grads, self.learning_rate(self.step_number))
         self.step_number += 1
         return total, sum(counts)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of the step after `step` steps; where the schedule is over, it is held."""
+        s = self.settings
+        planned = s.steps if s.schedule_steps is None else s.schedule_steps
+        if step >= planned and s.held_lr is not None:
+            return s.held_lr
+        return learning_rate(min(step, planned), peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=planned)
+
+    def extend(self, steps: int, lr: float | None = None) -> None:
+        """Make `steps` the length of the whole run; what is done stays as it was.
+
+        The learning rate keeps to the schedule of the run as it was planned, and to the schedule's last value after
+        that. With `lr`, it is `lr` from the next step on. Raises ValueError if so many steps are done already.
+        """
+        s, done = self.settings, self.step_number
+        planned = s.steps if s.schedule_steps is None else s.schedule_steps
+        longer = replace(s, steps=steps, schedule_steps=planned)
+        if steps <= done:
+            raise ValueError(f"{done} steps are done: the new number of steps must be more than that, not {steps}")
+        if lr is not None and lr != s.held_lr:  # a command that is repeated after a kill changes nothing more
+            longer = replace(longer, schedule_steps=done, held_lr=lr)
+        elif steps == planned and s.held_lr is None:
+            longer = replace(longer, schedule_steps=None)
+        self.settings = longer
 
     def held_out_loss(self) -> float | None:
         """Return the mean loss of held-out tokens that count, in nats, or None where there are none."""
@@ -205,7 +229,7 @@ class Trainer:
         state = read_state(directory)
         try:
             return cls._restored(state, make_data)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise ValueError(f"{directory} cannot be resumed: {error}") from None
 
     @classmethod

@@ -13,6 +13,13 @@ from ..names.wording import one_line
 
 # Bytes of JSON in a file or a header. Parsed, they can take 30 times as much memory. The header of gpt2-xl has 64 kB.
 LARGEST_JSON = 1 << 22
+KINDS = {  # of files that are not regular
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 MOST_DIGITS = 400  # of a whole number; the largest float64 has 309
 
 
@@ -24,15 +31,27 @@ def is_regular(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def check_regular(path: str | os.PathLike[str], largest: int | None = None) -> None:
+    """Raise ValueError unless `path` is a regular file of at most `largest` bytes."""
+    _check(path, os.stat(path), largest)
+
+
+def _check(path: str | os.PathLike[str], found: os.stat_result, largest: int | None = None) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise ValueError(f"{path} is not a regular file but {kind}")
+    if largest is not None and found.st_size > largest:
+        raise ValueError(f"{path} has {found.st_size:,} bytes, more than the {largest:,} that are read")
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading bytes; ValueError for anything else, without waiting for it."""
+    """Open a regular file for reading bytes; errors as for `check_regular`, without waiting for a pipe."""
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):  # each on some systems only
         flags |= getattr(os, name, 0)  # O_NONBLOCK: a pipe that nobody writes to is opened all the same
     number = os.open(path, flags)
     try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ValueError(f"{path} is not a regular file")
+        _check(path, os.fstat(number))
         return os.fdopen(number, "rb")
     except BaseException:
         os.close(number)
