@@ -507,9 +507,26 @@ def test_a_wrong_file_or_flag_gets_one_line(run, raw, flags, words):
 
 @pytest.mark.parametrize("name", ["missing.txt", "", "a\0b"])
 def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, capsys, name):
+    """The empty name is a folder here."""
     assert main(["score", str(tmp_path / name), "--model", "facts"]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err.startswith("error: ")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["score", str(tmp_path / "pipe"), "--model", "facts"]) == 1
+    assert "not a regular file but a pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_text_without_end_is_read_up_to_a_limit(run, monkeypatch, capsys, extra):
+    raw = b"The capital of France is Paris."
+    monkeypatch.setattr(command, "LONGEST", len(raw) - extra)
+    assert ("longer than" in run(raw, code=extra).err) == bool(extra)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert main(["score", "-", "--model", "facts"]) == extra
 
 
 def test_no_standard_input_gets_one_line(monkeypatch, capsys):

@@ -1,21 +1,22 @@
 """``python -m nanogpt_np score FILE``: the log probability of every token of a text, its perplexity, bits per byte."""
 
-import json
-import math
+import itertools
 import sys
 import threading
 import time
-from pathlib import Path
 
 from ..fast import keep_freed_memory
 from ..generate.scoring import score
 from ..text.display import quoted
 from ..text.tokenizer import Tokenizer
 from ..weights.checkpoint import open_checkpoint
+from ..weights.files import open_regular
 from ..weights.places import default_model
 from .opening import add_model, provenance_line
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
 
+LONGEST = 1 << 30  # bytes of a text: standard input may have no end
+CHUNK = 1 << 20  # bytes that are read at a time
 EVERY = 5  # seconds between two lines of progress
 WIDEST = 30  # columns of a token; a longer one pushes the rest of its line to the right
 LONGEST_BAR = 20  # a bar has one # for each nat
@@ -57,7 +58,7 @@ def main(argv=None):
     say(provenance_line(provenance, model.config, "<|endoftext|> first" if args.bos else "no BOS"))
     if args.json:
         about = {"model": checkpoint.provenance, "file": args.file, "bos": args.bos, "special": args.special}
-        print(json.dumps(about | as_dict(result, window) | {"per_token": result.rows(tokenizer)}, indent=1))
+        print_json(about | as_dict(result, window) | {"per_token": result.rows(tokenizer)})
         return 0
     first = range(min(args.tokens, len(result.ids)))
     print_tokens(result.rows(tokenizer, first if args.least is None else result.least_expected(args.least)))
@@ -73,7 +74,13 @@ def read_text(file):
     if file == "-" and sys.stdin is None:
         raise ValueError("there is no standard input to read the text from")
     name = "standard input" if file == "-" else file
-    raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    if file == "-":
+        raw = _read(sys.stdin.buffer)
+    else:
+        with open_regular(file) as opened:
+            raw = _read(opened)
+    if len(raw) > LONGEST:
+        raise ValueError(f"{name} is longer than {LONGEST:,} bytes: score it in parts")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,8 +90,13 @@ def read_text(file):
     return text
 
 
+def _read(stream):
+    """Return the bytes of a stream, up to a little more than `LONGEST`; ``read(LONGEST)`` would allocate all at once."""
+    return b"".join(itertools.islice(iter(lambda: stream.read(CHUNK), b""), LONGEST // CHUNK + 1))
+
+
 def as_dict(result, window):
-    """Return the numbers about the whole text, for JSON, which has no infinity."""
+    """Return the numbers about the whole text, for JSON."""
     return {
         "window": window,
         "stride": result.stride,
@@ -93,7 +105,7 @@ def as_dict(result, window):
         "scored_bytes": result.nbytes,
         "log_prob": result.total,
         "loss": result.loss,
-        "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
+        "perplexity": result.perplexity,
         "bits_per_byte": result.bits_per_byte,
     }
 

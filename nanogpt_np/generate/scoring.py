@@ -24,6 +24,7 @@ from ..model.ids import check_ids
 from ..model.trace import Array
 from ..text.display import text_of
 from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
+from .loop import cause
 
 AT_ONCE = 1 << 22  # logits at a time: 16 MB; those of 1024 tokens would be 206 MB
 
@@ -183,7 +184,8 @@ def _window(model: GPT2, ids: Array, first: int, begin: int) -> tuple[Array, Arr
             logits, wanted = model.lm_head(x[rows]), ids[first:][rows]
             finite = np.isfinite(logits).all(axis=-1)
             if not finite.all():
-                raise ValueError(_not_finite(model, begin + first + start + int(finite.argmin())))
+                t = begin + first + start + int(finite.argmin())
+                raise ValueError(f"the logits for token {t} hold NaN or inf: {cause(model)}")
             log_probs[rows], ranks[rows] = log_probabilities(logits, wanted), _ranks(logits, wanted)
     return log_probs, ranks
 
@@ -193,12 +195,6 @@ def _ranks(logits: Array, ids: Array) -> Array:
     chosen = np.take_along_axis(logits, ids[:, None], -1)
     ties = (logits == chosen) & (np.arange(logits.shape[-1]) < ids[:, None])
     return 1 + np.count_nonzero(logits > chosen, axis=-1) + np.count_nonzero(ties, axis=-1)
-
-
-def _not_finite(model: GPT2, position: int) -> str:
-    bad = [name for name, array in model.params.items() if not np.isfinite(array).all()]
-    where = f"tensor {bad[0]} holds NaN or inf" if bad else "the weights are finite, an activation overflowed"
-    return f"the logits for token {position} hold NaN or inf, so it has no log probability: {where}"
 
 
 def _nbytes(ids: Array, tokenizer: Tokenizer) -> int:
