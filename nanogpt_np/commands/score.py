@@ -91,7 +91,7 @@ def read_text(file):
 
 
 def _read(stream):
-    """Return the bytes of a stream, up to a little more than `LONGEST`; ``read(LONGEST)`` would allocate all at once."""
+    """Return the bytes of a stream, or a little more than `LONGEST`; ``read(LONGEST)`` would allocate all at once."""
     return b"".join(itertools.islice(iter(lambda: stream.read(CHUNK), b""), LONGEST // CHUNK + 1))
 
 
