@@ -90,11 +90,11 @@ def decoding(temperature, top_k, top_p, seed):
     return ", ".join([f"temperature {temperature}", *cut, f"seed {seed}"])
 
 
-def provenance_line(provenance, config):
+def provenance_line(provenance, config, bos="no BOS"):
     """Say on one line which model runs, and how its tokens are chosen."""
     line = (
         f"model: {provenance['origin']}, {provenance['dtype']}, "
-        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; no BOS"
+        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; {bos}"
     )
     if config.vocab_size != END_OF_TEXT_ID + 1:
         line += f"; its vocabulary has {config.vocab_size} entries, the tokenizer GPT-2's own 50257"
