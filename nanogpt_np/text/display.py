@@ -14,9 +14,12 @@ def text_of(tokenizer: Tokenizer, i: int) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a token's text as JSON writes it, so that spaces and line ends can be seen, and codes as they are."""
+    """Return a token's text as JSON writes it: what cannot be seen, and spaces other than " ", as codes."""
+    shown = json.dumps(text, ensure_ascii=False)
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in shown).replace("\x7f", "\\u007f")
     # `text_of` writes codes of bytes; no token of GPT-2 has a backslash before an x of its own.
-    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", json.dumps(text, ensure_ascii=False))
+    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", shown)
 
 
 def pieces(raw: bytes) -> list[list[Any]]:
