@@ -21,7 +21,7 @@ from ..model.trace import Array
 from ..names import points
 from ..names.wording import one_line
 from ..weights.atomic import atomic_write
-from ..weights.files import open_regular
+from ..text.files import open_regular
 from .npz import SHOWN, TEXT, Header, Npz, naming
 from .recorder import Acts, Recorder
 

@@ -20,7 +20,7 @@ from ..model.gpt2 import GPT2
 from ..names.parameters import each, parameter, table, tensor_count
 from ..names.wording import LONGEST_NAME, nearest, one_line
 from .assembly import assemble
-from .files import read_json
+from ..text.files import read_json
 from .places import find
 from .provenance import computed_digest, known_digest, whose
 from .tensors import SINGLE, Stored, read_tensors, stored_tensors

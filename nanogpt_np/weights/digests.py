@@ -27,7 +27,7 @@ from typing import Any
 
 from . import places
 from .atomic import atomic_write
-from .files import open_regular, read_bytes, read_json
+from ..text.files import open_regular, read_bytes, read_json
 
 STORE = "digests.json"
 MOST = 100  # files that are remembered

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import places
 from .digests import computed, remembered
-from .files import is_regular, read_bytes, read_json
+from ..text.files import is_regular, read_bytes, read_json
 from .pins import PINS
 from .tensors import INDEX, SINGLE
 
