@@ -94,6 +94,11 @@ class Tokenizer:
         self.size = 1 + max(END_OF_TEXT_ID if self.is_gpt2 else 0, *self._raw)
         self.encoding = tiktoken.Encoding(source, pat_str=SPLIT, mergeable_ranks=table, special_tokens=special)
 
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """The ids that end a text: one or none."""
+        return () if self.end_of_text is None else (self.end_of_text,)
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Return the ids of `text`; ``<|endoftext|>`` is 7 tokens of text, or the one token if `special`.
 

@@ -1,6 +1,6 @@
 """Training text: files read whole, tokens in one row, random windows cut from it.
 
-A source of batches has `used` (the ids that occur), `digest` (of all its data),
+A source of batches has `used` (the ids that occur), `digest` (of all its data), `tokenizer` (if it is text),
 `batch(rng)`, `held_out()` and `evaluate(trainer)`, so that a recipe can bring its own (`facts.py`).
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..model.trace import Array
-from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
+from ..text.tokenizer import Tokenizer
 
 HELD_OUT = 0.05  # the last twentieth of the text is kept for evaluation, not for training
 
@@ -41,12 +41,13 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 class TextData:
-    """Windows of `context` tokens from the texts in a row, each followed by <|endoftext|>."""
+    """Windows of `context` tokens from the texts in a row, each followed by the tokenizer's end of text, if it has one."""
 
     def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, context: int, batch_size: int):
+        self.tokenizer = tokenizer
         found: list[int] = []
         for text in texts:
-            found += [*tokenizer.encode(text), END_OF_TEXT_ID]
+            found += [*tokenizer.encode(text), *tokenizer.stop]
         ids = np.array(found)
         if len(ids) <= context:
             raise ValueError(f"{len(ids)} tokens of text are too few: a window needs {context} and the next one")

@@ -50,7 +50,7 @@ def run(
     """
     s, asked_to_stop = trainer.settings, stop or (lambda: False)
     if sample:
-        check_ids(Tokenizer().encode(sample), trainer.config)
+        check_ids(_tokenizer(trainer).encode(sample), trainer.config)
     with only_run(out):
         found = claimed_checksum(Path(out) / STATE)
         if found is not None and found not in trainer.checksums:
@@ -77,13 +77,20 @@ def run(
 
 
 def _sample(trainer: Trainer, prompt: str) -> str:
-    tokenizer, model = Tokenizer(), trainer.whole_model()
-    ids = tokenizer.encode(prompt)
-    return json.dumps(prompt + tokenizer.decode(generate(model, ids, 20)), ensure_ascii=False)
+    tokenizer, model = _tokenizer(trainer), trainer.whole_model()
+    new = generate(model, tokenizer.encode(prompt), 20, stop=tokenizer.stop)
+    return json.dumps(prompt + tokenizer.decode(new), ensure_ascii=False)
 
 
-def make_data(settings: Settings) -> Data:
-    """Return the source of batches that `settings.source` describes; ValueError if it describes none."""
+def _tokenizer(trainer: Trainer) -> Tokenizer:
+    return trainer.tokenizer or Tokenizer()
+
+
+def make_data(settings: Settings, tokenizer: Tokenizer | None = None) -> Data:
+    """Return the source of batches that `settings.source` describes; ValueError if it describes none.
+
+    tokenizer : of the model that is trained further; GPT-2's by default.
+    """
     source = settings.source
     if source == {"recipe": "facts"}:
         return FactsData(settings.context, settings.batch_size)
@@ -94,4 +101,4 @@ def make_data(settings: Settings) -> Data:
             f"its source must be texts or a recipe, not {shown(source)}: "
             "a run of other data is resumed from Python, with Trainer.resume"
         )
-    return TextData(read_texts(texts), Tokenizer(), settings.context, settings.batch_size)
+    return TextData(read_texts(texts), tokenizer or Tokenizer(), settings.context, settings.batch_size)
