@@ -10,12 +10,14 @@ from pathlib import Path
 
 from ..fast import keep_freed_memory
 from ..model.config import Config
+from ..text.tokenizer import Tokenizer
 from ..train.facts import CONFIG, SETTINGS
 from ..train.folder import is_free
 from ..train.loop import make_data, run
 from ..train.settings import Settings
 from ..train.trainer import Trainer
-from ..weights import load
+from ..weights import open_checkpoint
+from .opening import add_tokenizer, chosen_tokenizer
 from .shell import Parser, command, say
 
 FROM_SCRATCH = {"n_layer": 4, "n_head": 4, "n_embd": 128}
@@ -28,6 +30,7 @@ def _parser():
     add("texts", nargs="*", metavar="TEXT", help="text files (UTF-8), or directories of .txt and .md files")
     add("--out", metavar="DIR", help="where the checkpoint goes; it loads with --model DIR, and with transformers")
     add("--model", metavar="NAME|DIR", help="start from these weights (fine-tuning); default: from scratch")
+    add_tokenizer(parser)
     add("--resume", metavar="DIR", help="continue the run that was saved there")
     add("--recipe", choices=["facts"], help="make the checkpoint that ships with the package")
     add("--layers", type=int, metavar="N", help="blocks, from scratch (default: 4)")
@@ -74,9 +77,11 @@ def main(argv=None):
     given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name, None) is not None}
     sizes = {name: getattr(args, flag) for flag, name in SIZES.items() if getattr(args, flag) is not None}
     if args.resume:
-        if args.texts or args.model or args.recipe or args.out or given or sizes:
+        if args.texts or args.model or args.tokenizer or args.recipe or args.out or given or sizes:
             raise ValueError("--resume keeps the run's settings: it takes no texts, no --out and no other settings")
-        return _run(Trainer.resume(args.resume, make_data), args.resume, args.sample)
+        tokenizer = Tokenizer.found_in(args.resume)
+        resumed = Trainer.resume(args.resume, lambda settings: make_data(settings, tokenizer))
+        return _run(resumed, args.resume, args.sample)
     if not args.out:
         raise ValueError("--out DIR is needed: where should the checkpoint go?")
     if not is_free(args.out):
@@ -84,7 +89,7 @@ def main(argv=None):
             raise ValueError(f"{args.out} is not a folder: give another --out")
         raise ValueError(f"{args.out} is not empty: give another --out, or continue with --resume {args.out}")
     if args.recipe:
-        if args.texts or args.model or sizes:
+        if args.texts or args.model or args.tokenizer or sizes:
             raise ValueError("--recipe brings its own text and sizes: it takes no texts, no --model and no --width")
         settings = Settings(**SETTINGS | given, source={"recipe": args.recipe})
         return _run(Trainer.from_scratch(CONFIG, make_data(settings), settings), args.out, args.sample)
@@ -100,15 +105,17 @@ def main(argv=None):
             raise ValueError("--model brings its own sizes: it takes no --layers, --heads or --width")
         if settings.share_unseen:
             raise ValueError("--share-unseen is for training from scratch: a checkpoint's rows differ already")
-        model = load(args.model)
+        checkpoint = open_checkpoint(args.model)
+        tokenizer, model = chosen_tokenizer(args.tokenizer, checkpoint), checkpoint.model
         if settings.context > model.config.n_positions:
             raise ValueError(
                 f"--context {settings.context} is more than the {model.config.n_positions} of {args.model}"
             )
-        trainer = Trainer(model.config, model.params, make_data(settings), settings)
+        trainer = Trainer(model.config, model.params, make_data(settings, tokenizer), settings)
     else:
-        config = Config(**FROM_SCRATCH | sizes, n_positions=settings.context)
-        trainer = Trainer.from_scratch(config, make_data(settings), settings)
+        tokenizer = chosen_tokenizer(args.tokenizer)
+        config = Config(**FROM_SCRATCH | sizes, n_positions=settings.context, vocab_size=tokenizer.size)
+        trainer = Trainer.from_scratch(config, make_data(settings, tokenizer), settings)
     return _run(trainer, args.out, args.sample)
 
 

@@ -153,11 +153,8 @@ def _check_about(about: dict[str, Any], config: Config) -> None:
     _check_fields(f"model in {ABOUT}", told, {k: kind for k, kind in OPTIONAL.items() if told.get(k) is not None})
     if (tokenizer := told.get("tokenizer")) is not None:
         _check_fields(f"tokenizer in {ABOUT}", tokenizer, TOKENIZER_FIELDS)
-        if (
-            not 0 <= tokenizer["size"] < 2**31
-            or len(tokenizer["name"]) > LONGEST
-            or SURROGATE.search(tokenizer["name"])
-        ):
+        name = tokenizer["name"]
+        if not 0 <= tokenizer["size"] < 2**31 or len(name) > LONGEST or SURROGATE.search(name):
             raise ValueError(f"tokenizer in {ABOUT} is {tokenizer!r:.60}")
     if not 0 <= told["parameters"] < 2**63:
         raise ValueError(f"model in {ABOUT} has {told['parameters']!s:.60} parameters")

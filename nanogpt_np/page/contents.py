@@ -104,7 +104,7 @@ def collect(
     firsts = {key_of(name): point for name, point in reversed(table.items())}
     return _finite(
         {
-            "about": _about(about, model, config, words.tokenizer),
+            "about": _about(about, model, config) | _reading(about, config, words.tokenizer),
             "sizes": {letter: letter if letter in unknown else size for letter, size in config.sizes.items()},
             "layout": {"H": config.n_head, "D": config.head_width},
             "layers": config.n_layer,
@@ -134,14 +134,13 @@ def _finite(x: Any) -> Any:
     return json.dumps(x) if isinstance(x, float) and not math.isfinite(x) else x
 
 
-def _about(about: dict[str, Any], model: GPT2 | None, config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
+def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[str, Any]:
     """Return whose numbers these are, claiming no more than is known."""
     told = about.get("model", {})
     unsaid = "in memory" if model is not None and not told.get("origin") else "not told"
     kind = told["kind"] if told.get("kind") in KINDS else unsaid
     if kind in ("local", "in memory", "not told") and model is not None and _never_trained(model):
         kind = "random"
-    ids = about.get("prompt_ids", [])
     return {
         "name": told.get("name") and Path(told["name"]).name,  # a page that is passed on tells nothing of the machine
         "kind": kind,
@@ -151,12 +150,19 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config, tokenizer:
         "sha256": told.get("sha256"),
         "sha256_of": told.get("sha256_of"),
         "decoding": told.get("decoding"),
-        "bos": ids[0] in tokenizer.stop if ids else None,
-        "vocabulary": None if config.vocab_size == tokenizer.size else config.vocab_size,
-        "tokenizer": None if tokenizer.is_gpt2 else tokenizer.size,
         "prompt": about.get("prompt"),
         "text": about.get("prompt") and pieces(about["prompt"].encode("utf-8", "surrogateescape")),
         "batch": about.get("batch"),
+    }
+
+
+def _reading(about: dict[str, Any], config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return how the prompt was read."""
+    ids = about.get("prompt_ids", [])
+    return {
+        "bos": ids[0] in tokenizer.stop if ids and tokenizer.stop else None,
+        "vocabulary": None if config.vocab_size == tokenizer.size else config.vocab_size,
+        "tokenizer": None if tokenizer.is_gpt2 else tokenizer.size,
     }
 
 

@@ -40,8 +40,9 @@ def _cuts_into_words(step: dict[str, Any]) -> bool:
 def _adds_nothing(step: dict[str, Any]) -> bool:
     """Return whether a step, for one text, is that text and nothing else."""
     single = step.get("single")
-    alone = isinstance(single, list) and len(single) == 1 and isinstance(single[0], dict)
-    return step.get("type") == "TemplateProcessing" and alone and "Sequence" in single[0]
+    if step.get("type") != "TemplateProcessing" or not isinstance(single, list) or len(single) != 1:
+        return False
+    return isinstance(single[0], dict) and "Sequence" in single[0]
 
 
 def _steps(value: Any, inside: str) -> list[dict[str, Any]]:
@@ -61,7 +62,7 @@ def _kind(step: dict[str, Any]) -> str:
 def checked(value: Any, what: str, kind: type) -> Any:
     """Return `value` if it is a dict or list, as `kind` says; else raise ValueError."""
     if not isinstance(value, kind):
-        expected = {dict: "an object", list: "a list"}[kind]
+        expected = "an object" if kind is dict else "a list"
         raise ValueError(f"{what} must be {expected}, not {shown(value)}")
     return value
 

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 from . import gpt2
 from .added import WHITE, Added, AddedTokens
 from .gpt2 import END_OF_TEXT, END_OF_TEXT_ID, SPLIT
-from .tokenizer_files import ADVICE, Definition, definition, read_files
+from .pipeline import ADVICE
+from .tokenizer_files import Definition, definition, read_files
+
+__all__ = ["END_OF_TEXT", "END_OF_TEXT_ID", "SPLIT", "WHITE", "NoTokenizer", "Token", "Tokenizer"]
 
 LONG_GAP = 10_000  # white-space characters in a row that are split off here: at 999,999 tiktoken's pattern gives up
 # The lookbehind lets a match begin only where a gap does: else `re` would read a gap anew from each of its characters.

@@ -41,7 +41,7 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 class TextData:
-    """Windows of `context` tokens from the texts in a row, each followed by the tokenizer's end of text, if it has one."""
+    """Windows of `context` tokens from the texts in a row, each followed by <|endoftext|> if the tokenizer has it."""
 
     def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, context: int, batch_size: int):
         self.tokenizer = tokenizer
