@@ -151,9 +151,9 @@ def test_every_way_to_cut_a_token_may_be_listed_since_only_one_of_them_can_meet(
     # So do files that are converted from tiktoken's.
     ranks = {token: i for token, i in gpt2.ranks().items() if i < 3000}
     listed = []
-    for token in ranks:
+    for token, rank in ranks.items():
         ways = [(token[:i], token[i:]) for i in range(1, len(token))]
-        listed += [(a, b) for a, b in ways if max(ranks.get(a, 3000), ranks.get(b, 3000)) < ranks[token]]
+        listed += [(a, b) for a, b in ways if max(ranks.get(a, 3000), ranks.get(b, 3000)) < rank]
     assert len(listed) > 3000 - 256 + 500
     assert {*ranks_of(listed)} == {*ranks} and merges_of(ranks_of(listed)) == merges_of(ranks)
 
@@ -192,7 +192,7 @@ def test_ids_are_those_of_merges_applied_one_after_the_other(order, files, tmp_p
     assert tok.size == max(ids.values()) + 1 and not tok.is_gpt2 and tok.end_of_text is None and tok.stop == ()
 
 
-ADDED = [added(END, 900), added("[PAD]", 901), added("<sep>", 902, lstrip=True, rstrip=True), added("Paris is", 903)]
+ADDED = [added(END, 356), added("[PAD]", 357), added("<sep>", 358, lstrip=True, rstrip=True), added("Paris is", 359)]
 ADDED[3]["special"] = False
 
 
@@ -203,32 +203,32 @@ def test_added_tokens_are_cut_out_first_and_special_ones_on_request(tmp_path):
         return slow_ids(text, MERGES, ids)
 
     text = f"The{END}[PAD] Paris is  <sep>\n  a"
-    expected = [*plain("The"), 900, 901, *plain(" "), 903, 902, *plain("a")]
+    expected = [*plain("The"), 356, 357, *plain(" "), 359, 358, *plain("a")]
     assert tok.encode(text, special=True) == expected
-    assert tok.encode(text) == [*plain(f"The{END}[PAD] "), 903, *plain("  <sep>\n  a")]
-    assert tok.token(900) == END.encode() and tok.end_of_text == 900 and tok.stop == (900,)
-    assert tok.decode([900, 903, 904]) == f"{END}Paris is<|904|>"
+    assert tok.encode(text) == [*plain(f"The{END}[PAD] "), 359, *plain("  <sep>\n  a")]
+    assert tok.token(356) == END.encode() and tok.end_of_text == 356 and tok.stop == (356,)
+    assert tok.decode([356, 359, 360]) == f"{END}Paris is<|360|>"
 
 
 def test_of_added_tokens_the_longest_wins_and_normalized_ones_come_second(tmp_path):
-    tokens = [added("ab", 900), added("abc", 901), added("cd", 902), added("xab", 903, normalized=True)]
+    tokens = [added("ab", 356), added("abc", 357), added("cd", 358), added("xab", 359, normalized=True)]
     tok = Tokenizer.from_folder(written(tmp_path, values(tokens=tokens)))
-    assert tok.encode("abcd", special=True) == [901, ORDERS["as GPT-2"][b"d"]]
-    assert tok.encode("xab", special=True) == [ORDERS["as GPT-2"][b"x"], 900]
+    assert tok.encode("abcd", special=True) == [357, ORDERS["as GPT-2"][b"d"]]
+    assert tok.encode("xab", special=True) == [ORDERS["as GPT-2"][b"x"], 356]
 
 
 EOS = {
-    "by name": ({}, {"tokenizer_config": {"eos_token": "[PAD]"}}, 901),
-    "as an object": ({}, {"tokenizer_config": {"eos_token": {"content": "[PAD]"}}}, 901),
-    "in the map": ({}, {"special_tokens_map": {"eos_token": "[PAD]"}}, 901),
-    "not named": ({}, {}, 900),
+    "by name": ({}, {"tokenizer_config": {"eos_token": "[PAD]"}}, 357),
+    "as an object": ({}, {"tokenizer_config": {"eos_token": {"content": "[PAD]"}}}, 357),
+    "in the map": ({}, {"special_tokens_map": {"eos_token": "[PAD]"}}, 357),
+    "not named": ({}, {}, 356),
     "unknown": ({}, {"tokenizer_config": {"eos_token": "</s>"}}, None),
     "only in the small file": (
         {"added_tokens": []},
-        {"tokenizer_config": {"eos_token": "</s>", "added_tokens_decoder": {"907": {"content": "</s>"}}}},
-        907,
+        {"tokenizer_config": {"eos_token": "</s>", "added_tokens_decoder": {"356": {"content": "</s>"}}}},
+        356,
     ),
-    "in added_tokens.json": ({"added_tokens": []}, {"added_tokens": {END: 905}}, 905),
+    "in added_tokens.json": ({"added_tokens": []}, {"added_tokens": {END: 356}}, 356),
 }
 
 
@@ -317,7 +317,13 @@ REFUSED = {
     "its decoder is 'Metaspace'": {"decoder": {"type": "Metaspace"}},
     "added_tokens: 'x' is a single_word": {"added_tokens": [added("x", 950, single_word=True)]},
     "the added token '[PAD]' has the id 5, which is another token's": {"added_tokens": [added("[PAD]", 5)]},
-    "the added token 'BB' has the id 990, which is another": {"added_tokens": [added("AA", 990), added("BB", 990)]},
+    "the added token 'BB' has the id 356, which is another": {"added_tokens": [added("AA", 356), added("BB", 356)]},
+    "the added token 'AA' has the id 400, but transformers would number it from 356 on": {
+        "added_tokens": [added("AA", 400)]
+    },
+    "the added token 'BB' has the id 358, but transformers would number it from 356 on": {
+        "added_tokens": [added("AA", 356), added("BB", 358)]
+    },
     "two tokens have the same id": {"model": MODEL | {"vocab": MODEL["vocab"] | {"zzz": 5}}},
     "the id of 'zzz' is -1": {"model": MODEL | {"vocab": MODEL["vocab"] | {"zzz": -1}}},
     "the id of 'zzz' is 1.5": {"model": MODEL | {"vocab": MODEL["vocab"] | {"zzz": 1.5}}},
@@ -494,16 +500,16 @@ def test_files_that_are_there_already_are_not_made_or_written_again(tmp_path, mo
 
 def own_checkpoint(folder, **config):
     """Write a model with a tokenizer of its own; return the folder."""
-    nanogpt_np.save(random_model(**{"vocab_size": 904} | config), folder)
+    nanogpt_np.save(random_model(**{"vocab_size": 360} | config), folder)
     written(
-        folder, values(tokens=ADDED), tokenizer_config={"eos_token": "[PAD]"}, generation_config={"eos_token_id": 901}
+        folder, values(tokens=ADDED), tokenizer_config={"eos_token": "[PAD]"}, generation_config={"eos_token_id": 357}
     )
     (folder / "special_tokens_map.json").write_text("{}")
     (folder / "notes.txt").write_text("mine")
     return folder
 
 
-@pytest.mark.parametrize("size", [904, 50257])
+@pytest.mark.parametrize("size", [360, 50257])
 def test_a_model_from_a_folder_with_its_own_tokenizer_is_saved_with_copies_of_the_files(size, tmp_path):
     own = own_checkpoint(tmp_path / "own", vocab_size=size)
     nanogpt_np.save(nanogpt_np.load(own), tmp_path / "new")
@@ -515,7 +521,7 @@ def test_a_model_from_a_folder_with_its_own_tokenizer_is_saved_with_copies_of_th
 def test_a_tokenizer_that_is_given_is_the_one_that_is_saved(tmp_path):
     own = own_checkpoint(tmp_path / "own")
     tok = Tokenizer.from_folder(own)
-    nanogpt_np.save(random_model(vocab_size=904), tmp_path / "a", tokenizer=tok)
+    nanogpt_np.save(random_model(vocab_size=360), tmp_path / "a", tokenizer=tok)
     assert (tmp_path / "a" / "tokenizer.json").read_bytes() == (own / "tokenizer.json").read_bytes()
     nanogpt_np.save(random_model(**GPT2_SIZED | {"vocab_size": 50304}), tmp_path / "b", tokenizer=Tokenizer())
     assert names(tmp_path / "b") == WRITTEN
@@ -580,21 +586,21 @@ def test_commands_read_a_prompt_with_the_tokenizer_of_the_model(own, capsys):
     for command in ("generate", "trace"):
         said = out_of(capsys, command, "The capital is", "--model", own, "--json")
         shown = json.loads(said.out)
-        assert shown["prompt_ids"] == ids and shown["model"]["tokenizer"] == {"name": "mine", "size": 904}
-        assert "the tokenizer is mine's, of 904 tokens" in said.err
+        assert shown["prompt_ids"] == ids and shown["model"]["tokenizer"] == {"name": "mine", "size": 360}
+        assert "the tokenizer is mine's, of 360 tokens" in said.err
         if command == "trace":
             assert [row["token"] for row in shown["tokens"]] == [tok.token(i).decode() for i in ids]
     lens = out_of(capsys, "lens", "The capital", "--model", own, "--token", "Paris is", "--json")
-    assert json.loads(lens.out)["token"]["id"] == 903
+    assert json.loads(lens.out)["id"] == 359
     explained = out_of(capsys, "explain", "The capital", "hook_next_logits[Paris is]", "--model", own, "--json")
-    assert json.loads(explained.out)[0]["index"] == {"token": 903}
+    assert json.loads(explained.out)[0]["index"] == {"token": 359}
 
 
 def test_tokenizer_overrides_that_of_the_model(own, capsys, tmp_path):
     for name in ("gpt2", "gpt2-xl", "facts"):
         said = out_of(capsys, "generate", "!", "--model", own, "--json", "--tokenizer", name, "-n", "1")
         assert json.loads(said.out)["prompt_ids"] == [0]
-        assert "its vocabulary has 904 entries, the tokenizer GPT-2's own 50257" in said.err
+        assert "its vocabulary has 360 entries, the tokenizer GPT-2's own 50257" in said.err
     other = written(tmp_path / "other", values(ORDERS["shuffled"]))
     said = out_of(capsys, "generate", "The", "--model", own, "--json", "--tokenizer", other, "-n", "1")
     assert json.loads(said.out)["prompt_ids"] == slow_ids("The", MERGES, ORDERS["shuffled"])
@@ -604,7 +610,7 @@ def test_tokenizer_overrides_that_of_the_model(own, capsys, tmp_path):
 
 def test_generation_ends_at_the_tokenizers_end_of_text(own, capsys, tmp_path):
     tok = Tokenizer.from_folder(own)
-    said = [100, 50256, 900, 901, 100]  # [PAD], the end in these files, is 901
+    said = [100, 50256, 356, 357, 100]  # [PAD], the end in these files, is 357
     nanogpt_np.save(scripted_model(said), tmp_path, tokenizer=tok)
     found = json.loads(out_of(capsys, "generate", "a", "--model", tmp_path, "--json").out)
     assert found["prompt_ids"] == tok.encode("a") and found["samples"][0]["ids"] == said[:3]
@@ -638,10 +644,10 @@ def test_a_recording_shows_tokens_by_the_tokenizer_it_was_made_with(own, capsys,
 def test_a_recorder_of_a_loaded_model_shows_its_tokens_on_the_page(own):
     model, tok = nanogpt_np.load(own), Tokenizer.from_folder(own)
     acts = nanogpt_np.Recorder(model)
-    ids = [*tok.encode("The"), 903]
+    ids = [*tok.encode("The"), 359]
     list(nanogpt_np.generate.loop.generate(model, ids, 1, stop=(), trace=acts))
     assert "Paris" in acts._repr_html_()
-    other = Recorder(random_model(vocab_size=904, n_positions=40))
+    other = Recorder(random_model(vocab_size=360, n_positions=40))
     other.update(acts)
     assert "Paris" not in nanogpt_np.page.notebook.frame(other)
 
@@ -655,7 +661,7 @@ def test_training_goes_on_with_the_tokenizer_of_the_checkpoint_and_saves_it(own,
         assert (out / name).read_bytes() == (own / name).read_bytes()
     tok = Tokenizer.from_folder(own)
     trainer = Trainer.resume(out, lambda settings: loop.make_data(settings, Tokenizer.found_in(out)))
-    expected = [*tok.encode(TEXT * 2), 901]
+    expected = [*tok.encode(TEXT * 2), 357]
     assert np.array_equal(np.concatenate([trainer.data.train, trainer.data.tail])[: len(expected)], expected)
     assert main(["train", "--resume", str(out)]) == 0
     with pytest.raises(ValueError, match="it was trained on other data"):
@@ -670,7 +676,7 @@ def test_training_from_scratch_with_a_tokenizer_has_a_vocabulary_of_its_size(own
     flags = ["--layers", "1", "--heads", "2", "--width", "8", "--context", "8", "--batch-size", "1", "--steps", "1"]
     assert main(["train", str(text), "--tokenizer", str(own), "--out", str(out), *flags]) == 0
     opened = open_checkpoint(out)
-    assert opened.config.vocab_size == 904 and opened.tokenizer.encode("Paris is") == [903]
+    assert opened.config.vocab_size == 360 and opened.tokenizer.encode("Paris is") == [359]
     capsys.readouterr()
 
 

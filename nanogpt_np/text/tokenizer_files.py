@@ -91,19 +91,24 @@ def definition(files: Mapping[str, bytes]) -> Definition:
             added[content] = Added(content, vocab[content])
     if len(added) > MOST_ADDED:
         raise ValueError(f"it has {len(added):,} added tokens, more than {MOST_ADDED:,}")
-    _check_ids(added, vocab, found.ids is None)
+    _check_ids(added, vocab, gpt2.SIZE if found.ids is None else len(vocab))
     return Definition(found.ids, found.others, tuple(added.values()), added[end].id if end in added else None)
 
 
-def _check_ids(added: Mapping[str, Added], vocab: Mapping[str, int], gpt2s: bool) -> None:
-    """Raise ValueError for an added token whose id is another token's."""
+def _check_ids(added: Mapping[str, Added], vocab: Mapping[str, int], size: int) -> None:
+    """Raise ValueError for an added token whose id is another token's, or which transformers would renumber.
+
+    size : tokens of the vocabulary; transformers numbers those that it lacks from there on.
+    """
     owner = {i: text for text, i in vocab.items()}
+    new = sum(content not in vocab for content in added)
     for token in added.values():
         other = owner.setdefault(token.id, token.content)
         if other != token.content or vocab.get(token.content, token.id) != token.id:
             raise ValueError(f"the added token {shown(token.content)} has the id {token.id}, which is another token's")
-        if gpt2s and token.id < gpt2.END_OF_TEXT_ID:
-            raise ValueError(f"the added token {shown(token.content)} has the id {token.id}, which is one of GPT-2's")
+        if token.content not in vocab and not size <= token.id < size + new:
+            numbered = f"transformers would number it from {size} on, without gaps"
+            raise ValueError(f"the added token {shown(token.content)} has the id {token.id}, but {numbered}")
 
 
 # --- tokenizer.json ------------------------------------------------------------------------------
