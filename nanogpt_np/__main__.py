@@ -18,6 +18,7 @@ COMMANDS = {  # each is a file of that name in commands/
     "facts": "quiz a checkpoint on every fact the bundled one learned",
     "course": "write GPT-2 yourself, a layer at a time, and have it graded",
     "benchmark": "how fast it runs, beside transformers and beside its matrix products alone",
+    "tokens": "how a text is cut into tokens, with their ids",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }
 

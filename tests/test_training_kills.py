@@ -24,7 +24,8 @@ from nanogpt_np.train.state import STATE, read_state
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(400))
 TINY = ["--layers", "2", "--heads", "2", "--width", "12", "--context", "16", "--batch-size", "3", "--share-unseen"]
-FILES = ["config.json", LOG, "model.safetensors", STATE]
+BESIDE = ["generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+FILES = sorted(["config.json", LOG, "model.safetensors", STATE, *BESIDE])
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 
 

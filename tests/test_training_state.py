@@ -27,7 +27,8 @@ from nanogpt_np.train.trainer import Trainer
 from nanogpt_np.weights import atomic
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(60))
-FILES = ["config.json", "model.safetensors", STATE]
+BESIDE = ["generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+FILES = sorted(["config.json", "model.safetensors", STATE, *BESIDE])
 WITH_LOG = sorted([*FILES, LOG])
 ORDER = ["model.safetensors", "config.json", STATE]  # in which they are written
 HUGE = 10**400  # too large for a float, small enough for Python's JSON

@@ -8,7 +8,6 @@ from ..interpret.explain import SHOWN, explain, trail, wants
 from ..interpret.recorder import Recorder
 from ..names import points
 from ..names.resolve import resolve
-from ..text import Tokenizer
 from .opening import add_model, opening, provenance_line, valid_text
 from .shell import Parser, command, print_json, say
 
@@ -34,11 +33,11 @@ def _parser():
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
-    (name, words), tokenizer = _number(args.number), Tokenizer()
-    opened = opening(args, tokenizer)
+    name, words = _number(args.number)
+    opened = opening(args)
     ids, model = opened.ids, opened.model
     name = _full_name(name, model.config)
-    index, axes = _index(name, words, tokenizer)
+    index, axes = _index(name, words, opened.tokenizer)
     acts = Recorder(model)
     list(generate(model, ids, 1, stop=(), trace=acts))
     if name == "hook_logits":  # generation computes only its last row

@@ -8,11 +8,10 @@ import time
 from ..fast import keep_freed_memory
 from ..generate.scoring import score
 from ..text.display import quoted
-from ..text.tokenizer import Tokenizer
+from ..text.files import open_regular
 from ..weights.checkpoint import open_checkpoint
-from ..weights.files import open_regular
 from ..weights.places import default_model
-from .opening import add_model, provenance_line
+from .opening import add_model, chosen_tokenizer, provenance_line
 from .shell import Parser, command, print_json, say
 
 LONGEST = 1 << 30  # bytes of a text: standard input may have no end
@@ -47,9 +46,9 @@ def main(argv=None):
     if args.least is not None and args.least < 1:
         raise ValueError(f"--least must be 1 or more, not {args.least}")
     keep_freed_memory()
-    text, tokenizer = read_text(args.file), Tokenizer()
+    text = read_text(args.file)
     checkpoint = open_checkpoint(default_model() if args.model is None else args.model)
-    model = checkpoint.model
+    model, tokenizer = checkpoint.model, chosen_tokenizer(args.tokenizer, checkpoint)
     with Progress() as progress:
         options = {"bos": args.bos, "special": args.special, "stride": args.stride, "report": progress}
         result = score(model, text, tokenizer=tokenizer, **options)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..fast import keep_freed_memory
 from ..model.config import Config
+from ..text.tokenizer import Tokenizer
 from ..train import curve, progress
 from ..train.facts import CONFIG, SETTINGS
 from ..train.folder import is_free
@@ -19,6 +20,7 @@ from ..train.loop import make_data, run
 from ..train.settings import Settings
 from ..train.trainer import Trainer
 from ..weights import open_checkpoint
+from .opening import add_tokenizer, chosen_tokenizer
 from .shell import Parser, command, say
 
 FROM_SCRATCH = {"n_layer": 4, "n_head": 4, "n_embd": 128}
@@ -31,6 +33,7 @@ def _parser():
     add("texts", nargs="*", metavar="TEXT", help="text files (UTF-8), or directories of .txt and .md files")
     add("--out", metavar="DIR", help="where the checkpoint goes; it loads with --model DIR, and with transformers")
     add("--model", metavar="NAME|DIR", help="start from these weights (fine-tuning); default: from scratch")
+    add_tokenizer(parser)
     add("--resume", metavar="DIR", help="continue the run that was saved there; with --steps N, up to N steps in all")
     add("--recipe", choices=["facts"], help="make the checkpoint that ships with the package")
     add("--layers", type=int, metavar="N", help="blocks, from scratch (default: 4)")
@@ -93,13 +96,15 @@ def main(argv=None):
         curve.check_png(args.plot, *filter(None, [args.resume, args.out]))
     data = partial(make_data, report=say)
     if args.resume:
-        if args.texts or args.model or args.recipe or args.out or given.keys() - {"steps", "lr"} or sizes:
+        kept = [args.texts, args.model, args.tokenizer, args.recipe, args.out, given.keys() - {"steps", "lr"}, sizes]
+        if any(kept):
             raise ValueError(
                 "--resume keeps the run's settings: it takes no texts, no --out, and of settings only --steps and --lr"
             )
         if "lr" in given and "steps" not in given:
             raise ValueError("--resume takes --lr with --steps N only, the number of steps of the longer run")
-        trainer = Trainer.resume(args.resume, data)
+        tokenizer = Tokenizer.found_in(args.resume)
+        trainer = Trainer.resume(args.resume, partial(data, tokenizer=tokenizer))
         if "steps" in given:
             trainer.extend(**given)
         return _run(trainer, args.resume, args)
@@ -110,7 +115,7 @@ def main(argv=None):
             raise ValueError(f"{args.out} is not a folder: give another --out")
         raise ValueError(f"{args.out} is not empty: give another --out, or continue with --resume {args.out}")
     if args.recipe:
-        if args.texts or args.model or sizes or args.special:
+        if args.texts or args.model or args.tokenizer or sizes or args.special:
             raise ValueError(
                 "--recipe brings its own text and sizes: it takes no texts, no --model, no --width and no --special"
             )
@@ -134,10 +139,12 @@ def main(argv=None):
             settings = replace(settings, context=min(settings.context, longest))
         if settings.context > longest:
             raise ValueError(f"--context {settings.context} is more than the {longest} of {args.model}")
-        trainer = Trainer(checkpoint.config, checkpoint.model.params, data(settings), settings)
+        tokenizer = chosen_tokenizer(args.tokenizer, checkpoint)
+        trainer = Trainer(checkpoint.config, checkpoint.model.params, data(settings, tokenizer), settings)
     else:
-        config = Config(**FROM_SCRATCH | sizes, n_positions=settings.context)
-        trainer = Trainer.from_scratch(config, data(settings), settings)
+        tokenizer = chosen_tokenizer(args.tokenizer)
+        config = Config(**FROM_SCRATCH | sizes, n_positions=settings.context, vocab_size=tokenizer.size)
+        trainer = Trainer.from_scratch(config, data(settings, tokenizer), settings)
     return _run(trainer, args.out, args)
 
 

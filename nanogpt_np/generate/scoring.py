@@ -133,7 +133,10 @@ def score(
     if ids.ndim != 1:
         raise ValueError(f"one text at a time: ids must have shape (T,), not {ids.shape}")
     if bos:
-        ids = check_ids([END_OF_TEXT_ID, *ids], replace(model.config, n_positions=LARGEST))
+        first = END_OF_TEXT_ID if tokenizer is None else tokenizer.end_of_text
+        if first is None:
+            raise ValueError("bos: this tokenizer has no token that ends a text, which would go before the first")
+        ids = check_ids([first, *ids], replace(model.config, n_positions=LARGEST))
     if len(ids) < 2:
         raise ValueError("one token has no log probability, since nothing comes before it: put <|endoftext|> there "
             "(bos=True, --bos), or score a longer text")  # fmt: skip

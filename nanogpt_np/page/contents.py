@@ -4,8 +4,9 @@ Every number is read from the recordings and from the weights; shapes, mean and 
 where the page keeps a part of one. A number that JSON cannot hold is the text "NaN", "Infinity" or "-Infinity".
 
     about       whose numbers these are: name, kind (`KINDS` of top.js), replayed, parameters, dtype, sha256, decoding,
-                bos (whether it begins with <|endoftext|>), vocabulary (where it is not GPT-2's), prompt, text (it in
-                pieces, as `words.py` has them), batch, sha256_of (which file of several the digest is of)
+                bos (whether it begins with <|endoftext|>), vocabulary (where it is not the tokenizer's), tokenizer
+                (its size, where it is not GPT-2's), prompt, text (it in pieces, as `words.py` has them), batch,
+                sha256_of (which file of several the digest is of)
     sizes       {letter: size, or the letter where nobody knows}; layout: H and D as the arrays are folded here
     layers      how many blocks; layers_known: whether there may be more
     format      of packed numbers (`packing.py`); digits: how many are shown; kept: columns D, neurons F that stay
@@ -47,7 +48,7 @@ from ..names.aliases import DIALECTS
 from ..names.ledger import ledger
 from ..names.trace_point import Point
 from ..text.display import pieces, visible
-from ..text.tokenizer import END_OF_TEXT_ID
+from ..text.tokenizer import Tokenizer
 from ..weights.provenance import KINDS
 from .answer import answer_of
 from .captions import describe, key_of, parameters_of, stand_ins
@@ -86,7 +87,7 @@ def collect(
     all_acts = [{name: np.asarray(recording.acts[name]) for name in names} for recording in recordings]
     for acts in all_acts:
         check_arrays(acts, config)
-    words = Words()
+    words = Words(recordings[0].tokenizer)
     with np.errstate(invalid="ignore", over="ignore"):  # a pass may hold NaN, and is shown with it
         passes = [
             _pass(acts, config, recording.about, model, words, watch)
@@ -104,7 +105,7 @@ def collect(
     firsts = {key_of(name): point for name, point in reversed(table.items())}
     return _finite(
         {
-            "about": _about(about, model, config),
+            "about": _about(about, model, config) | _reading(about, config, words.tokenizer),
             "sizes": {letter: letter if letter in unknown else size for letter, size in config.sizes.items()},
             "layout": {"H": config.n_head, "D": config.head_width},
             "layers": config.n_layer,
@@ -162,7 +163,6 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[st
     kind = told["kind"] if told.get("kind") in KINDS else unsaid
     if kind in ("local", "in memory", "not told") and model is not None and _never_trained(model):
         kind = "random"
-    ids = about.get("prompt_ids", [])
     told = {key: visible(value, keep="") if isinstance(value, str) else value for key, value in told.items()}
     return {
         "name": told.get("name") and Path(told["name"]).name,  # a page that is passed on tells nothing of the machine
@@ -173,11 +173,19 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[st
         "sha256": told.get("sha256"),
         "sha256_of": told.get("sha256_of"),
         "decoding": told.get("decoding"),
-        "bos": ids[0] == END_OF_TEXT_ID if ids else None,
-        "vocabulary": None if config.vocab_size == END_OF_TEXT_ID + 1 else config.vocab_size,
         "prompt": about.get("prompt"),
         "text": about.get("prompt") and pieces(about["prompt"].encode("utf-8", "surrogateescape")),
         "batch": about.get("batch"),
+    }
+
+
+def _reading(about: dict[str, Any], config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return how the prompt was read."""
+    ids = about.get("prompt_ids", [])
+    return {
+        "bos": ids[0] in tokenizer.stop if ids and tokenizer.stop else None,
+        "vocabulary": None if config.vocab_size == tokenizer.size else config.vocab_size,
+        "tokenizer": None if tokenizer.is_gpt2 else tokenizer.size,
     }
 
 

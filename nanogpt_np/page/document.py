@@ -84,7 +84,7 @@ def passes(recording: Recording, model: GPT2 | None, n: int) -> list[Recording]:
 
     def trace(name: str, x: Array) -> Array:
         if name == points.BEGINS:
-            found.append(Recording(Recorder(model), recording.config, recording.about))
+            found.append(Recording(Recorder(model), recording.config, recording.about, recording.tokenizer))
         return found[-1].acts(name, x)
 
     ids = list(recording.about["prompt_ids"])

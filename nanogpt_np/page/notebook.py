@@ -18,6 +18,7 @@ from ..model.gpt2 import GPT2
 from ..model.trace import Array
 from ..names import points
 from ..names.trace_point import Point
+from ..weights.companions import tokenizer_of
 from .document import build
 
 # Characters of numbers: a notebook is saved with its output, and of the bundled model that stays below 1 MB. Where
@@ -67,7 +68,8 @@ def recording_of(acts: recorder.Acts, model: GPT2 | None = None) -> tuple[Record
     about: dict[str, Any] = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
     if model is not None:
         about["model"] = {"parameters": sum(x.size for x in model.params.values())}
-    return Recording(recorder.Recorder(model, arrays), config, about), unknown if model is None else ()
+    recording = Recording(recorder.Recorder(model, arrays), config, about, tokenizer_of(model))
+    return recording, unknown if model is None else ()
 
 
 def _batch(acts: recorder.Acts, table: dict[str, Point]) -> int | None:

@@ -1,6 +1,6 @@
 """Training text: files read whole, tokens in one row, random windows cut from it.
 
-A source of batches has `used` (the ids that occur), `digest` (of all its data),
+A source of batches has `used` (the ids that occur), `digest` (of all its data), `tokenizer` (if it is text),
 `batch(rng)`, `held_out()` and `evaluate(trainer)`, so that a recipe can bring its own (`facts.py`).
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..model.trace import Array
 from ..names.wording import few
-from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
+from ..text.tokenizer import Tokenizer
 
 HELD_OUT = 0.05  # the last twentieth of the text is kept for evaluation, not for training
 
@@ -58,7 +58,7 @@ def _read(file: Path) -> str:
 
 
 class TextData:
-    """Windows of `context` tokens from the texts in a row, each followed by <|endoftext|>.
+    """Windows of `context` tokens from the texts in a row, each followed by <|endoftext|> if the tokenizer has it.
 
     special : <|endoftext|> in a text is that token too, and separates what is before it from what is after it.
     """
@@ -66,11 +66,12 @@ class TextData:
     def __init__(
         self, texts: Iterable[str], tokenizer: Tokenizer, context: int, batch_size: int, *, special: bool = False
     ):
+        self.tokenizer = tokenizer
         found: list[int] = []
         for text in texts:
             found += tokenizer.encode(text, special=special)
-            if found[-1:] != [END_OF_TEXT_ID]:  # a text may end with it
-                found.append(END_OF_TEXT_ID)
+            if found[-1:] != [*tokenizer.stop]:  # a text may end with it
+                found += tokenizer.stop
         ids = np.array(found)
         if len(ids) <= context:
             raise ValueError(f"{len(ids)} tokens of text are too few: a window needs {context} and the next one")

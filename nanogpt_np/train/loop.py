@@ -39,7 +39,7 @@ def run(
     """
     s, asked_to_stop = trainer.settings, stop or (lambda: False)
     if sample:
-        check_ids(Tokenizer().encode(sample, special=s.special), trainer.config)
+        check_ids(_tokenizer(trainer).encode(sample, special=s.special), trainer.config)
     with only_run(out):
         found = claimed_checksum(Path(out) / STATE)
         if found is not None and found not in trainer.checksums:
@@ -89,14 +89,22 @@ def _notes(trainer: Trainer, held_out: float | None, sample: str | None) -> tupl
 
 
 def _sample(trainer: Trainer, prompt: str) -> str:
-    tokenizer, model = Tokenizer(), trainer.whole_model()
+    tokenizer, model = _tokenizer(trainer), trainer.whole_model()
     ids = tokenizer.encode(prompt, special=trainer.settings.special)
-    return json.dumps(prompt + tokenizer.decode(generate(model, ids, 20)), ensure_ascii=False)
+    new = generate(model, ids, 20, stop=tokenizer.stop)
+    return json.dumps(prompt + tokenizer.decode(new), ensure_ascii=False)
 
 
-def make_data(settings: Settings, report: Callable[[str], None] | None = None) -> Data:
+def _tokenizer(trainer: Trainer) -> Tokenizer:
+    return trainer.tokenizer or Tokenizer()
+
+
+def make_data(
+    settings: Settings, tokenizer: Tokenizer | None = None, *, report: Callable[[str], None] | None = None
+) -> Data:
     """Return the source of batches that `settings.source` describes; ValueError if it describes none.
 
+    tokenizer : of the model that is trained further; GPT-2's by default.
     report : is called with a line for what is unusual in the texts.
     """
     source = settings.source
@@ -116,4 +124,5 @@ def make_data(settings: Settings, report: Callable[[str], None] | None = None) -
             f"the text contains {END_OF_TEXT} {'once' if ends == 1 else f'{ends:,} times'}, read as ordinary text; "
             "with --special it separates texts"
         )
-    return TextData(found, Tokenizer(), settings.context, settings.batch_size, special=settings.special)
+    tokenizer = tokenizer or Tokenizer()
+    return TextData(found, tokenizer, settings.context, settings.batch_size, special=settings.special)

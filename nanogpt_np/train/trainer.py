@@ -21,6 +21,7 @@ from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..model.trace import Array, Grads
 from ..names.parameters import table
+from ..text.tokenizer import Tokenizer
 from ..weights.assembly import assemble
 from ..weights.atomic import atomic_write
 from ..weights.saving import staged
@@ -185,6 +186,11 @@ class Trainer:
                 total, tokens = total + count * loss, tokens + count
         return total / tokens if tokens else None
 
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the data, whose files are saved with the model; None for data that is no text."""
+        return getattr(self.data, "tokenizer", None)
+
     def whole_model(self) -> GPT2:
         """Return the model with GPT-2's vocabulary."""
         if not self.rows:
@@ -212,7 +218,9 @@ class Trainer:
             "rng": self.rng.bit_generator.state,
             "data": self.data.digest,
         }
-        with staged(self.whole_model(), directory, self.settings.dtype), atomic_write(directory / STATE) as path:
+        model, dtype = self.whole_model(), self.settings.dtype
+        files = staged(model, directory, dtype, tokenizer=self.tokenizer)
+        with files, atomic_write(directory / STATE) as path:
             self.checksums.add(write_state(path, tensors, about))
 
     def _tensors(self) -> dict[str, Array]:

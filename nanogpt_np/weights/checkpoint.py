@@ -19,8 +19,10 @@ from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..names.parameters import each, parameter, table, tensor_count
 from ..names.wording import LONGEST_NAME, nearest, one_line
+from ..text.files import read_json
+from ..text.tokenizer import Tokenizer
 from .assembly import assemble
-from .files import read_json
+from .companions import remember
 from .places import find
 from .provenance import computed_digest, known_digest, whose
 from .tensors import SINGLE, Stored, read_tensors, stored_tensors
@@ -64,7 +66,14 @@ class Checkpoint:
         config, params = self.config, read_tensors(self.stored, {n for n in self.stored if n.endswith(BY_COLUMN)})
         if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
             config = replace(config, tie_word_embeddings=True)  # some tools write it twice: kept once
-        return assemble(config, params)
+        model = assemble(config, params)
+        remember(model, self.directory)
+        return model
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose files are beside the weights, else GPT-2's; read on first use."""
+        return Tokenizer.found_in(self.directory) or Tokenizer()
 
     @cached_property
     def digest(self) -> str | None:

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..names.wording import LONGEST_NAME, nearest, one_line
-from .files import read_bytes
+from ..text.files import read_bytes
 from .pins import PINS
 from .tensors import INDEX, SINGLE
 
