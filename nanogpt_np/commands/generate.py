@@ -17,6 +17,11 @@ from .opening import add_model, decoding, opening, provenance_line, read_prompt,
 from .shell import Parser, command, print_json, say
 from .tables import print_top, print_trace
 
+SPACE_AT_THE_END = (
+    "note: the prompt ends with a space; GPT-2's tokens begin with the space before a word, "
+    "so it usually continues better without"
+)
+
 
 class StepLog:
     """A trace that keeps only what the tables show of each step of generation.
@@ -104,8 +109,7 @@ def _run(args):
     opened = replace(opened, decoding=decoding(args.choice, seed))
     result = opened.about | {"samples": []}
     if opened.prompt.endswith(" "):
-        say('note: the prompt ends with a space; GPT-2 puts the space before a word into the word\'s own token (" the"), '
-            "so what follows is usually better without it")  # fmt: skip
+        say(SPACE_AT_THE_END)
 
     traced = args.trace or args.top or args.watch  # without a trace prompts are faster, and samples run side by side
     shown = Shown(args, result, opened)
