@@ -1,4 +1,4 @@
-"""Several texts in one pass say what each says alone: ragged prompts, samples, rows that end, with and without cache."""
+"""Several texts in one pass say what each says alone: ragged prompts, samples, rows that end."""
 
 import math
 from dataclasses import dataclass
@@ -190,7 +190,7 @@ def test_an_attention_of_another_class_runs_prompts_of_one_length_and_refuses_ot
     model = type(MODEL64)(CONFIG, MODEL64.embedding, tuple(blocks), MODEL64.ln_f, MODEL64.lm_head)
     rows = run(model, make_rows(model, [[3, 1], [7, 4]], 0), 5)
     assert texts(rows) == [list(generate(MODEL64, prompt, 5)) for prompt in ([3, 1], [7, 4])]
-    with pytest.raises(ValueError, match="different lengths need .*one at a time"):
+    with pytest.raises(ValueError, match=r"different lengths need .*one at a time"):
         run(model, make_rows(model, [[3, 1], [7]], 0), 5)
 
 
