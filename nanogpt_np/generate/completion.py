@@ -8,20 +8,22 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ..model.gpt2 import GPT2
 from ..model.trace import Trace, no_trace
 from ..text.tokenizer import Tokenizer, check_text
-from ..weights.checkpoint import Checkpoint, open_checkpoint
-from ..weights.places import default_model
 from .batch import Row, generate_rows, make_rows
 from .sampling import Choice
 from .stops import TextStream, check_stops
 
+if TYPE_CHECKING:
+    from ..weights import Checkpoint
+
 SIDE_BY_SIDE = 16  # rows in one batch: more would gain little, and each has a cache of its own
-Model = str | os.PathLike[str] | GPT2 | Checkpoint | None
+Model: TypeAlias = "str | os.PathLike[str] | GPT2 | Checkpoint | None"
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,9 @@ def _opened(model: Model, tokenizer: Tokenizer | None) -> tuple[GPT2, Tokenizer]
     """Return the model of any of the ways to name it, and the tokenizer that it goes with."""
     if isinstance(model, GPT2):
         return model, tokenizer or _own_tokenizer()
+    from ..weights.checkpoint import Checkpoint, open_checkpoint  # only when needed: ids and a model need no files
+    from ..weights.places import default_model
+
     name = default_model() if model is None else model
     checkpoint = name if isinstance(name, Checkpoint) else open_checkpoint(name)
     return checkpoint.model, tokenizer or getattr(checkpoint, "tokenizer", None) or _own_tokenizer()
