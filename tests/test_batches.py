@@ -9,7 +9,7 @@ from helpers import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanogpt_np.fast import fast
+from nanogpt_np.fast import fast, few_rows
 from nanogpt_np.generate.batch import batched, generate_rows, make_rows
 from nanogpt_np.generate.loop import generate, next_logits
 from nanogpt_np.generate.sampling import Choice
@@ -121,6 +121,20 @@ def test_a_row_that_its_reader_ends_gets_no_further_token(row):
         assert one.ended == ("enough" if i == row else "length")
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("rows", "K", "N"), [(2, 30, 97), (8, 768, 200), (8, 3072, 65), (16, 768, 64), (1, 7, 90), (300, 40, 99)]
+)
+def test_a_product_in_tiles_is_the_product(rows, K, N, order):
+    rng = np.random.default_rng(rows)
+    x, weight = rng.standard_normal((rows, K)), np.asarray(rng.standard_normal((K, N)), order=order)
+    np.testing.assert_allclose(few_rows.product(x, weight), x @ weight, rtol=0, atol=1e-11)
+    x, weight = x.astype(np.float32), weight.astype(np.float32)
+    found = few_rows.product(x, weight)
+    assert found.dtype == np.float32 and found.shape == (rows, N)
+    np.testing.assert_allclose(found, x @ weight, rtol=0, atol=1e-3)
+
+
 def counted_tokens(monkeypatch):
     """Return a list to which each pass adds the shape of its ids."""
     shapes, real = [], KVCache.advance
@@ -128,15 +142,21 @@ def counted_tokens(monkeypatch):
     return shapes
 
 
+def counted_rows(monkeypatch):
+    """Return a list to which each product of a layer adds its number of rows."""
+    widths = []
+    for kind in (Linear, few_rows.FewRowsLinear):
+
+        def watched(self, x, *more, forward=kind.__call__):
+            widths.append(x.size // x.shape[-1])
+            return forward(self, x, *more)
+
+        monkeypatch.setattr(kind, "__call__", watched)
+    return widths
+
+
 def test_a_prompt_of_many_samples_goes_through_the_model_once(monkeypatch):
-    shapes, widths = counted_tokens(monkeypatch), []
-    forward = Linear.__call__
-
-    def watched(self, x, *more):
-        widths.append(x.size // x.shape[-1])
-        return forward(self, x, *more)
-
-    monkeypatch.setattr(Linear, "__call__", watched)
+    shapes, widths = counted_tokens(monkeypatch), counted_rows(monkeypatch)
     run(MODEL, make_rows(MODEL, [[3, 1, 41, 5]], 0, range(6)), 4, Choice(1.0), stop=())
     assert shapes == [4, 1, 1, 1]
     # Each product has all rows of all samples: 4 tokens (or the last one's block), then one per sample.
@@ -144,14 +164,8 @@ def test_a_prompt_of_many_samples_goes_through_the_model_once(monkeypatch):
 
 
 def test_rows_that_have_ended_are_no_longer_computed(monkeypatch):
-    widths, forward = [], Linear.__call__
-
-    def watched(self, x, *more):
-        widths.append(x.size // x.shape[-1])
-        return forward(self, x, *more)
-
+    widths = counted_rows(monkeypatch)
     rows = make_rows(MODEL, [[3, 1, 41], [7], [9, 9, 9, 9, 2], [8]], 0)
-    monkeypatch.setattr(Linear, "__call__", watched)
     for row, _ in generate_rows(MODEL, rows, 8, GREEDY, stop=()):
         if row in rows[:3]:
             row.ended = "enough"

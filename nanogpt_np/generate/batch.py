@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..fast import fast
+from ..fast.few_rows import few_rows
 from ..fast.tiles import TiledAttention
 from ..model.attention import Attention, softmax
 from ..model.cache import KVCache
 from ..model.embedding import Embedding
 from ..model.gpt2 import GPT2, Block, Ids
 from ..model.ids import check_ids
-from ..model.linear import Linear
-from ..model.mlp import MLP
 from ..model.trace import Array, Trace, no_trace
 from ..text.tokenizer import END_OF_TEXT_ID
 from .loop import next_logits
@@ -182,9 +181,10 @@ def batched(model: GPT2, pads: Array) -> GPT2:
 
     Raises ValueError if there is any, and a layer of another class may look at it.
     """
-    h = tuple(map(_flat_block, model.h))
+    model = few_rows(model)
     if not pads.any():
-        return replace(model, h=h)
+        return model
+    h = model.h
     own = all(type(block) is Block and type(block.attn) in (Attention, TiledAttention) for block in h)
     if not own or type(model.embedding) is not Embedding:
         raise ValueError(
@@ -227,27 +227,6 @@ class PaddedAttention(TiledAttention):
             own = max(0, pad - past)  # the row's first query
             z[row, :, own:] = super().attend(q[row, :, own:], keys[row, :, pad:], values[row, :, pad:])
         return z
-
-
-class FlatLinear(Linear):
-    """A linear layer that multiplies all rows of a batch at once; NumPy multiplies the texts of a batch one by one."""
-
-    def __call__(self, x: Array, trace: Trace = no_trace) -> Array:
-        """(..., n_in) -> (..., n_out)"""
-        return super().__call__(x.reshape(-1, x.shape[-1]), trace).reshape(*x.shape[:-1], -1)
-
-
-def _flat_block(block: Block) -> Block:
-    if type(block) is not Block:
-        return block
-    return replace(block, attn=_with_flat_linears(block.attn), mlp=_with_flat_linears(block.mlp))
-
-
-def _with_flat_linears(layer: Any) -> Any:
-    """Return an attention or MLP with a FlatLinear for each Linear; a layer of another class is left alone."""
-    if type(layer) not in (Attention, TiledAttention, MLP):
-        return layer
-    return replace(layer, **{name: FlatLinear(**_fields(x)) for name, x in _fields(layer).items() if type(x) is Linear})
 
 
 def _fields(layer: Any) -> dict[str, Any]:
