@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` below imports on demand
     from . import fast, train
-    from .generate import score
+    from .generate import complete, completions, score
     from .interpret import diff, explain, lens, patch
     from .model import GPT2, Config, KVCache, ShapeLog, no_trace
     from .page.recorder import Recorder
@@ -34,6 +34,8 @@ __all__ = [
     "Recorder",
     "ShapeLog",
     "Tokenizer",
+    "complete",
+    "completions",
     "diff",
     "explain",
     "fast",
@@ -54,6 +56,8 @@ _HOMES = {  # name: its module, or the module itself
     "Recorder": "page.recorder",
     "ShapeLog": "model",
     "Tokenizer": "text",
+    "complete": "generate",
+    "completions": "generate",
     "diff": "interpret.diff",
     "explain": "interpret.explain",
     "fast": "fast",

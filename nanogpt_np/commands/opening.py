@@ -107,12 +107,14 @@ def opening(args):
     return Opening(prompt, tokenizer.encode(prompt, special=args.special), checkpoint, tokenizer)
 
 
-def decoding(temperature, top_k, top_p, seed):
-    """Say in words how tokens are chosen."""
-    if temperature == 0:
-        return "greedy"
-    cut = [f"{name} {value}" for name, value in (("top-k", top_k), ("top-p", top_p)) if value is not None]
-    return ", ".join([f"temperature {temperature}", *cut, f"seed {seed}"])
+def decoding(choice, seed):
+    """Say in words how tokens are chosen, by a `Choice`."""
+    settings = [("top-k", choice.top_k), ("top-p", choice.top_p), ("min-p", choice.min_p)]
+    settings.append(("repetition penalty", None if choice.repetition_penalty == 1 else choice.repetition_penalty))
+    cut = [f"{name} {value}" for name, value in settings if value is not None]
+    if choice.temperature == 0:
+        return ", ".join(["greedy", *cut])
+    return ", ".join([f"temperature {choice.temperature}", *cut, f"seed {seed}"])
 
 
 def provenance_line(provenance, config, bos="no BOS"):
