@@ -12,7 +12,8 @@ import numpy as np
 
 from ..model.gpt2 import GPT2
 from .atomic import atomic_write
-from .checkpoint import PREFIX, check_shapes
+from .checkpoint import check_shapes
+from .layouts import PREFIX
 from .tensors import INDEX, SINGLE
 from .writing import encoded, write_checked
 
