@@ -38,8 +38,8 @@ def read_nanogpt(path: str | os.PathLike[str]) -> GPT2:
     path = Path(path)
     check_regular(path)
     try:
-        args, tensors = _parts(_loaded(path))
-        config = _config(args)
+        model_args, tensors = _parts(_loaded(path))
+        config = _config(model_args)
         found = {name: tensors[full] for name, full in plain_names(tensors).items()}
         params = _gpt2(found, config)
     except ValueError as error:
@@ -66,8 +66,8 @@ def _loaded(path: Path) -> Any:
 def _parts(loaded: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return (model_args, the tensors by name) of what ``torch.save`` wrote."""
     keys = loaded if isinstance(loaded, dict) else {}
-    args, state = keys.get("model_args"), keys.get("model")
-    if not isinstance(args, dict) or not isinstance(state, Mapping):
+    model_args, state = keys.get("model_args"), keys.get("model")
+    if not isinstance(model_args, dict) or not isinstance(state, Mapping):
         what = f"it holds {few(map(str, keys))}" if keys else f"it holds a {type(loaded).__name__}"
         raise ValueError(f"not a checkpoint of nanoGPT, which holds model and model_args: {what}")
     tensors = {}
@@ -77,19 +77,19 @@ def _parts(loaded: Any) -> tuple[dict[str, Any], dict[str, Array]]:
                 tensors[str(name)] = tensor.detach().float().numpy()
         except (AttributeError, TypeError, RuntimeError):  # a number, or a sparse tensor
             raise ValueError(f"model holds {one_line(name, LONGEST_NAME)}, which is not a plain tensor") from None
-    return args, tensors
+    return model_args, tensors
 
 
-def _config(args: dict[str, Any]) -> Config:
-    missing = SIZES.keys() - args.keys()
+def _config(model_args: dict[str, Any]) -> Config:
+    missing = SIZES.keys() - model_args.keys()
     if missing:
         raise ValueError(f"model_args has no {min(missing)}")
-    more = [str(name) for name, value in args.items() if name not in SIZES and name not in NO_MATTER and value]
+    more = [str(name) for name, value in model_args.items() if name not in SIZES and name not in NO_MATTER and value]
     if more:
         raise ValueError(
             f"model_args sets {few(more)}, which nanoGPT's GPT-2 does not have: only a plain GPT-2 is read"
         )
-    return Config(**{ours: args[theirs] for theirs, ours in SIZES.items()}, tie_word_embeddings=False)
+    return Config(**{ours: model_args[theirs] for theirs, ours in SIZES.items()}, tie_word_embeddings=False)
 
 
 def _gpt2(found: dict[str, Array], config: Config) -> dict[str, Array]:
