@@ -68,11 +68,27 @@ _HOMES = {  # name: its module, or the module itself
 def __getattr__(name: str) -> Any:
     """Import a name on first use, so that a command without weights starts fast."""
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_hint(name)}")
     home = import_module(f".{_HOMES[name]}", __name__)
     value = home if _HOMES[name].endswith(name) else getattr(home, name)
     globals()[name] = value
     return value
+
+
+def _hint(name: str) -> str:
+    """Say where a module of this name is, if there is one, or which name is spelled nearly so."""
+    if name.startswith("_") or not name.isidentifier():  # Python's own questions, and none that a person asks
+        return ""
+    from pathlib import Path
+
+    from .names.wording import nearest
+
+    package = Path(__file__).parent
+    if (package / name / "__init__.py").is_file():
+        return f": import {__name__}.{name} first"
+    folders = [path.parent.name for path in sorted(package.glob(f"*/{name}.py")) if path.parent.name != "commands"]
+    homes = " or ".join(f"{__name__}.{folder}.{name}" for folder in folders)
+    return f" (did you mean {homes}?)" if homes else nearest(name, __all__)
 
 
 def __dir__() -> list[str]:

@@ -742,7 +742,7 @@ def test_a_missing_file_is_told_once(folder):
 
 def test_two_functions_that_hang_are_each_told_with_their_line(folder):
     source = answer(assignments()["a4"])
-    for line in ("    minus_2u = ", "        pre = "):
+    for line in ("        minus_2u = ", "        pre = "):
         assert source.count(line) == 1, line
         source = source.replace(line, f"{line.partition(line.strip())[0]}while True: pass\n{line}")
     (folder / "a4_mlp.py").write_text(source)

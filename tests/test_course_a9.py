@@ -241,8 +241,8 @@ WRONG = {  # what is no likely mistake, but must not pass either
     ),
     "a thousandth beyond the limit is let through": (
         "train.adamw:clip_by_global_norm",
-        "norm > limit",
-        "norm > limit + 1e-3",
+        "limit < norm",
+        "limit + 1e-3 < norm",
     ),
     "four batches weigh too little": (
         "course.training:train_step",

@@ -374,7 +374,9 @@ def test_a_page_of_hostile_text_has_no_tag_and_no_attribute_more_than_any_other(
     assert not [name for _, attributes in skeleton(hostile) for name in attributes if name.startswith("on")]
     title = Reader(hostile).texts["title", None]
     assert title.startswith("</script><img src=x onerror=alert(1)>\\n\\t\\x00") and "\\u202eevil" in title
-    assert "".join(text for _, text in data_of(hostile)["about"]["text"]) == title.strip()
+    about = data_of(hostile)["about"]
+    assert "".join(text for _, text in about["text"]) == title.strip()
+    assert "\\u202eevil" in about["name"] and about["name"].isprintable() and about["decoding"].isprintable()
 
 
 def test_the_text_of_hostile_tokens_is_all_there(hostile):

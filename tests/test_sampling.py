@@ -12,7 +12,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nanogpt_np import Recorder
-from nanogpt_np.fast import fast
 from nanogpt_np.generate.loop import generate
 from nanogpt_np.generate.sampling import draw, probabilities
 from nanogpt_np.model.trace import chain
@@ -325,27 +324,6 @@ def test_ids_come_one_by_one_and_each_costs_one_pass():
 def test_bad_arguments_are_errors_at_once_and_not_at_the_first_token(arguments, message):
     with pytest.raises(ValueError, match=message):
         generate(MODEL, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("ids", "message"),
-    [
-        ([[1], [2, 3]], "token ids must be whole numbers, in one row or in rows of equal length"),
-        ([1, [2]], "in one row or in rows of equal length"),
-        ([[[1, 2]], [[3]]], "in one row or in rows of equal length"),
-        ([1, None], "token ids must be integers, not Python objects"),
-        ([10**30], "or a number of more than 64 bits"),
-        ([True, False], "token ids must be integers, not bool"),
-        (["a", "b"], "token ids must be integers, not <U1"),
-        ([1.0, 2.0], "token ids must be integers, not float64"),
-    ],
-    ids=str,
-)
-def test_what_is_not_a_table_of_whole_numbers_gets_the_words_of_this_package(ids, message):
-    for read in (MODEL, fast(MODEL), lambda ids: generate(MODEL, ids, 1)):
-        with pytest.raises(ValueError) as caught:
-            read(ids)
-        assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

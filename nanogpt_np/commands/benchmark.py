@@ -3,7 +3,7 @@
 If the checkpoint is not on this machine, a random one is written first, laid out as published.
 """
 
-import json
+import importlib.util
 import os
 import shutil
 import sys
@@ -18,7 +18,9 @@ from ..names.sizes import PUBLISHED, published
 from ..weights.places import find
 from ..weights.provenance import known_digest, whose
 from ..weights.tensors import SINGLE
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
+
+MOST_ROUNDS = 1000
 
 
 def _parser():
@@ -40,11 +42,14 @@ def _parser():
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
-    if args.rounds < 4:
-        raise ValueError(f"--rounds must be 4 or more, not {args.rounds}")
+    if not 4 <= args.rounds <= MOST_ROUNDS:
+        raise ValueError(f"--rounds must be 4 or more, up to {MOST_ROUNDS}, not {args.rounds}")
     if args.table:
         print(table_of(args.table))
         return 0
+    for name in ("torch", "transformers") if args.against else ():
+        if importlib.util.find_spec(name) is None:  # now, and not when half of it is measured
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     result = {"machine": machine(args.against), "model": Path(args.model).name, "rows": []}
     scratch = None
     try:
@@ -67,7 +72,7 @@ def main(argv=None):
     if busy(result):
         say(busy(result))
     if args.json:
-        print(json.dumps(result, indent=1))
+        print_json(result)
     return 0
 
 

@@ -1,6 +1,5 @@
 """``python -m nanogpt_np course``: write GPT-2 yourself, layer by layer, and have it graded."""
 
-import json
 import textwrap
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from ..course import report
 from ..course.answers import answer
 from ..course.assignment import assignments, get
 from ..course.runner import grade
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
 
 README = """\
 # GPT-2, written by you
@@ -68,6 +67,8 @@ def main(argv=None):
         parser.error(f"{assignment.name} has no file of its own: it puts all the others together")
     if args.command == "list":
         return _list()
+    if "folder" in args and not args.folder.strip():
+        parser.error("the name of the folder is empty; the current one is .")
     if "folder" in args and Path(args.folder).is_file():
         parser.error(f"{args.folder} is a file; give the folder that it is in, and the assignment's name after it")
     if args.command == "new":
@@ -99,7 +100,8 @@ def _new(folder):
     files["README.md"] = README.format(files=table, folder=folder)
     for name, text in files.items():
         try:
-            with open(folder / name, "x", encoding="utf-8", newline="\n") as file:
+            # README.md names the folder, which need not be Unicode.
+            with open(folder / name, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 file.write(text)
             print(f"wrote {folder / name}")
         except FileExistsError:
@@ -114,7 +116,7 @@ def _grade(folder, names, seed, as_json):
         if not as_json:
             print("\n".join(report.lines(graded)) + "\n", flush=True)
     if as_json:
-        print(json.dumps(report.as_json(done, time.monotonic() - began), indent=1))
+        print_json(report.as_json(done, time.monotonic() - began))
     else:
         print(report.summary(done))
     return 0 if report.passed(done) else 1

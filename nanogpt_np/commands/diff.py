@@ -1,19 +1,20 @@
 """``python -m nanogpt_np diff A.npz B.npz``: where two saved passes differ, and how much."""
 
+import functools
 import json
 
 from ..interpret.diff import TOLERANCE, diff
 from ..interpret.diff_words import as_dict, table
 from ..interpret.recording import read_arrays
 from ..names.wording import one_line
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json
 
 SHOWN = 1_000  # characters of a prompt, and of where a model is from
 
 
-@command
+@functools.partial(command, failure=2)  # 1 means that they differ
 def main(argv=None):
-    """Run the command line with `argv` and return the exit code: 2 for an error, since 1 means that they differ."""
+    """Run the command line with `argv` and return the exit code."""
     parser = Parser(
         "diff",
         "Say where two saved passes differ, and by how much: files written by python -m nanogpt_np trace PROMPT\n"
@@ -29,15 +30,11 @@ def main(argv=None):
     add("--json", action="store_true", help="print one JSON object, with all points")
     args = parser.parse_args(argv)
 
-    try:
-        (acts_a, about_a), (acts_b, about_b) = read_arrays(args.a), read_arrays(args.b)
-        result = diff(acts_a, acts_b, tolerance=args.tolerance)
-    except (ValueError, OSError, MemoryError) as error:
-        say(f"error: {one_line(error) or type(error).__name__}")
-        return 2
+    (acts_a, about_a), (acts_b, about_b) = read_arrays(args.a), read_arrays(args.b)
+    result = diff(acts_a, acts_b, tolerance=args.tolerance)
     if args.json:
         files = {"a": {"file": args.a, "about": about_a}, "b": {"file": args.b, "about": about_b}}
-        print(json.dumps(files | as_dict(result), indent=1))
+        print_json(files | as_dict(result))
     else:
         print(one_line(f"a: {args.a}{_whose(about_a)}"))
         print(one_line(f"b: {args.b}{_whose(about_b)}"))

@@ -1,16 +1,14 @@
 """``python -m nanogpt_np explain PROMPT NUMBER``: derive any one number of a pass from those before it."""
 
-import json
 import math
-import re
 
 from ..generate import generate
 from ..interpret.explain import SHOWN, explain, trail, wants
 from ..interpret.recorder import Recorder
 from ..names import points
 from ..text import Tokenizer
-from .opening import add_model, opening, provenance_line
-from .shell import Parser, command, say
+from .opening import add_model, opening, provenance_line, valid_text
+from .shell import Parser, command, print_json, say
 
 
 def _parser():
@@ -45,7 +43,7 @@ def main(argv=None):
     found = list(trail(acts, model, name, index, **axes)) if args.trail else [explain(acts, model, name, index, **axes)]
     say(provenance_line(opened.provenance, model.config))
     if args.json:
-        print(json.dumps([_row(e) for e in found], indent=1))
+        print_json([_row(e) for e in found])
         return 0
     print(found[0])
     for e in found[1:]:
@@ -57,10 +55,11 @@ def main(argv=None):
 
 def _number(text):
     """Return (name, the parts of its index) of ``name[5, 4, 2]`` or ``name[head=5, query=4, key=2]``."""
-    found = re.fullmatch(r"\s*([^\[\]]*[^\[\]\s])\s*(?:\[(.*)\])?\s*", text)
-    if not found:
+    name, bracket, index = valid_text(text, "the number").strip().partition("[")
+    name = name.rstrip()
+    if not name or "]" in name or (bracket and not index.endswith("]")):
         raise ValueError(f"{text!r} is not a number of a pass: give a name and an index, name[5, 4, 2]")
-    return found[1], [part for part in (found[2] or "").split(",") if part.strip()]
+    return name, [part for part in index[:-1].split(",") if part.strip()]
 
 
 def _full_name(name, config):

@@ -1,7 +1,6 @@
 """``python -m nanogpt_np generate PROMPT``: continue a text; show the likeliest next tokens, or every shape."""
 
 import itertools
-import json
 import sys
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from ..model.trace import ShapeLog, no_trace
 from ..text.display import quoted, text_of
 from ..text.tokenizer import Tokenizer
 from .opening import add_model, decoding, opening, provenance_line, read_prompt, watched_token
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
 from .tables import print_top, print_trace
 
 
@@ -136,7 +135,7 @@ def _run(args):
                 _print_watch(sample["watch"], args.watch)
         result["samples"].append(sample)
     if args.json:
-        print(json.dumps(result, indent=1))
+        print_json(result)
     return 0
 
 
@@ -153,7 +152,7 @@ def _dry_run(args):
     rows = outline(config, shapes)
     say(note)
     if args.json:
-        print(json.dumps({"dry_run": note, "prompt": prompt, "prompt_ids": ids, "trace": rows}, indent=1))
+        print_json({"dry_run": note, "prompt": prompt, "prompt_ids": ids, "trace": rows})
     else:
         print(note)
         print_trace(rows)

@@ -1,13 +1,11 @@
 """``python -m nanogpt_np glossary WORD``: what a tensor is called, here and elsewhere."""
 
-import json
-
 from ..names.entries import entries
 from ..names.glossary import as_text, find
 from ..names.points_page import page
 from ..names.sizes import PUBLISHED
 from ..weights.checkpoint import open_checkpoint
-from .shell import Parser, command
+from .shell import Parser, command, print_json
 
 
 @command
@@ -29,7 +27,7 @@ def main(argv=None):
     config = None if args.model is None else _config(args.model)
     rows = [entry.row(config) for entry in (find(query, config) if args.word else entries(config=config))]
     if args.json:
-        print(json.dumps({"query": query, "model": args.model, "tensors": rows}, indent=1))
+        print_json({"query": query, "model": args.model, "tensors": rows})
     elif args.word:
         print("\n\n".join(map(as_text, rows)))
     else:

@@ -1,13 +1,11 @@
 """``python -m nanogpt_np inventory [MODEL]``: every tensor of a checkpoint, and how the parameters add up."""
 
-import json
-
 from ..names.inventory import BYTES, formula, inventory, totals
 from ..names.sizes import PUBLISHED
 from ..weights.checkpoint import open_checkpoint
 from ..weights.pins import PINS
 from ..weights.places import find
-from .shell import Parser, command
+from .shell import Parser, command, print_json
 
 
 @command
@@ -24,7 +22,7 @@ def main(argv=None):
     count = sum(row["parameters"] for row in rows)
     if args.json:
         whole = {"model": args.model, "source": source, "tensors": rows, "by_group": by_group, "by_layer": by_layer}
-        print(json.dumps(whole | {"parameters": count, "bytes": sum(row["bytes"] for row in rows)}, indent=1))
+        print_json(whole | {"parameters": count, "bytes": sum(row["bytes"] for row in rows)})
         return 0
 
     print(f"{args.model}: {source}\n")

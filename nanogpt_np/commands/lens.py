@@ -1,6 +1,5 @@
 """``python -m nanogpt_np lens PROMPT --token TOKEN``: why this token, or why not."""
 
-import json
 import textwrap
 
 from ..interpret.lens_report import report
@@ -8,8 +7,10 @@ from ..interpret.lens_words import answer_line, by_kind_lines, deciding_line, le
 from ..names.wording import columns
 from ..text import Tokenizer
 from .opening import add_model, opening, provenance_line, watched_token
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
 from .tables import print_top
+
+MOST_RIVALS = 1000
 
 
 def _parser():
@@ -34,6 +35,8 @@ def main(argv=None):
     for flag, value in (("--rivals", args.rivals), ("--parts", args.parts)):
         if value < 1:
             raise ValueError(f"{flag} must be 1 or more, not {value}")
+    if args.rivals > MOST_RIVALS:
+        raise ValueError(f"--rivals must be {MOST_RIVALS} or less, not {args.rivals}")
     tokenizer = Tokenizer()
     opened = opening(args, tokenizer)
     model = opened.model
@@ -44,7 +47,7 @@ def main(argv=None):
     result = report(model, tokenizer, opened.ids, token, against=against, rivals=args.rivals)
     say(provenance_line(opened.provenance, model.config))
     if args.json:
-        print(json.dumps({**opened.about, **result}, indent=1))
+        print_json({**opened.about, **result})
         return 0
     print(answer_line(result), end="\n\n")
     print_top(result["likeliest"])

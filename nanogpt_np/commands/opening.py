@@ -1,5 +1,7 @@
 """What the commands that run a model begin with: a prompt, a checkpoint, and a line about them."""
 
+import contextlib
+import os
 import sys
 from dataclasses import dataclass
 
@@ -8,6 +10,9 @@ from ..text.display import quoted, text_of
 from ..text.tokenizer import END_OF_TEXT_ID
 from ..weights.checkpoint import Checkpoint, open_checkpoint
 from ..weights.places import default_model
+
+SHOWN = 8  # tokens that an error names
+LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than any context holds
 
 
 def add_model(parser):
@@ -21,17 +26,27 @@ def read_prompt(prompt):
     if prompt == "-":
         if sys.stdin is None:
             raise ValueError("there is no standard input to read the prompt from")
+        raw = sys.stdin.buffer.read(LONGEST_PROMPT + 1)
+        if len(raw) > LONGEST_PROMPT:
+            raise ValueError(f"the prompt on standard input is longer than {LONGEST_PROMPT:,} bytes")
         try:
-            prompt = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
+            prompt = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise ValueError(f"the prompt on standard input is not UTF-8: {error}") from None
     if not prompt:
         raise ValueError("the prompt is empty: GPT-2 continues from at least one token")
+    return valid_text(prompt, "the prompt")
+
+
+def valid_text(text, what):
+    """Return a text of the command line if it is valid Unicode; errors call it `what`."""
     try:
-        prompt.encode("utf-8")
+        text.encode("utf-8")
+        return text
     except UnicodeEncodeError as error:
-        raise ValueError(f"the prompt is not valid Unicode: {error}") from None
-    return prompt
+        with contextlib.suppress(UnicodeError):  # UTF-8 that Python took for undecodable, in a locale such as C
+            return os.fsencode(text).decode("utf-8")
+        raise ValueError(f"{what} is not valid Unicode: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -90,13 +105,11 @@ def watched_token(tokenizer, text, config, flag="--watch", *, special=False):
     """Return the id of `text`, which must be one token, or None without a text; errors name `flag`."""
     if text is None:
         return None
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{flag} is not valid Unicode: {error}") from None
+    text = valid_text(text, flag)
     ids = tokenizer.encode(text, special=special)
     if len(ids) != 1:
-        parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids) or "no token"
+        parts = ", ".join(quoted(text_of(tokenizer, i)) for i in ids[:SHOWN]) or "no token"
+        parts += f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         spaced = f" {text.strip()}"
         hint = f'; did you mean "{spaced}"?' if len(tokenizer.encode(spaced)) == 1 else ""
         raise ValueError(f"{flag} takes one token, but {text!r} is {len(ids)}: {parts}{hint}")

@@ -6,7 +6,6 @@ or written as a page. The rows come from `interpret/steps.py`.
 """
 
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..names.wording import one_line
 from ..text.tokenizer import Tokenizer
 from .listing import print_equations, print_ledger, print_tokens
 from .opening import add_model, opening, provenance_line, read_prompt, watched_token
-from .shell import Parser, command, say
+from .shell import Parser, command, print_json, say
 from .tables import print_top
 
 CLASHES = {  # flag: (flags that it does not go with, why)
@@ -97,7 +96,7 @@ def main(argv=None):
         result = _report(args, recording, names, tokenizer)
 
     if args.json:
-        print(json.dumps(result, indent=1))
+        print_json(result)
         return 0
     if args.dry_run is not None:
         print(result["dry_run"])
@@ -197,6 +196,8 @@ def _write_page(args, recording, model, tokenizer):
 
 def _walk(recording, model, tokenizer):
     """Walk through a pass with commands from standard input."""
+    if hasattr(sys.stdin, "reconfigure"):  # a byte that is no character is a mistyped command, not the end
+        sys.stdin.reconfigure(errors="backslashreplace")
     if sys.stdin.isatty():  # a pipe needs no editing
         with contextlib.suppress(ImportError):  # Windows has none, and edits lines itself
             import readline  # noqa: F401  with it, input() has arrow keys and history

@@ -5,6 +5,7 @@ against malice: the code runs with the rights of whoever grades.
 """
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -111,7 +112,8 @@ def work(job, folder):
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - LAST_WORDS))
             last = errors.read().decode("utf-8", "replace")
             if not started:
-                raise RuntimeError(f"the grader's own process did not start:\n{last}")
+                *_, why = last.strip().split("\n")
+                raise OSError(f"the grader's own process did not start: {why or 'it said nothing'}")
             why = end_in_words(process.returncode, last, job["seconds"], folder, silent)
         if bug:
             why = Result(INCORRECT, BUG.format(bug))
@@ -134,10 +136,22 @@ def start(job, errors):
         encoding="utf-8",
         start_new_session=True,  # so that its own children end with it, and Ctrl-C reaches this process only
     )
-    with contextlib.suppress(BrokenPipeError):  # if it has ended already, it sends nothing, which is noticed
+    with ended_quietly():  # if it has ended already, it sends nothing, which is noticed
         process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    with ended_quietly():
         process.stdin.close()
     return process
+
+
+@contextlib.contextmanager
+def ended_quietly():
+    """Ignore the error of a pipe whose reader is gone: EPIPE, or EINVAL on Windows."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):
+            raise
 
 
 def messages(process, limit):
@@ -150,7 +164,12 @@ def messages(process, limit):
         lines.put(None)
 
     reader = threading.Thread(target=read, daemon=True)
-    reader.start()
+    try:
+        reader.start()
+    except RuntimeError as error:
+        end(process)
+        process.stdout.close()
+        raise OSError(f"the grader needs a thread to read what its process sends: {error}") from None
     try:
         line = lines.get(timeout=START)
         while line is not None:
@@ -179,11 +198,9 @@ def end(process):
 
 def end_in_words(code, errors, seconds, folder, silent=False):
     """Return a Result that says why a worker ended early, and in which line of the student's."""
-    line = ""
-    for name, number in re.findall(r'File "([^"]+)", line (\d+)', errors):  # most recent call first
-        if Path(name).parent == folder:
-            line = f"line {number} of {Path(name).name}"
-            break
+    ours = "|".join({re.escape(str(folder)), re.escape(as_dumped(folder))})
+    place = re.search(rf'File "(?:{ours})[/\\]([^"/\\]+)", line (\d+)', errors)  # most recent call first
+    line = f"line {place[2]} of {place[1]}" if place else ""
     if silent or (code == 1 and re.search(r"^Timeout \(\d", errors, re.M)):  # faulthandler's words and exit code
         words = f"it was not done after {seconds} seconds: is there an endless loop?"
     elif "Fatal Python error" in errors:
@@ -193,3 +210,11 @@ def end_in_words(code, errors, seconds, folder, silent=False):
     else:
         words = f"its process ended early, with exit code {code}: a function returns its result instead"
     return Result(INCORRECT, words, where=line)
+
+
+def as_dumped(path):
+    """Return a path as faulthandler writes it: in ASCII, anything else as its code."""
+    return "".join(
+        c if " " <= c <= "~" else f"\\x{ord(c):02x}" if c <= "\xff" else c.encode("unicode_escape").decode()
+        for c in str(path)
+    )

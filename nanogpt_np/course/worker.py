@@ -24,8 +24,8 @@ MEMORY = 2 << 30  # bytes that a student's code may allocate, besides what Pytho
 
 def main():
     """Do the job and return the exit code."""
-    job = json.loads(sys.stdin.readline())
-    with os.fdopen(os.dup(1), "w") as channel:
+    job = json.loads(sys.stdin.buffer.readline())  # bytes, as the channel is UTF-8 whatever the locale says
+    with os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n") as channel:
 
         def send(**message):
             channel.write(json.dumps(message) + "\n")

@@ -3,7 +3,8 @@
 Matrix products use all cores by themselves; norms, softmax and GELU use one. So each segment runs through the whole
 model in its own thread, as if it came after the earlier segments in a KV cache: in every block it waits only for
 their keys and values. The model and its layers do not know about it. Meanwhile every matrix product
-uses one core (`blas.py`); if that cannot be set, there is one segment.
+uses one core (`blas.py`); if that cannot be set, there is one segment. Where no thread can be started, the segments
+run one after another. Either way a prompt is cut at the same places and gives the same bits, whatever else runs.
 """
 
 import threading
@@ -24,7 +25,6 @@ from .last_row import LastRow
 from .own import is_own_block
 
 SMALLEST = 128  # fewest tokens in a segment; below that, products that use all cores are faster
-_alone = threading.Lock()  # held while the number of threads is changed
 
 
 class Stopped(Exception):
@@ -48,6 +48,11 @@ class Segment(KVCache):
         self.stored[i].set()
         return keys_and_values
 
+    def release(self) -> None:
+        """Let no other segment wait for this one: it has ended, or will never begin."""
+        for event in self.stored:
+            event.set()
+
 
 def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Cache | None) -> Array:
     """Return what ``hidden(ids, cache=cache)`` returns, (..., T, C), with a segment of the T tokens on each core.
@@ -57,27 +62,23 @@ def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Ca
     hidden : the plain pass, as `GPT2.hidden`. cache : as for the model, or None.
     """
     T, cores = ids.shape[-1], blas.cores()
+    cut = 1 < cores <= T // SMALLEST and _is_own(model)
     # Another kind of cache may do anything with what it is given, and so may a class put in the place of KVCache.
-    if not (cache is None or type(cache) is KVCache) or KVCache is not Segment.__base__:
-        return hidden(ids, cache=cache)
-    long_enough = 1 < cores <= T // SMALLEST
-    if not long_enough or not _is_own(model) or not _alone.acquire(blocking=False):
-        return hidden(ids, cache=cache)
-    try:
-        cache = KVCache(replace(model.config, n_positions=T)) if cache is None else cache
-        segments: list[tuple[Segment, Array]] = []
-        stop, begin = threading.Event(), 0
-        for end in shares(model.config, cache.length, T, cores):
-            before = segments[-1][0] if segments else None
-            segment = Segment(cache, cache.length + begin, len(model.h), before, stop)
-            segments.append((segment, ids[..., begin:end]))
-            begin = end
-        with blas.products_on_one_core():
-            x = np.concatenate(_side_by_side(hidden, segments, stop), axis=-2)
-        cache.advance(T)
-        return x
-    finally:
-        _alone.release()
+    if not cut or not (cache is None or type(cache) is KVCache) or KVCache is not Segment.__base__:
+        with blas.products_on_all_cores():
+            return hidden(ids, cache=cache)
+    cache = KVCache(replace(model.config, n_positions=T)) if cache is None else cache
+    segments: list[tuple[Segment, Array]] = []
+    stop, begin = threading.Event(), 0
+    for end in shares(model.config, cache.length, T, cores):
+        before = segments[-1][0] if segments else None
+        segment = Segment(cache, cache.length + begin, len(model.h), before, stop)
+        segments.append((segment, ids[..., begin:end]))
+        begin = end
+    with blas.products_on_one_core():
+        x = np.concatenate(_side_by_side(hidden, segments, stop), axis=-2)
+    cache.advance(T)
+    return x
 
 
 def _is_own(model: GPT2) -> bool:
@@ -89,8 +90,13 @@ def _is_own(model: GPT2) -> bool:
 def _side_by_side(
     hidden: Callable[..., Array], segments: list[tuple[Segment, Array]], stop: threading.Event
 ) -> list[Array]:
-    """Return each segment's result; the last runs in this thread, so Ctrl-C reaches it, the others in their own."""
-    results, errors = {}, {}
+    """Return each segment's result.
+
+    The last runs in this thread, so Ctrl-C reaches it, the others in their own. Those for which no thread can be
+    started run here before it, in order: each then finds what the ones before it stored.
+    """
+    results: dict[int, Array] = {}
+    errors: dict[int, BaseException] = {}
 
     def run(n: int) -> None:
         segment, ids = segments[n]
@@ -99,18 +105,28 @@ def _side_by_side(
         except BaseException as error:
             errors[n] = error
             stop.set()
-        finally:  # no other segment may wait forever
-            for event in segment.stored:
-                event.set()
+        finally:
+            segment.release()
 
-    last = len(segments) - 1
-    # In copies of this context, so that np.errstate holds there too.
-    threads = [threading.Thread(target=copy_context().run, args=(run, n)) for n in range(last)]
-    for thread in threads:
-        thread.start()
+    last, threads = len(segments) - 1, []
     try:
-        run(last)
+        for n in range(last):
+            # In a copy of this context, so that np.errstate holds there too.
+            thread = threading.Thread(target=copy_context().run, args=(run, n))
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no more of them, or none, as in a browser
+                break
+            threads.append(thread)
+        for n in range(len(threads), last + 1):
+            run(n)
+    except BaseException:  # Ctrl-C between two segments
+        stop.set()
+        raise
     finally:
+        if stop.is_set():
+            for segment, _ in segments:
+                segment.release()
         for thread in threads:  # after a failure each ends at its next block
             thread.join()
     for n in sorted(errors, key=lambda n: isinstance(errors[n], Stopped)):

@@ -3,7 +3,7 @@
 With the KV cache (`model/cache.py`) only the new token goes through the model. Choosing: `sampling.py`.
 """
 
-import operator
+import math
 from collections.abc import Container, Iterator
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..model.cache import KVCache
 from ..model.gpt2 import GPT2, Cache, Ids
 from ..model.ids import check_ids
 from ..model.trace import Array, Trace, no_trace
-from .sampling import check_sampling, draw, probabilities
+from .sampling import check_logits, check_sampling, draw, probabilities
 
 
 def generate(
@@ -47,9 +47,10 @@ def generate(
     ids = check_ids(ids, model.config)
     if ids.ndim != 1:
         raise ValueError(f"one prompt at a time: ids must have shape (T,), not {ids.shape}")
-    n_new = operator.index(n_new)
-    if n_new < 0:
-        raise ValueError(f"the number of new tokens must be 0 or more, not {n_new}")
+    if not (isinstance(n_new, int | np.integer) and n_new >= 0):
+        raise ValueError(f"the number of new tokens must be 0 or more, not {repr(n_new)[:60]}")
+    if not (rng is None or hasattr(rng, "choice")):
+        raise ValueError(f"rng must be a generator, as numpy.random.default_rng(seed) makes, not {repr(rng)[:60]}")
     stop = model.config.eos_token_ids if stop is None else stop
     room = model.config.n_positions - len(ids) + 1
     rng = np.random.default_rng() if rng is None else rng
@@ -80,10 +81,17 @@ def next_logits(model: GPT2, ids: Ids, *, cache: Cache | None = None, trace: Tra
         last_row = trace("hook_last_row", model.last_row(ids, cache=cache, trace=trace))
         logits = model.lm_head(last_row)
     if not np.isfinite(logits).all():
-        bad = [name for name, array in model.params.items() if not np.isfinite(array).all()]
-        where = f"tensor {bad[0]} holds NaN or inf" if bad else "the weights are finite, an activation overflowed"
-        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {where}")
+        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {_cause(model)}")
     logits = trace("hook_next_logits", logits)
-    if not np.isfinite(logits.max()):  # a trace may rule tokens out with -inf, but not all of them
-        raise ValueError("the trace returned logits without a finite maximum: there is no next token")
+    check_logits(logits)  # again: a trace may change them
     return logits
+
+
+def _cause(model: GPT2) -> str:
+    """Return what made a pass overflow: the tensor that is not finite, or else the one with the largest number."""
+    largest = {name: float(np.abs(array).max()) for name, array in model.params.items()}
+    for name, size in largest.items():
+        if not math.isfinite(size):
+            return f"tensor {name} holds NaN or inf"
+    name = max(largest, key=largest.__getitem__)
+    return f"the weights are finite, an activation overflowed; the largest weight is {largest[name]:.3g}, in {name}"

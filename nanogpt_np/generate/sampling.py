@@ -17,12 +17,18 @@ from ..model.trace import Array
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueError for invalid settings."""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be 0 (greedy) or above, not {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be 1 or more tokens, not {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
+    if not (isinstance(temperature, int | float | np.integer | np.floating) and 0 <= temperature < math.inf):
+        raise ValueError(f"temperature must be 0 (greedy) or above, not {repr(temperature)[:60]}")
+    if top_k is not None and not (isinstance(top_k, int | np.integer) and top_k >= 1):
+        raise ValueError(f"top_k must be 1 or more tokens, not {repr(top_k)[:60]}")
+    if top_p is not None and not (isinstance(top_p, int | float | np.integer | np.floating) and 0 < top_p <= 1):
+        raise ValueError(f"top_p must be above 0 and at most 1, not {repr(top_p)[:60]}")
+
+
+def check_logits(logits: Array) -> None:
+    """Raise ValueError for logits (V,) from which no token can be chosen; -inf may rule out some, but not all."""
+    if not np.isfinite(logits.max()):  # NaN if any is
+        raise ValueError("logits without a finite maximum give no next token: a weight or a trace made them NaN or inf")
 
 
 def probabilities(
@@ -30,10 +36,11 @@ def probabilities(
 ) -> Array:
     """(V,) logits -> (V,) float64 probabilities of being chosen; temperature 0 gives 1 to the likeliest.
 
-    Ties go to the lower id.
+    Ties go to the lower id. A logit of -inf rules a token out; ValueError for NaN and inf.
     """
     check_sampling(temperature, top_k, top_p)
     logits = np.asarray(logits, np.float64)
+    check_logits(logits)
     if temperature == 0:
         p = np.zeros(len(logits))
         p[logits.argmax()] = 1

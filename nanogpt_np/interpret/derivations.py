@@ -227,8 +227,7 @@ def _softmax(run: Source, point: Point, *index: int) -> Fields:
         "label": lambda j: f"exp of {_text(name, *row, j)} = {x[j]:.5g}, less the largest",
         "source": lambda j: (name, (*row, j)),
         "follow": own,
-        # Shares below the smallest normal number keep fewer digits, down to none.
-        "size": max(value, SMALLEST),
+        "size": value,
     }
 
 
@@ -249,7 +248,7 @@ def _average(run: Source, point: Point, t: int, h: int, d: int) -> Fields:
 def _gelu(run: Source, point: Point, t: int, f: int) -> Fields:
     (pre,) = point.reads
     x = float(run.read(pre, t, f))
-    bent = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    bent = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))  # of floats, x**3 is an error, not inf
     return {
         "value": 0.5 * x + 0.5 * x * bent,
         "how": f"gelu of {_text(pre, t, f)} {x:.5g}: 0.5 x + 0.5 x tanh(sqrt(2/pi) (x + 0.044715 x^3))",

@@ -19,7 +19,7 @@ from ..model.trace import Array
 from ..names import points
 from ..names.trace_point import Point
 from ..names.wording import nearest
-from .derivations import KINDS, Cell, Index, Source
+from .derivations import KINDS, SMALLEST, Cell, Index, Source
 from .recorder import Acts
 
 SHOWN = 5  # terms that are written out, largest first
@@ -54,7 +54,8 @@ class Explanation:
     @property
     def rounding(self) -> float:
         """The same as a part of the terms' sizes: of terms that cancel, float32 keeps no more digits than that."""
-        return self._apart(float(np.abs(self.amounts).sum()) if self.size is None else self.size)
+        size = float(np.abs(self.amounts).sum()) if self.size is None else self.size
+        return self._apart(max(size, SMALLEST))  # numbers below keep fewer digits, down to none
 
     def _apart(self, size: float) -> float:
         if self.recorded == self.value:  # -inf too
@@ -68,6 +69,9 @@ class Explanation:
             return "they are equal"
         if math.isnan(self.value) and math.isnan(self.recorded):
             return "both are NaN: it came in with what this reads"
+        if not math.isfinite(self.recorded):
+            other = "" if math.isfinite(self.value) else ", nor has float64"
+            return f"the pass has no finite number here{other}: one of this size overflowed, or a patch put it there"
         whole = self.point.name in points.WHOLE_NUMBERS
         if whole or not self.rounding < DISAGREE:
             return "they DISAGREE: not this equation made it, but a patch, a draw, or other weights"

@@ -23,6 +23,7 @@ from .stats import lengths, stats, stats_line
 
 CANDIDATES = 20  # names that are listed where a part of a name is in several
 ENTRIES = 3  # glossary entries shown for a word
+TYPED = 500  # characters of a line that is typed
 PRINTED = 500  # numbers up to which an array is printed whole; NumPy abbreviates larger ones
 HELP = """\
 Enter, n    next step
@@ -50,10 +51,13 @@ def step(
     tell(page(recording, names, at))
     while True:
         try:
-            word, *more = ask("> ").split() or ["n"]
+            line = ask("> ")
         except EOFError:
             return tell("")
         try:
+            if len(line) > TYPED:
+                raise ValueError(f"that line has {len(line):,} characters: the limit is {TYPED}")
+            word, *more = line.split() or ["n"]
             if word == "q":
                 return None
             to = _goes_to(word, more, names, at)

@@ -30,7 +30,8 @@ def softmax(x: Array) -> Array:
     """
     x = np.asarray(x)
     x = x if x.dtype.kind == "f" else x.astype(float)  # integers become floats
-    e = x - x.max(axis=-1, keepdims=True)  # exp of at most 0 cannot overflow
+    with np.errstate(over="ignore"):  # a difference too large for the dtype is -inf, and its weight 0
+        e = x - x.max(axis=-1, keepdims=True)  # exp of at most 0 cannot overflow
     np.exp(e, out=e)
     e /= e.sum(axis=-1, keepdims=True)
     return e

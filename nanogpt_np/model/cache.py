@@ -35,6 +35,8 @@ class KVCache:
     """
 
     def __init__(self, config: Config):
+        if not hasattr(config, "n_positions"):
+            raise ValueError(f"a cache takes a Config, as KVCache(model.config), not a {type(config).__name__}")
         self.config = config
         self.length = 0  # tokens so far
         # Block index -> (keys, values), each (..., H, n_positions, D). Heads come before tokens, so

@@ -22,8 +22,9 @@ class Embedding:
         T = ids.shape[-1]
         # (..., T), the same for every prompt of a batch
         positions = trace("hook_positions", np.broadcast_to(np.arange(start, start + T), ids.shape))
-        if positions.min() < 0 or positions.max() >= len(self.wpe_weight):
-            raise ValueError(f"positions must be 0 to {len(self.wpe_weight) - 1}, not {positions}")
+        lowest, highest = positions.min(), positions.max()
+        if lowest < 0 or highest >= len(self.wpe_weight):
+            raise ValueError(f"positions must be 0 to {len(self.wpe_weight) - 1}, not {lowest} to {highest}")
         tokens = trace("hook_embed", self.wte_weight[ids])  # (..., T, C)
         return tokens + trace("hook_pos_embed", self.wpe_weight[positions])
 

@@ -23,6 +23,7 @@ class LayerNorm:
         """(..., T, C) -> (..., T, C)"""
         centered = x - x.mean(axis=-1, keepdims=True)
         variance = (centered * centered).mean(axis=-1, keepdims=True)  # (..., T, 1)
+        variance = variance + 0 * variance  # inf becomes NaN: x / inf would be 0, and hide that x was too large
         scale = trace("hook_scale", np.sqrt(variance + self.eps))
         normalized = trace("hook_normalized", centered / scale)
         return trace("hook_output", normalized * self.weight + self.bias)

@@ -45,7 +45,7 @@ from ..names import points
 from ..names.aliases import DIALECTS
 from ..names.ledger import ledger
 from ..names.trace_point import Point
-from ..text.display import pieces
+from ..text.display import pieces, visible
 from ..text.tokenizer import END_OF_TEXT_ID
 from ..weights.provenance import KINDS
 from .answer import answer_of
@@ -141,6 +141,7 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[st
     if kind in ("local", "in memory", "not told") and model is not None and _never_trained(model):
         kind = "random"
     ids = about.get("prompt_ids", [])
+    told = {key: visible(value, keep="") if isinstance(value, str) else value for key, value in told.items()}
     return {
         "name": told.get("name") and Path(told["name"]).name,  # a page that is passed on tells nothing of the machine
         "kind": kind,

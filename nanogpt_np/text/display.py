@@ -7,16 +7,29 @@ from typing import Any
 
 from .tokenizer import Tokenizer
 
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories: controls, format characters, half characters, separators
+
 
 def text_of(tokenizer: Tokenizer, i: int) -> str:
     """Return the text of one token; bytes that are no whole character show as their codes."""
     return tokenizer.token(i).decode("utf-8", "backslashreplace")
 
 
+def visible(text: str, keep: str = "\n\t") -> str:
+    """Return `text` with characters that cannot be seen, except those in `keep`, as their codes."""
+    if text.isprintable():
+        return text
+    shown = (c.isprintable() or c in keep or unicodedata.category(c) not in HIDDEN for c in text)
+    return "".join(c if seen else c.encode("unicode_escape").decode() for c, seen in zip(text, shown, strict=True))
+
+
 def quoted(text: str) -> str:
-    """Return a token's text as JSON writes it, so that spaces and line ends can be seen, and codes as they are."""
+    """Return a token's text as JSON writes it: what cannot be seen, and spaces other than " ", as codes."""
+    shown = json.dumps(text, ensure_ascii=False)
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in shown)
     # `text_of` writes codes of bytes; no token of GPT-2 has a backslash before an x of its own.
-    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", json.dumps(text, ensure_ascii=False))
+    return re.sub(r"\\\\(x[0-9a-f]{2})", r"\\\1", shown)
 
 
 def pieces(raw: bytes) -> list[list[Any]]:

@@ -32,6 +32,8 @@ class AdamW:
         weight_decay: float = 0.1,
         decayed: Callable[[str, Array], bool] | None = None,
     ):
+        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1 and 0 < eps < math.inf):
+            raise ValueError(f"betas must be from 0 to below 1, and eps above 0, not {betas} and {eps}")
         for name, array in params.items():
             if not (array.flags.c_contiguous and array.flags.writeable):
                 raise ValueError(
@@ -45,7 +47,10 @@ class AdamW:
         self.square = {name: np.zeros(array.shape, array.dtype) for name, array in params.items()}  # of their squares
 
     def step(self, grads: Grads, lr: float) -> None:
-        """Move every parameter by its gradient in `grads`, at learning rate `lr`."""
+        """Move every parameter by its gradient in `grads`, at learning rate `lr`.
+
+        Raises ValueError at the first gradient that is not finite or whose square is not.
+        """
         self.steps += 1
         b1, b2 = self.betas
         # Bias correction: both averages start at 0, which would make them too small in the first steps.
@@ -57,16 +62,21 @@ class AdamW:
                 p, g, m, v = (a[start : start + ELEMENTS] for a in flat)
                 m += (1 - b1) * (g - m)
                 v += (1 - b2) * (g * g - v)
+                if not v.max() < math.inf:  # over the root of inf, the mean would move nothing, and nobody would know
+                    raise ValueError(f"the gradient of {name} is not finite, or its square overflows: clip it")
                 p *= keep
                 p -= step * m / (np.sqrt(v) / root + self.eps)
 
 
 def clip_by_global_norm(grads: Grads, limit: float) -> float:
-    """Scale all gradients in place so that their global norm is at most `limit`; return it as it was."""
-    norm = math.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in grads.values()))
-    if norm > limit:
+    """Scale all gradients in place so that their global norm is at most `limit`; return it as it was.
+
+    Computed in float64, where no square of a float32 overflows or becomes 0. A norm that is not finite scales nothing.
+    """
+    norm = math.sqrt(sum(float(np.einsum("i,i", g.ravel(), g.ravel(), dtype=np.float64)) for g in grads.values()))
+    if limit < norm < math.inf:
         for g in grads.values():
-            g *= limit / norm
+            g *= np.float64(limit / norm)  # a float64, since in float32 it could be too small
     return norm
 
 

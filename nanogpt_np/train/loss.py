@@ -5,6 +5,8 @@ actual token: 0 nats if it was certain, log(50257) = 10.8 nats for a model that 
 Read next: `adamw.py`, then `trainer.py`.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ..fast import fast
@@ -106,12 +108,23 @@ def _slices(N: int, step: int) -> list[slice]:
 
 def check_targets(model: GPT2, ids: Ids, targets: Ids) -> Array:
     """Return `targets` as an array, or raise ValueError."""
-    ids, targets = np.asarray(ids), np.asarray(targets)
-    if targets.shape != ids.shape or targets.dtype.kind not in "iu":
-        raise ValueError(f"targets must be integers of the ids' shape {ids.shape}, not {targets.dtype} {targets.shape}")
+    ids, targets = _integers(ids, "token ids"), _integers(targets, "targets")
+    if targets.shape != ids.shape:
+        raise ValueError(f"targets must be integers of the ids' shape {ids.shape}, not of {targets.shape}")
     counted = targets[targets != IGNORED]
     if not counted.size:
         raise ValueError("every target is -100: there is nothing to learn from")
     if counted.min() < 0 or counted.max() >= model.config.vocab_size:
         raise ValueError(f"targets must be ids from 0 to {model.config.vocab_size - 1}, or {IGNORED}")
     return targets
+
+
+def _integers(values: Any, name: str) -> Array:
+    """Return `values` as an array of integers, or raise ValueError."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RecursionError):  # NumPy's words for rows of different lengths name nothing
+        array = np.asarray(None)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, in rows of one length, not {array.dtype}")
+    return array

@@ -137,8 +137,8 @@ of_rows(
 of_rows(
     "positions beyond the table get a row of it anyway, not an error",
     (
-        "    if positions.min() < 0 or positions.max() >= len(self.wpe_weight):\n"
-        '        raise ValueError(f"positions must be 0 to {len(self.wpe_weight) - 1}, not {positions}")\n',
+        "    if lowest < 0 or highest >= len(self.wpe_weight):\n"
+        '        raise ValueError(f"positions must be 0 to {len(self.wpe_weight) - 1}, not {lowest} to {highest}")\n',
         "",
     ),
     ("self.wpe_weight[positions]", "self.wpe_weight[np.minimum(positions, len(self.wpe_weight) - 1)]"),

@@ -11,8 +11,10 @@ MOVE = "p -= step * m / (np.sqrt(v) / root + self.eps)"
 LOOP = "for name, array in self.params.items():"
 M, V = "m += (1 - b1) * (g - m)", "v += (1 - b2) * (g * g - v)"
 LENGTHS = "float(np.linalg.norm(g)) for g in grads.values()"
-NORM = "norm = math.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in grads.values()))"
-SCALE = "g *= limit / norm"
+SQUARES = 'float(np.einsum("i,i", g.ravel(), g.ravel(), dtype=np.float64)) for g in grads.values()'
+NORM = f"norm = math.sqrt(sum({SQUARES}))"
+LONGER = "if limit < norm < math.inf:"
+SCALE = "g *= np.float64(limit / norm)"
 RISE = "return peak * (step + 1) / warmup"
 DONE = "done = min(1.0, (step - warmup) / max(1, steps - warmup))"
 FALL = "return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * done))"
@@ -78,13 +80,11 @@ MISTAKES = {
     },
     "clip_by_global_norm": {
         "each gradient is clipped by itself, so that the direction changes": (
-            ("if norm > limit:", "if True:"),
+            (LONGER, "if True:"),
             (SCALE, "g *= min(1.0, limit / max(np.linalg.norm(g), 1e-30))"),
         ),
-        "short gradients are made longer, up to the limit": (("if norm > limit:", "if True:"),),
-        "gradients a little longer than the limit are left as they are": (
-            ("if norm > limit:", "if norm > 1.1 * limit:"),
-        ),
+        "short gradients are made longer, up to the limit": ((LONGER, "if True:"),),
+        "gradients a little longer than the limit are left as they are": ((LONGER, "if norm > 1.1 * limit:"),),
         "it returns the length after the clipping": (("return norm", "return min(norm, limit)"),),
         "it returns the gradients, not their length": (("return norm", "return grads"),),
         "it returns nothing": (("return norm", "return None"),),
@@ -100,7 +100,7 @@ MISTAKES = {
             (NORM, f"{NORM} / math.sqrt(sum(g.size for g in grads.values()))"),
         ),
         "every number is cut to between -limit and limit": (
-            ("if norm > limit:", "if True:"),
+            (LONGER, "if True:"),
             (SCALE, "np.clip(g, -limit, limit, out=g)"),
         ),
         "gradients are divided by their length: limit is forgotten": ((SCALE, "g /= norm"),),

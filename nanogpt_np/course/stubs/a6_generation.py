@@ -45,12 +45,12 @@ class LMHead:
 
 def check_sampling(temperature, top_k, top_p):
     """Raise ValueError for invalid settings."""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be 0 (greedy) or above, not {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be 1 or more tokens, not {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
+    if not (isinstance(temperature, int | float | np.integer | np.floating) and 0 <= temperature < math.inf):
+        raise ValueError(f"temperature must be 0 (greedy) or above, not {repr(temperature)[:60]}")
+    if top_k is not None and not (isinstance(top_k, int | np.integer) and top_k >= 1):
+        raise ValueError(f"top_k must be 1 or more tokens, not {repr(top_k)[:60]}")
+    if top_p is not None and not (isinstance(top_p, int | float | np.integer | np.floating) and 0 < top_p <= 1):
+        raise ValueError(f"top_p must be above 0 and at most 1, not {repr(top_p)[:60]}")
 
 
 def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
