@@ -10,6 +10,7 @@ from ..generate import generate
 from ..generate.ranking import standing, top_rows
 from ..generate.sampling import check_sampling
 from ..model.trace import ShapeLog, no_trace
+from ..names.wording import few
 from ..text.display import quoted, text_of
 from ..text.tokenizer import Tokenizer
 from .opening import add_model, decoding, opening, provenance_line, read_prompt, watched_token
@@ -113,6 +114,8 @@ def _run(args):
         new = itertools.chain(first, new)
         if number == 1:
             say(provenance_line(result["model"], model.config))
+            if opened.checkpoint.ignored:
+                say(f"ignored settings of the checkpoint: {few(opened.checkpoint.ignored, 8)}; the flags decide")
             if args.trace:
                 from ..interpret.steps import outline  # only when needed: most runs do without
 

@@ -64,5 +64,5 @@ def _look_up(name):
         if s.dtype not in BYTES:
             raise ValueError(f"{checkpoint.directory}: {key} is {s.dtype}: parameters must be {', '.join(BYTES)}")
     dtypes = {key: s.dtype for key, s in checkpoint.stored.items()}
-    source = f"as found in {checkpoint.directory}"
+    source = ", ".join((f"as found in {checkpoint.directory}", *checkpoint.layout))
     return checkpoint.config, dtypes, f"{source}; {checkpoint.checked_origin()}" if name in PINS else source

@@ -2,6 +2,8 @@
 
 - `places` and `pins`: where models live on this machine, and which files are the published ones.
 - `files`: only regular files, JSON of bounded size. `tensors`: the bytes of a safetensors file, mapped or read.
+- `configs`, `layouts`: config.json, and the ways to name and lay out parameters. `foreign`: what other files are.
+- `nanogpt`: reads nanoGPT's ckpt.pt, to convert it.
 - `checkpoint`: one checkpoint, opened; `provenance`: where they come from; `digests`: SHA-256, remembered.
 - `assembly`: from arrays to a model. `saving`, `writing` and `atomic`: atomic writes, read back.
 - `models/`: the checkpoint that ships with the package.

@@ -16,7 +16,11 @@ _TRANSFORMERS = (
     "A.from_pretrained('DIR'{}).save_pretrained('NEW_DIR')\""
 )
 CONVERT = _TRANSFORMERS.format("")
-_OLD = 'the last transformers that reads it is 4: pip install "transformers<5" torch {}; then ' + _TRANSFORMERS
+# transformers 5 dropped TensorFlow and Flax; 4.51 to 4.57 still list them, but save none of the numbers (tried).
+_OLD = (
+    'transformers before 4.51 reads it: in a new environment, pip install "transformers<4.51" torch {}; '
+    + _TRANSFORMERS
+)
 FROM_TENSORFLOW = _OLD.format("tensorflow tf-keras", ", from_tf=True")
 FROM_FLAX = _OLD.format("flax", ", from_flax=True")
 MERGE = (
@@ -77,4 +81,4 @@ def _adapter(directory: Path) -> str:
         what = KINDS[kind]
     except (OSError, ValueError, KeyError, TypeError):
         what, kind = "an", None
-    return f"{what} adapter, a small change to a model, not a model: {MERGE if kind in ('LORA', 'IA3') else SAVE}"
+    return f"{what} adapter, a small change to a model, not a model: {MERGE if kind in ('LORA', 'IA3') else 'only peft runs it'}"
