@@ -16,11 +16,8 @@ _TRANSFORMERS = (
     "A.from_pretrained('DIR'{}).save_pretrained('NEW_DIR')\""
 )
 CONVERT = _TRANSFORMERS.format("")
-# transformers 5 dropped TensorFlow and Flax; 4.51 to 4.57 still list them, but save none of the numbers (tried).
-_OLD = (
-    'transformers before 4.51 reads it: in a new environment, pip install "transformers<4.51" torch {}; '
-    + _TRANSFORMERS
-)
+# transformers 5 dropped TensorFlow and Flax; 4.51 to 4.57 open them and fail to save the numbers (tried: 4.51, 4.57).
+_OLD = f'in a new environment, pip install "transformers<4.51" torch {{}}, which still reads it; {_TRANSFORMERS}'
 FROM_TENSORFLOW = _OLD.format("tensorflow tf-keras", ", from_tf=True")
 FROM_FLAX = _OLD.format("flax", ", from_flax=True")
 MERGE = (
@@ -81,4 +78,5 @@ def _adapter(directory: Path) -> str:
         what = KINDS[kind]
     except (OSError, ValueError, KeyError, TypeError):
         what, kind = "an", None
-    return f"{what} adapter, a small change to a model, not a model: {MERGE if kind in ('LORA', 'IA3') else 'only peft runs it'}"
+    advice = MERGE if kind in ("LORA", "IA3") else "only peft runs it"
+    return f"{what} adapter, a small change to a model, not a model: {advice}"
