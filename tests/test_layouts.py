@@ -296,7 +296,7 @@ def test_f64_is_rounded_to_the_nearest_float32(tmp_path):
     assert read[:6].tolist() == [1, 1 + 2.0**-22, 0, 0, math.inf, float(np.float32(3.4028235e38))]
     finite = np.isfinite(values)
     finite[5] = False  # the largest of all, whose next is infinite
-    assert (abs(read[finite] - values[finite]) <= np.spacing(abs(read[finite])) / 2).all()
+    assert (abs(read[finite] - values[finite]) <= np.spacing(abs(read[finite])).astype(np.float64) / 2).all()
 
 
 @pytest.mark.parametrize("value", [3.5e38, -1e39, 1e308])
@@ -793,8 +793,7 @@ def test_the_command_that_an_error_names_converts_nanogpts_ckpt(tmp_path, prefix
         also = transformers.AutoModelForCausalLM.from_pretrained(new)(ids).logits.numpy()
     ours = load(new)
     assert ours.tied and np.ptp(expected) > 5
-    print("measured", abs(ours(ids.numpy()) - expected).max())
-    np.testing.assert_allclose(ours(ids.numpy()), expected, atol=2e-4)
+    np.testing.assert_allclose(ours(ids.numpy()), expected, atol=2e-4)  # measured: 1.4e-5
     np.testing.assert_allclose(also, expected, atol=2e-4)
 
 
@@ -808,8 +807,7 @@ def test_a_nanogpt_with_the_exact_gelu_is_moved_by_what_the_command_says(tmp_pat
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 97, (2, 23)))
     with torch.no_grad():
         moved = abs(read_nanogpt(tmp_path / "ckpt.pt")(ids.numpy()) - theirs(ids).numpy())
-    print("measured", moved.max())
-    assert 1e-4 < moved.max() < 1e-2 and "0.001" in GELU
+    assert 1e-3 < moved.max() < 1e-2 and "a few thousandths" in GELU  # measured: 0.0038
 
 
 @reference

@@ -24,10 +24,7 @@ from .layouts import missing_biases, plain_names, transposed
 SIZES = {"n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd", "block_size": "n_positions"}
 SIZES |= {"vocab_size": "vocab_size"}  # name in model_args -> name in Config
 NO_MATTER = {"bias", "dropout"}  # the tensors show the first; the second is for training
-GELU = (
-    "nanoGPT's own model.py computes the exact GELU since 2023; here it is GPT-2's tanh form, which moves logits by "
-    "about 0.001"
-)
+GELU = "nanoGPT since 2023 computes the exact GELU, this package GPT-2's tanh form: logits differ by a few thousandths"
 
 
 def read_nanogpt(path: str | os.PathLike[str]) -> GPT2:
