@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` below imports on demand
     from . import fast, train
+    from .generate import score
     from .interpret import diff, explain, lens, patch
     from .model import GPT2, Config, KVCache, ShapeLog, no_trace
     from .page.recorder import Recorder
@@ -42,6 +43,7 @@ __all__ = [
     "open_checkpoint",
     "patch",
     "save",
+    "score",
     "train",
 ]
 
@@ -61,6 +63,7 @@ _HOMES = {  # name: its module, or the module itself
     "open_checkpoint": "weights",
     "patch": "interpret.patch",
     "save": "weights",
+    "score": "generate",
     "train": "train",
 }
 

@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n auto: processes of many thr
 # Files that are marked `everywhere`: what differs between versions of Python, NumPy, safetensors and tiktoken.
 EVERYWHERE = {
     *("bad_input", "checkpoint", "everywhere", "fast", "goldens", "gradients", "linear", "patch", "points"),
-    *("properties", "recording", "sampling", "segments", "tokenizer", "training"),
+    *("properties", "recording", "sampling", "segments", "tokenizer", "tokenizer_files", "training"),
 }
 
 

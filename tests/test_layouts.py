@@ -390,6 +390,38 @@ def test_a_saved_config_keeps_the_ids(tmp_path, ends):
     assert load(tmp_path).config.eos_token_ids == ends
 
 
+@pytest.mark.parametrize("source", ["new", "plain folder", "folder with a tokenizer"])
+@pytest.mark.parametrize("stale", [None, 7, [3, 4]])
+@pytest.mark.parametrize("ends", [(), (5,), (50256, 6), (50256,)])
+def test_a_saved_generation_config_says_what_config_json_says(tmp_path, source, stale, ends):
+    """It goes before config.json: with other ids in it, the model's own would be lost."""
+    model = random_model(vocab_size=50257, eos_token_ids=ends)
+    if source != "new":
+        nanogpt_np.save(
+            dataclasses.replace(model, config=Config(**vars(model.config) | {"eos_token_ids": (9,)})), tmp_path
+        )
+        if source == "plain folder":
+            for path in tmp_path.iterdir():
+                path.unlink() if path.name not in ("config.json", "model.safetensors") else None
+        loaded = load(tmp_path)
+        assert loaded.config.eos_token_ids == (9,)
+        model = dataclasses.replace(loaded, config=model.config)
+    target = tmp_path / "new"
+    target.mkdir()
+    if stale is not None:
+        (target / "generation_config.json").write_text(json.dumps({"eos_token_id": stale, "top_k": 3}))
+    nanogpt_np.save(model, target)
+    assert open_checkpoint(target).config.eos_token_ids == ends
+
+
+@pytest.mark.parametrize("stale", [7, [3, 4], None])
+def test_a_generation_config_that_stays_beside_a_model_without_a_tokenizer_gets_its_ids(tmp_path, stale):
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": stale, "top_k": 3}))
+    nanogpt_np.save(random_model(eos_token_ids=(5, 6)), tmp_path)
+    opened = open_checkpoint(tmp_path)
+    assert opened.config.eos_token_ids == (5, 6) and opened.ignored == ("top_k 3",)
+
+
 BAD_ENDS = [True, -1, 5.0, "5", [5, "6"], [5, None], [[5]], {"a": 5}, 2**31, 10**300, [5, -1], [0] * (MOST_ENDS + 1)]
 BAD_ENDS += [[1] * 500_000, ["x" * 100_000]]
 

@@ -8,7 +8,8 @@ from ..fast import keep_freed_memory
 from ..generate import next_logits
 from ..model.attention import softmax
 from ..train.facts import FactsData, recall_by_relation
-from ..weights import load
+from ..weights import open_checkpoint
+from .opening import add_tokenizer, chosen_tokenizer
 from .shell import Parser, command
 
 
@@ -18,8 +19,11 @@ def main(argv=None):
     parser = Parser("facts", "Quiz a checkpoint on every fact of the table, and count the correct answers.")
     parser.add_argument("model", nargs="?", default="facts", help="a name or a directory (default: the bundled model)")
     keep_freed_memory()
-    model = load(parser.parse_args(argv).model)
-    data = FactsData(context=64, batch_size=1)
+    add_tokenizer(parser)
+    args = parser.parse_args(argv)
+    checkpoint = open_checkpoint(args.model)
+    model = checkpoint.model
+    data = FactsData(context=64, batch_size=1, tokenizer=chosen_tokenizer(args.tokenizer, checkpoint))
     kinds = {"seen": "seen", "held": "held out", "new": "ending new too"}
     by = {which: recall_by_relation(model, data.questions(which)) for which in kinds}
     print(f"{'templates:':20}" + "".join(f" {title:>18}" for title in kinds.values()))

@@ -12,8 +12,8 @@ from ..generate.sampling import check_sampling
 from ..model.trace import ShapeLog, no_trace
 from ..names.wording import few
 from ..text.display import quoted, text_of
-from ..text.tokenizer import Tokenizer
-from .opening import add_model, decoding, opening, provenance_line, read_prompt, watched_token
+from ..weights.configs import says_the_end
+from .opening import add_model, chosen_tokenizer, decoding, opening, provenance_line, read_prompt, watched_token
 from .shell import Parser, command, print_json, say
 from .tables import print_top, print_trace
 
@@ -88,9 +88,8 @@ def main(argv=None):
 
 
 def _run(args):
-    tokenizer = Tokenizer()
-    opened = opening(args, tokenizer)
-    ids, model = opened.ids, opened.model
+    opened = opening(args)
+    ids, model, tokenizer = opened.ids, opened.model, opened.tokenizer
     watched = watched_token(tokenizer, args.watch, model.config)
     seed = np.random.SeedSequence().entropy % 2**32 if args.seed is None else args.seed
     rng = np.random.default_rng(seed)
@@ -107,6 +106,7 @@ def _run(args):
             top_k=args.top_k,
             top_p=args.top_p,
             rng=rng,
+            stop=tokenizer.stop if args.tokenizer or not says_the_end(model.config) else model.config.eos_token_ids,
             use_cache=not args.no_cache,
             trace=log if args.trace or args.top or args.watch else no_trace,  # without a trace prompts are faster
         )
@@ -150,7 +150,7 @@ def _dry_run(args):
     if args.model is not None or args.watch or args.top or args.temperature:
         raise ValueError("--dry-run has no weights: leave out --model, --watch, --top and --temperature")
     config, prompt = published(args.dry_run), read_prompt(args.prompt)
-    ids = Tokenizer().encode(prompt, special=args.special)
+    ids = chosen_tokenizer(args.tokenizer).encode(prompt, special=args.special)
     shapes, note = dry_run(args.dry_run, ids)
     rows = outline(config, shapes)
     say(note)

@@ -4,12 +4,14 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..fast import keep_freed_memory
 from ..text.display import quoted, text_of
-from ..text.tokenizer import END_OF_TEXT_ID
+from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
 from ..weights.checkpoint import Checkpoint, open_checkpoint
-from ..weights.places import default_model
+from ..weights.pins import PINS
+from ..weights.places import bundled, default_model
 
 SHOWN = 8  # tokens that an error names
 LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than any context holds
@@ -19,6 +21,22 @@ def add_model(parser):
     """Add ``--model``, for the commands that read a prompt with a model: `opening` loads it."""
     parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
         "safetensors (default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    add_tokenizer(parser)
+
+
+def add_tokenizer(parser):
+    """Add ``--tokenizer``, which `chosen_tokenizer` reads."""
+    parser.add_argument("--tokenizer", metavar="NAME|DIR", help="gpt2, or a directory with tokenizer.json, or with "
+        "vocab.json and merges.txt (default: that of the model's directory, else gpt2's)")  # fmt: skip
+
+
+def chosen_tokenizer(name, checkpoint=None):
+    """Return the tokenizer of ``--tokenizer``; where it is None, that of a checkpoint, or GPT-2's without one."""
+    if name is None:
+        return Tokenizer() if checkpoint is None else checkpoint.tokenizer
+    if name in PINS or name in bundled():
+        return Tokenizer()
+    return Tokenizer.from_folder(name)
 
 
 def read_prompt(prompt):
@@ -56,6 +74,7 @@ class Opening:
     prompt: str
     ids: list[int]
     checkpoint: Checkpoint
+    tokenizer: Tokenizer
     decoding: str = "greedy"  # how tokens are chosen, in words
 
     @property
@@ -66,7 +85,7 @@ class Opening:
     @property
     def provenance(self):
         """The weights' origin, and how tokens are chosen."""
-        return self.checkpoint.provenance | {"decoding": self.decoding}
+        return self.checkpoint.provenance | {"decoding": self.decoding} | told_tokenizer(self.tokenizer)
 
     @property
     def about(self):
@@ -74,12 +93,18 @@ class Opening:
         return {"model": self.provenance, "prompt": self.prompt, "prompt_ids": self.ids}
 
 
-def opening(args, tokenizer):
-    """Return the `Opening` of a command's PROMPT, --special and --model."""
+def told_tokenizer(tokenizer):
+    """Return what recordings and ``--json`` say of a tokenizer that is not GPT-2's: nothing of this machine."""
+    return {} if tokenizer.is_gpt2 else {"tokenizer": {"name": Path(tokenizer.source).name, "size": tokenizer.size}}
+
+
+def opening(args):
+    """Return the `Opening` of a command's PROMPT, --special, --model and --tokenizer."""
     keep_freed_memory()
     prompt = read_prompt(args.prompt)
     checkpoint = open_checkpoint(default_model() if args.model is None else args.model)
-    return Opening(prompt, tokenizer.encode(prompt, special=args.special), checkpoint)
+    tokenizer = chosen_tokenizer(args.tokenizer, checkpoint)
+    return Opening(prompt, tokenizer.encode(prompt, special=args.special), checkpoint, tokenizer)
 
 
 def decoding(temperature, top_k, top_p, seed):
@@ -90,14 +115,18 @@ def decoding(temperature, top_k, top_p, seed):
     return ", ".join([f"temperature {temperature}", *cut, f"seed {seed}"])
 
 
-def provenance_line(provenance, config):
+def provenance_line(provenance, config, bos="no BOS"):
     """Say on one line which model runs, and how its tokens are chosen."""
     line = (
         f"model: {provenance['origin']}, {provenance['dtype']}, "
-        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; no BOS"
+        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; {bos}"
     )
-    if config.vocab_size != END_OF_TEXT_ID + 1:
-        line += f"; its vocabulary has {config.vocab_size} entries, the tokenizer GPT-2's own 50257"
+    told = provenance.get("tokenizer") or {"name": "gpt2", "size": END_OF_TEXT_ID + 1}
+    whose = "GPT-2's own" if told["name"] == "gpt2" else f"{told['name']}'s"
+    if config.vocab_size != told["size"]:
+        line += f"; its vocabulary has {config.vocab_size} entries, the tokenizer {whose} {told['size']}"
+    elif told["name"] != "gpt2":
+        line += f"; the tokenizer is {whose}, of {told['size']} tokens"
     return line
 
 

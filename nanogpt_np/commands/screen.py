@@ -27,6 +27,22 @@ class Screen:
         self.stream, self.shows, self.messages = stream, shows, messages
         self.lost = None
 
+    @property
+    def colors(self):
+        """Whether colors are wanted: on a terminal that has them, unless NO_COLOR is set (no-color.org)."""
+        wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return self.shows and self.stream.isatty() and wanted
+
+    def paint(self, text, style):
+        """Write some text in a style, the numbers of an SGR sequence, where colors are wanted."""
+        if not self.colors:
+            self.write(text)
+            return
+        try:
+            self.stream.write(f"\x1b[{style}m{visible(text)}\x1b[0m")
+        except OSError as error:
+            self._lose(error)
+
     def __getattr__(self, name):
         return getattr(self.stream, name)
 

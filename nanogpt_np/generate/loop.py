@@ -81,13 +81,13 @@ def next_logits(model: GPT2, ids: Ids, *, cache: Cache | None = None, trace: Tra
         last_row = trace("hook_last_row", model.last_row(ids, cache=cache, trace=trace))
         logits = model.lm_head(last_row)
     if not np.isfinite(logits).all():
-        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {_cause(model)}")
+        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {cause(model)}")
     logits = trace("hook_next_logits", logits)
     check_logits(logits)  # again: a trace may change them
     return logits
 
 
-def _cause(model: GPT2) -> str:
+def cause(model: GPT2) -> str:
     """Return what made a pass overflow: the tensor that is not finite, or else the one with the largest number."""
     largest = {name: float(np.abs(array).max()) for name, array in model.params.items()}
     for name, size in largest.items():

@@ -3,12 +3,13 @@
 import difflib
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 WIDTH = 120  # columns of a line if stdout is not a terminal
 LONGEST = 600  # characters of a message: names in it may come from a forged file
 LONGEST_NAME = 80  # characters of a name in a message
+SCREEN = 100  # lines of a table that an object prints as
 CANDIDATES = 2000  # names that one name is compared with; gpt2-xl has fewer trace points and parameters
 
 
@@ -66,3 +67,12 @@ def wrapped(lead: str, text: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def screen(lines: Sequence[str], most: int = SCREEN) -> list[str]:
+    """Return the lines, or the first and the last of them with a line between that counts the others."""
+    if len(lines) <= most:
+        return list(lines)
+    end = most // 3
+    start = most - 1 - end
+    return [*lines[:start], f"... {len(lines) - start - end} more lines ...", *lines[-end:]]

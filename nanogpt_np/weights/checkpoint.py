@@ -19,7 +19,9 @@ from ..model.gpt2 import GPT2
 from ..model.trace import Array
 from ..names.parameters import each, parameter, table, tensor_count
 from ..names.wording import LONGEST_NAME, nearest, one_line
+from ..text.tokenizer import Tokenizer
 from .assembly import assemble
+from .companions import remember
 from .configs import read_config
 from .layouts import missing_biases, plain_names, transposed
 from .places import resolve
@@ -66,7 +68,14 @@ class Checkpoint:
             params = {name: params[name] if name in params else _zeros(p.shape(config)) for name, p in each(config)}
         if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
             config = replace(config, tie_word_embeddings=True)  # some tools write it twice: kept once
-        return assemble(config, params)
+        model = assemble(config, params)
+        remember(model, self.directory)
+        return model
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose files are beside the weights, else GPT-2's; read on first use."""
+        return Tokenizer.found_in(self.directory) or Tokenizer()
 
     @cached_property
     def digest(self) -> str | None:

@@ -4,12 +4,13 @@ Both are read as transformers 5 reads them. A generation_config.json alone says 
 none, as in old checkpoints, config.json does. Of those settings only ``eos_token_id`` is followed here.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..model.config import Config, token_ids
-from .files import read_json
+from ..text.files import parse_json, read_json
 
 GENERATION = "generation_config.json"
 UNSET = (  # settings that choose tokens or end a text, and do nothing where they are null
@@ -70,6 +71,25 @@ def read_config(directory: Path) -> tuple[Config, tuple[str, ...]]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return config, tuple(_ignored(generation))
+
+
+def says_the_end(config: Config) -> bool:
+    """Say whether a model's ids that end a text are of its own vocabulary, or none; else they are those of GPT-2."""
+    return not config.eos_token_ids or min(config.eos_token_ids) < config.vocab_size
+
+
+def with_ends(contents: bytes, config: Config) -> bytes:
+    """Return a generation_config.json with the ids of `config`, which would otherwise count for nothing beside it."""
+    try:
+        values = parse_json(contents)
+    except ValueError:
+        return contents
+    if not isinstance(values, dict) or not says_the_end(config):
+        return contents
+    ends = token_ids(values.get("eos_token_id"))
+    if isinstance(ends, list | tuple) and [*ends] == [*config.eos_token_ids]:
+        return contents
+    return (json.dumps(values | {"eos_token_id": config.to_dict()["eos_token_id"]}, indent=2) + "\n").encode()
 
 
 def _ignored(generation: dict[str, Any]) -> list[str]:

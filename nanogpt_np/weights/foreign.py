@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ..names.wording import LONGEST_NAME, one_line
-from .files import read_json
+from ..text.files import read_json
 
 _TRANSFORMERS = (
     'convert it with transformers: python -c "from transformers import AutoModelForCausalLM as A; '

@@ -16,9 +16,9 @@ from ..model.gpt2 import GPT2
 from ..model.trace import Array
 from ..names.parameters import each, parameter
 from ..names.wording import LONGEST_NAME, few, one_line
+from ..text.files import check_regular
 from .assembly import assemble
 from .checkpoint import check_shapes
-from .files import check_regular
 from .layouts import missing_biases, plain_names, transposed
 
 SIZES = {"n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd", "block_size": "n_positions"}

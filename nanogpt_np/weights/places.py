@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..names.sizes import likeliest
 from ..names.wording import LONGEST_NAME, one_line
-from .files import read_bytes
+from ..text.files import read_bytes
 from .pins import PINS
 from .tensors import INDEX, SINGLE
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..model.trace import Array
 from ..names.wording import LONGEST_NAME, few, one_line
-from .files import LARGEST_JSON, is_regular, open_regular, parse_json, read_json
+from ..text.files import LARGEST_JSON, is_regular, open_regular, parse_json, read_json
 from .foreign import what_is, what_it_holds
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
