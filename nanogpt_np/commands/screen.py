@@ -8,10 +8,12 @@ nobody sees (escape sequences, backspaces, marks of direction, zero-width ones) 
 import contextlib
 import errno
 import os
+import re
 import sys
 
 from ..text.display import visible
 
+OVER = re.compile(r"(?:\r *)*")  # back to the start of the line, which spaces may clear
 JOINERS = "\u200c\u200d"  # in Persian and Indic words, and between the members of an emoji family
 
 
@@ -48,7 +50,7 @@ class Screen:
 
     def write(self, text):
         """Write some text."""
-        again = "\r" if self.messages and text.startswith("\r") else ""
+        again = OVER.match(text)[0] if self.messages else ""
         keep = "\n\t" if self.messages else "\n\t" + JOINERS
         shown = again + visible(text.removeprefix(again), keep) if self.shows else text
         try:

@@ -192,7 +192,7 @@ def check_text(text: Any) -> None:
 def check_id(i: Any) -> int:
     """Return a token id as an int, or raise ValueError if it is not a whole number."""
     try:
-        if isinstance(i, bool):
+        if type(i).__name__ in ("bool", "bool_"):  # NumPy's too
             raise TypeError
         number = operator.index(i)
     except TypeError:
