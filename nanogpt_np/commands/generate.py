@@ -11,7 +11,9 @@ from ..generate.ranking import standing, top_rows
 from ..generate.sampling import Choice
 from ..generate.stops import TextStream, check_stops
 from ..model.trace import ShapeLog, no_trace
+from ..names.wording import few
 from ..text.display import quoted, text_of
+from ..weights.configs import says_the_end
 from .opening import (
     add_model,
     chosen_tokenizer,
@@ -132,7 +134,7 @@ def _run(args):
             args.max_new_tokens,
             args.choice,
             log_probs=args.log_probs,
-            stop=tokenizer.stop,
+            stop=tokenizer.stop if args.tokenizer or not says_the_end(model.config) else model.config.eos_token_ids,
             use_cache=not args.no_cache,
             trace=log if traced else no_trace,
         )
@@ -162,6 +164,9 @@ class Shown:
         config = self.opened.model.config
         if not self.begun:
             say(provenance_line(self.result["model"], config))
+            ignored = self.opened.checkpoint.ignored
+            if ignored:
+                say(f"ignored settings of the checkpoint: {few(ignored, 8)}; the flags decide")
             if self.args.trace:
                 from ..interpret.steps import outline  # only when needed: most runs do without
 

@@ -48,7 +48,7 @@ def read_prompt(prompt):
         if len(raw) > LONGEST_PROMPT:
             raise ValueError(f"the prompt on standard input is longer than {LONGEST_PROMPT:,} bytes")
         try:
-            prompt = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            prompt = raw.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise ValueError(f"the prompt on standard input is not UTF-8: {error}") from None
     if not prompt:

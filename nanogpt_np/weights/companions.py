@@ -8,11 +8,13 @@ import hashlib
 import weakref
 from pathlib import Path
 
+from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..text import gpt2
 from ..text.files import read_bytes
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_files import FILES, LARGEST_TABLE, TOKENIZER, read_files
+from .configs import GENERATION, with_ends
 
 # Of models that were read from folders: the folder, and its tokenizer once it was asked for.
 _folders: weakref.WeakKeyDictionary[GPT2, Path] = weakref.WeakKeyDictionary()
@@ -37,11 +39,17 @@ def tokenizer_of(model: GPT2 | None) -> Tokenizer | None:
 
 
 class Companions:
-    """The files that belong beside a model in `folder`: those to write there, and those to remove."""
+    """The files that belong beside a model in `folder`: those to write there, and those to remove.
 
-    def __init__(self, model: GPT2, folder: Path, tokenizer: Tokenizer | None = None):
+    ends : the config that is written there, whose ids end a text.
+    """
+
+    def __init__(self, model: GPT2, folder: Path, tokenizer: Tokenizer | None, ends: Config):
         self.write: dict[str, bytes] = {}  # what is not there yet
         files = _files(model, tokenizer)
+        belong = {*files} or {*FILES}  # with none to write, those that are there stay
+        if GENERATION in belong and (contents := files.get(GENERATION) or _here(folder / GENERATION)):
+            files[GENERATION] = with_ends(contents, ends)
         replaces = None not in files.values()  # GPT-2's are what is taken for granted where there are none
         for name, contents in files.items():
             here = _here(folder / name)
@@ -51,7 +59,7 @@ class Companions:
             elif here != contents:
                 self.write[name] = contents
             replaces |= here is not None and name in self.write
-        self.remove = [folder / name for name in FILES if files and name not in files and (folder / name).is_file()]
+        self.remove = [folder / name for name in FILES if name not in belong and (folder / name).is_file()]
         # Whether other weights in the folder would be read wrongly with them.
         self.replaces = bool(self.remove or (self.write and replaces))
 

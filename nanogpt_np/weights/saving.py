@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_files import FILES
 from .atomic import atomic_write
-from .checkpoint import PREFIX, check_shapes
+from .checkpoint import check_shapes
 from .companions import Companions
+from .layouts import PREFIX
 from .tensors import INDEX, SINGLE
 from .writing import encoded, write_checked
 
@@ -62,6 +64,8 @@ def staged(
         # Hugging Face's cache is made of links to files that are named by their SHA-256.
         raise ValueError(f"{directory} holds links to files that others may share: save to another directory")
     config = replace(model.config, tie_word_embeddings=model.tied)
+    if tokenizer is not None and not tokenizer.is_gpt2 and config.eos_token_ids == Config().eos_token_ids:
+        config = replace(config, eos_token_ids=tokenizer.stop)  # GPT-2's id is some other token of this vocabulary
     try:
         check_shapes({name: array.shape for name, array in model.params.items()}, config)
     except ValueError as error:
@@ -74,7 +78,7 @@ def staged(
         if np.isinf(stored).any() and np.isfinite(array).all():
             raise ValueError(f"{name} holds {np.abs(array).max()}, too large for {stored.dtype}")
         tensors[name if name == head else PREFIX + name] = stored
-    beside = Companions(model, directory, tokenizer)
+    beside = Companions(model, directory, tokenizer, ends=config)
     fields = config.to_dict() | {"dtype": np.dtype(dtype).name}
     small = {"config.json": (json.dumps(fields, indent=2) + "\n").encode(), **beside.write}
     with atomic_write(directory / SINGLE) as weights:
