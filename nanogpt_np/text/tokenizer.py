@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import gpt2
 from .added import WHITE, Added, AddedTokens
 from .gpt2 import END_OF_TEXT, END_OF_TEXT_ID, SPLIT
 from .pipeline import ADVICE
+from .token import Token
 from .tokenizer_files import Definition, definition, read_files
 
 __all__ = ["END_OF_TEXT", "END_OF_TEXT_ID", "SPLIT", "WHITE", "NoTokenizer", "Token", "Tokenizer"]
@@ -24,18 +25,6 @@ __all__ = ["END_OF_TEXT", "END_OF_TEXT_ID", "SPLIT", "WHITE", "NoTokenizer", "To
 LONG_GAP = 10_000  # white-space characters in a row that are split off here: at 999,999 tiktoken's pattern gives up
 # The lookbehind lets a match begin only where a gap does: else `re` would read a gap anew from each of its characters.
 GAP = re.compile(f"[{WHITE}](?<![{WHITE}]{{2}})[{WHITE}]{{{LONG_GAP - 1},}}")
-
-
-class Token(NamedTuple):
-    """One token of a text."""
-
-    id: int
-    raw: bytes
-
-    @property
-    def text(self) -> str:
-        """Its text; bytes that are no whole character show as their codes."""
-        return self.raw.decode("utf-8", "backslashreplace")
 
 
 class Tokenizer:
