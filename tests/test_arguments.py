@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -418,14 +419,13 @@ def test_a_folder_of_any_name_is_graded_in_any_locale(env, tmp_path):
     source = answer(get("a4"))
     (statement,) = re.findall(r"^ +minus_2u = ", source, re.M)
     place = f"line {source[: source.index(statement)].count(chr(10)) + 1} of a4_mlp.py"
-    for name, crash in (("東京 \U0001f984 \"x\" 'y'", ""), ("Übung", statement.replace("minus_2u = ", "import os; os.abort()\n"))):
+    abort = statement.replace("minus_2u = ", "import os; os.abort()\n")
+    for name, crash in (("東京 \U0001f984 \"x\" 'y'", ""), ("Übung", abort)):
         if os.name == "nt" and '"' in name:
             continue
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "a4_mlp.py").write_text(
-            source.replace(statement, crash + statement), encoding="utf-8"
-        )
+        (folder / "a4_mlp.py").write_text(source.replace(statement, crash + statement), encoding="utf-8")
         done = python("nanogpt_np", "course", "grade", str(folder), "a4", env=env)
         shown = done.stdout.decode(env.get("PYTHONIOENCODING", "utf-8"))
         assert (done.returncode, done.stderr) == (bool(crash), b""), shown

@@ -211,7 +211,10 @@ mistake(
     "a stop id is left out, but the text continues",
     (STOP, "            if token not in stop:\n                yield token\n"),
 )
-mistake("only <|endoftext|> ends the text, whatever `stop` says", ("if token in stop", "if token in model.config.eos_token_ids"))
+mistake(
+    "only <|endoftext|> ends the text, whatever `stop` says",
+    ("if token in stop", "if token in model.config.eos_token_ids"),
+)
 mistake(
     "<|endoftext|> ends the text even where `stop` does not name it",
     ("if token in stop", "if token in {*stop, *model.config.eos_token_ids}"),
