@@ -68,13 +68,23 @@ def model(tmp_path_factory):
     return folder
 
 
+class Once:
+    """The tokenizer, made once."""
+
+    from_folder = Tokenizer.from_folder
+    made = functools.cache(Tokenizer)
+
+    def __new__(cls):
+        return cls.made()
+
+
 @pytest.fixture
 def usual(model, tmp_path, monkeypatch):
     """Return {command: (positional arguments, required flags)} that work, and make each of them quick."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NANOGPT_NP_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
-    monkeypatch.setattr("nanogpt_np.commands.opening.Tokenizer", functools.cache(Tokenizer))
+    monkeypatch.setattr("nanogpt_np.commands.opening.Tokenizer", Once)
     monkeypatch.setattr(benchmark, "measure", lambda *_: iter(()))
     monkeypatch.setattr(benchmark, "write_random", lambda *_: None)
     monkeypatch.setattr("nanogpt_np.commands.course.grade", lambda *_, **__: iter(()))
@@ -97,6 +107,9 @@ def usual(model, tmp_path, monkeypatch):
         "course answer": (["a2"], {}),
         "benchmark": ([], with_model),
         "inventory": ([folder], {}),
+        "tokens": (["a"], {}),
+        "score": (["-"], with_model),
+        "convert": (["none.pt", "converted"], {}),
     }
 
 
@@ -174,7 +187,7 @@ def test_odd_values_get_an_answer_or_a_bounded_line_and_never_a_traceback(comman
     [
         (["generate", "a", "--watch=--"], "watching"),
         (["lens", "a", "--token=--"], "logit"),
-        (["trace", "a", "--only=--"], "no trace point '--'"),
+        (["trace", "a", "--only=--"], "no word to look up in '--'"),
         (["trace", "a", "--head=--"], "invalid int value: '--'"),
         (["benchmark", "--rows=--"], "invalid choice: '--'"),
         (["benchmark", "--table=--"], "No such file or directory: '--'"),
