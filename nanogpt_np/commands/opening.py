@@ -15,10 +15,27 @@ SHOWN = 8  # tokens that an error names
 LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than any context holds
 
 
-def add_model(parser):
-    """Add ``--model``, for the commands that read a prompt with a model: `opening` loads it."""
+def add_model(parser, usual="gpt2 if it is on this machine, else the bundled model"):
+    """Add ``--model``, for the commands that read a prompt with a model: `opening` loads it.
+
+    usual : the default, in words.
+    """
     parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
-        "safetensors (default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+        f"safetensors (default: {usual})")  # fmt: skip
+
+
+def add_only_model(parser, usual, words):
+    """Add ``--model`` to a command that needs nothing else, and so takes it as its argument too; see `only_model`."""
+    add_model(parser, words)
+    parser.add_argument("named", nargs="?", metavar="MODEL", help="the same as --model MODEL")
+    parser.set_defaults(usual=usual)
+
+
+def only_model(args):
+    """Return the model of a command that `add_only_model` gave its arguments."""
+    if args.named is not None and args.model is not None:
+        raise ValueError("the model is given twice: leave out --model or the argument")
+    return next(name for name in (args.model, args.named, args.usual) if name is not None)
 
 
 def read_prompt(prompt):
