@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` below imports on demand
     from . import fast, train
+    from .generate import complete, completions, score
     from .interpret import diff, explain, lens, patch
     from .model import GPT2, Config, KVCache, ShapeLog, no_trace
     from .page.recorder import Recorder
@@ -33,6 +34,8 @@ __all__ = [
     "Recorder",
     "ShapeLog",
     "Tokenizer",
+    "complete",
+    "completions",
     "diff",
     "explain",
     "fast",
@@ -42,6 +45,7 @@ __all__ = [
     "open_checkpoint",
     "patch",
     "save",
+    "score",
     "train",
 ]
 
@@ -52,6 +56,8 @@ _HOMES = {  # name: its module, or the module itself
     "Recorder": "page.recorder",
     "ShapeLog": "model",
     "Tokenizer": "text",
+    "complete": "generate",
+    "completions": "generate",
     "diff": "interpret.diff",
     "explain": "interpret.explain",
     "fast": "fast",
@@ -61,6 +67,7 @@ _HOMES = {  # name: its module, or the module itself
     "open_checkpoint": "weights",
     "patch": "interpret.patch",
     "save": "weights",
+    "score": "generate",
     "train": "train",
 }
 

@@ -14,10 +14,13 @@ COMMANDS = {  # each is a file of that name in commands/
     "lens": "why this token, or why not: its rank after every sublayer, its logit part by part",
     "diff": "where two saved passes differ, and how much",
     "glossary": "what every tensor is called, here and elsewhere",
+    "score": "how well a text is predicted: every token's log probability, perplexity, bits per byte",
     "train": "learn from text files, from scratch or from a checkpoint",
     "facts": "quiz a checkpoint on every fact the bundled one learned",
     "course": "write GPT-2 yourself, a layer at a time, and have it graded",
+    "convert": "make a folder that loads here, and in transformers, from a ckpt.pt of nanoGPT",
     "benchmark": "how fast it runs, beside transformers and beside its matrix products alone",
+    "tokens": "how a text is cut into tokens, with their ids",
     "inventory": "every tensor of a checkpoint: name, shape, bytes, purpose, totals",
 }
 

@@ -14,14 +14,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n auto: processes of many thr
 
 # Files that are marked `everywhere`: what differs between versions of Python, NumPy, safetensors and tiktoken.
 EVERYWHERE = {
-    *("bad_input", "checkpoint", "everywhere", "fast", "goldens", "gradients", "linear", "patch", "points"),
-    *("properties", "recording", "sampling", "segments", "tokenizer", "training"),
+    *("bad_input", "checkpoint", "everywhere", "fast", "goldens", "gradients", "linear", "patch", "recording"),
+    *("sampling", "segments", "tokenizer", "tokenizer_files", "training"),
 }
+LONG = ("test_a_long_gap", "test_decoding_gives_back_long", "test_time_grows")  # slow in tiktoken before 0.13
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") in EVERYWHERE:
+        if item.path.stem.removeprefix("test_") in EVERYWHERE and not item.name.startswith(LONG):
             item.add_marker("everywhere")
 
 

@@ -24,7 +24,8 @@ from nanogpt_np.bench.report import TITLES
 from nanogpt_np.model.config import Config
 from nanogpt_np.names import parameters, wording
 from nanogpt_np.names.parameters import parameter, table
-from nanogpt_np.weights import atomic, checkpoint, files, tensors
+from nanogpt_np.text import files
+from nanogpt_np.weights import atomic, checkpoint, tensors
 
 CASES = {}
 SIZE, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -213,7 +213,11 @@ def alike(shown, printed):
 TRAINING = [  # what another processor, another load of the machine or another kind of rounding changes
     r"(step \d+/\d+)  loss (?P<loss>[\d.]+) nats/token  [\d,]+ tokens/s  \d+:\d\d left",
     r"(  held-out) loss (?P<loss>[\d.]+) nats/token",
-    r"( *\d+)  (?P<loss>\d+\.\d\d)  #+",  # its curve
+    r"([\d,]+ parameters, .*), [\d,]+ tokens/s expected, \d+:\d\d in all",
+    r"( *)(?P<loss>\d+\.\d\d) ┤.*",  # its curve
+    r"( *│).*",
+    r'(\{"step": \d+), "loss": (?P<loss>[\d.]+), "lr": [\d.e-]+, "tokens_per_second": [\d.]+, '
+    r'"held_out_loss": (?P<held_out_loss>[\d.]+)\}',
     r"(  \"Beautiful is).*",  # a sample on the way
 ]
 

@@ -177,7 +177,7 @@ def test_with_a_cache_what_the_pass_computed_is_explained_and_what_it_did_not_is
 @pytest.mark.parametrize(
     ("arguments", "axes", "words"),
     [
-        (("blocks.1.attn.hook_scores", (0, 0, 0)), {}, ["blocks.1.attn.hook_attn_scores"]),
+        (("blocks.1.attn.hook_atn_scores", (0, 0, 0)), {}, ["blocks.1.attn.hook_attn_scores"]),
         (("blocks.3.attn.hook_q", (0, 0, 0)), {}, ["blocks 0 to 2"]),
         (("blocks.1.attn.hook_q", (0, 5, 0)), {}, ["head", "0 to 4", "not 5"]),
         (("blocks.1.attn.hook_q", (-12, 0, 0)), {}, ["position", "0 to 10", "not -12"]),

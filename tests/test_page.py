@@ -33,7 +33,7 @@ from nanogpt_np.model.cache import KVCache
 from nanogpt_np.names import points
 from nanogpt_np.names.ledger import ledger
 from nanogpt_np.page import captions, contents, document, notebook, packing, stored
-from nanogpt_np.text import display
+from nanogpt_np.text import Tokenizer, display
 from nanogpt_np.weights import assembly, checkpoint, pins, provenance
 from nanogpt_np.weights.checkpoint import Checkpoint
 
@@ -642,7 +642,7 @@ def test_the_page_says_whose_weights_spoke_and_claims_no_more(kind):
     assert (
         found["kind"] == (kind if kind in provenance.KINDS else "not told")
         and found["replayed"]
-        and found["bos"] is True
+        and contents._reading(about, CONFIG, Tokenizer())["bos"] is True
     )
     assert found["sha256"] is None
 
@@ -711,7 +711,7 @@ def test_a_frame_holds_the_text_unchanged():
     MODEL(IDS, trace=acts)
     recorded, unknown = notebook.recording_of(acts)
     inside = re.search(r"srcdoc='([^']*)'", acts._repr_html_())[1]
-    assert html.unescape(inside) == page.build([recorded], budget=notebook.BUDGET, unknown=unknown)
+    assert html.unescape(inside) == page.build([recorded], budget=notebook.BUDGETS, unknown=unknown)
 
 
 LOADED = """

@@ -150,7 +150,7 @@ def test_a_recorder_takes_the_model_itself_and_not_its_name():
 
 
 def test_a_pass_that_is_too_long_says_so(monkeypatch):
-    monkeypatch.setattr(notebook, "BUDGET", 2000)
+    monkeypatch.setattr(notebook, "BUDGETS", (1000, 2000))
     assert "shorten the text" in WHOLE._repr_html_()
 
 

@@ -22,6 +22,7 @@ from nanogpt_np.model.cache import KVCache
 from nanogpt_np.model.config import Config
 from nanogpt_np.model.trace import ShapeLog
 from nanogpt_np.names import parameters, points
+from nanogpt_np.names.resolve import select
 from nanogpt_np.names.sizes import PUBLISHED
 
 PACKAGE = Path(nanogpt_np.__file__).parent
@@ -301,10 +302,10 @@ def test_get_without_a_config_knows_every_block_there_could_be():
     ],
 )
 def test_select_takes_a_name_or_a_pattern_or_a_part(pattern, found):
-    assert points.select(pattern, TABLE) == found
+    assert select(pattern, TABLE) == found
 
 
 @pytest.mark.parametrize("pattern", ["blocks.1.attn.hook_patern", "blocks.1.attn.hook_pattern?"])
 def test_select_refuses_what_means_nothing_and_says_what_is_near(pattern):
     with pytest.raises(ValueError, match=r"no trace point .* \(did you mean blocks\.1\.attn\.hook_pattern or "):
-        points.select(pattern, TABLE)
+        select(pattern, TABLE)

@@ -4,6 +4,7 @@ The number of threads that matrix products use is one for the whole process; a l
 """
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -59,16 +60,25 @@ def run(script, *, timeout=120, **environment):
         ids = np.random.default_rng(1).integers(97, size=600)
     """
     script = textwrap.dedent(head) + textwrap.dedent(script)
-    environment = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), **environment}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:.*fork:DeprecationWarning", "-c", script],
-        capture_output=True,
+    path = os.pathsep.join([str(HERE), str(HERE.parent)])
+    environment = {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "2", **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
         env=os.environ | environment,
+        start_new_session=True,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return done.stdout.split()
+    try:
+        printed, said = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):  # its children too, one of which may be what hangs
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        raise
+    assert (process.returncode, said) == (0, ""), said
+    return printed.split()
 
 
 # --- the number of threads -----------------------------------------------------------------------

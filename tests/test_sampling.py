@@ -12,8 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nanogpt_np import Recorder
+from nanogpt_np.generate.batch import generate_rows, make_rows
 from nanogpt_np.generate.loop import generate
-from nanogpt_np.generate.sampling import draw, probabilities
+from nanogpt_np.generate.sampling import Choice, draw, penalized, probabilities
 from nanogpt_np.model.trace import chain
 from nanogpt_np.names import points
 from nanogpt_np.weights import assembly
@@ -189,6 +190,110 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say():
 def test_the_same_seed_draws_the_same_tokens_and_another_seed_others():
     first, again, other = ([draw(P, rng) for _ in range(50)] for rng in map(np.random.default_rng, (1, 1, 2)))
     assert first == again != other
+
+
+# --- the repetition penalty, and min-p --------------------------------------------------------------
+
+
+def plain_choice(logits, ids, temperature, top_k, top_p, min_p, penalty):
+    """Penalize, then `plain_probabilities`, then drop what is below min_p times the largest; also the distance."""
+    logits = [float(x) for x in logits]
+    for i in set(ids):
+        logits[i] = logits[i] * penalty if logits[i] < 0 else logits[i] / penalty
+    p, distance = plain_probabilities(logits, temperature, top_k, top_p)
+    limit = Fraction(min_p or 0) * Fraction(max(p))
+    distance = min([distance, *(abs(float(x / limit - 1)) for x in p if x and limit)])
+    kept = [x if x >= limit else 0.0 for x in p]
+    return [x / sum(kept) for x in kept], distance
+
+
+@settings(checked, max_examples=300)
+@given(
+    logits=some_logits,
+    temperature=st.sampled_from([0.0, 0.7, 1.0]) | st.floats(0.05, 10),
+    top_k=top_ks,
+    top_p=top_ps,
+    min_p=st.none() | st.sampled_from([0.0, 0.3, 1.0]) | st.floats(0, 1),
+    penalty=st.sampled_from([1.0, 1.2, 0.5]) | st.floats(0.1, 10),
+    data=st.data(),
+)
+def test_a_choice_follows_the_plain_definition(logits, temperature, top_k, top_p, min_p, penalty, data):
+    ids = data.draw(st.lists(st.integers(0, len(logits) - 1), min_size=1, max_size=6))
+    expected, distance = plain_choice(logits, ids, temperature, top_k, top_p, min_p, penalty)
+    assume(min_p == 1 or distance > 1e-12)
+    array = np.array(logits, np.float32)
+    array.flags.writeable = False
+    choice = Choice(temperature, top_k, top_p, min_p, penalty)
+    p = choice.probabilities(array, np.array(ids))
+    np.testing.assert_allclose(p, expected, rtol=1e-12, atol=1e-300)
+    chosen = choice(array, np.array(ids), np.random.default_rng(0))
+    assert type(chosen) is int and p[chosen] > 0
+
+
+def test_the_repetition_penalty_divides_what_is_positive_multiplies_what_is_negative_and_counts_no_token_twice():
+    logits = np.array([2.0, -2.0, 3.0, -3.0, 0.0, -math.inf])
+    assert penalized(logits, np.array([0, 1, 1, 0, 4, 5]), 2.0).tolist() == [1, -4, 3, -3, 0, -math.inf]
+    assert logits.tolist() == [2.0, -2.0, 3.0, -3.0, 0.0, -math.inf]
+    assert Choice(repetition_penalty=2.0)(logits, np.array([2]), None) == 0  # greedily too: 1.5 is below 2
+
+
+def test_min_p_counts_from_what_the_temperature_and_the_other_settings_leave():
+    logits = np.log([0.5, 0.3, 0.15, 0.05])
+    kept = lambda **more: np.flatnonzero(Choice(**more).probabilities(logits, np.array([0]))).tolist()  # noqa: E731
+    assert kept(temperature=1.0, min_p=0.2) == [0, 1, 2]  # 0.1 and more
+    assert kept(temperature=0.5, min_p=0.2) == [0, 1]  # squares: 0.25, 0.09, 0.0225
+    assert kept(temperature=1.0, min_p=0.2, top_k=2) == [0, 1]
+    assert kept(temperature=1.0, min_p=0.2, repetition_penalty=9.0) == [1, 2]  # log 0.5 is negative: times 9
+
+
+@pytest.mark.parametrize("min_p", [-0.1, 1.1, math.nan, "0.5"])
+def test_a_min_p_that_is_no_share_is_refused(min_p):
+    with pytest.raises(ValueError, match="min_p must be 0 to 1"):
+        Choice(min_p=min_p)
+
+
+@pytest.mark.parametrize("penalty", [0, -1.0, math.nan, math.inf, "2"])
+def test_a_repetition_penalty_that_is_not_above_0_is_refused(penalty):
+    with pytest.raises(ValueError, match="repetition_penalty must be above 0"):
+        Choice(repetition_penalty=penalty)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 1.0}, {"temperature": 1.0, "min_p": 0.1}])
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_refused_before_a_choice(settings, penalty, bad):
+    model = random_model()
+    rows = make_rows(model, [[3, 1], [7]], 0)
+    model.params["ln_f.bias"][0] = bad
+    with pytest.raises(ValueError, match="NaN or inf"):
+        list(generate_rows(model, rows, 3, Choice(**settings, repetition_penalty=penalty)))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("seed", range(40))
+def test_transformers_leaves_the_same_probabilities(seed):
+    """Its processors in the order of its `generate`; no ties here, which it treats in another way."""
+    torch = pytest.importorskip("torch", reason="pip install -e '.[reference]'")
+    transformers = pytest.importorskip("transformers", reason="pip install -e '.[reference]'")
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 4, 300).astype(np.float32)
+    ids = rng.integers(300, size=12)
+    values = {"temperature": [0.5, 1.3], "top_k": [None, 5, 40], "top_p": [None, 0.6, 0.95], "min_p": [None, 0.05, 0.3]}
+    picked = {name: some[rng.integers(len(some))] for name, some in values.items()}
+    penalty = [0.8, 1.0, 1.3][rng.integers(3)]
+
+    # What its `generate` itself puts together, and in which order, is part of what is compared.
+    config = transformers.GPT2Config(n_layer=1, n_embd=4, n_head=1, vocab_size=300)
+    model = transformers.GPT2LMHeadModel(config)
+    ours = {"top_k": 0, "repetition_penalty": penalty} | {k: v for k, v in picked.items() if v is not None}
+    settings = transformers.GenerationConfig(do_sample=True, **ours)
+    settings = model._prepare_generation_config(settings)[0]
+    processors = model._get_logits_processor(settings, input_ids_seq_length=len(ids))
+    scores = processors(torch.tensor(ids)[None], torch.tensor(logits.astype(float))[None])
+    expected = torch.softmax(scores, dim=-1)[0].numpy()
+    p = Choice(**picked, repetition_penalty=penalty).probabilities(logits, ids)
+    assert np.array_equal(p > 0, expected > 0)
+    np.testing.assert_allclose(p, expected, rtol=1e-9)
 
 
 # --- generate ------------------------------------------------------------------------------------

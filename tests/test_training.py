@@ -15,9 +15,8 @@ from helpers import random_model
 
 import nanogpt_np
 from nanogpt_np.__main__ import main
-from nanogpt_np.commands.train import _show as show_progress
 from nanogpt_np.model.config import Config
-from nanogpt_np.train import loop
+from nanogpt_np.train import loop, progress
 from nanogpt_np.train.adamw import ELEMENTS, AdamW, clip_by_global_norm, learning_rate
 from nanogpt_np.train.corpus import TextData, read_texts
 from nanogpt_np.train.loop import run
@@ -305,8 +304,9 @@ def test_a_run_reports_the_steps_in_which_nothing_counted_and_goes_on(counts, tm
     assert run(with_data(data, steps=4, eval_every=1), tmp_path / "run", report=told.append) is True
     assert [math.isnan(p.loss) for p in told] == [count == 0 for count in counts]
     assert all(p.tokens_per_second >= 0 and p.notes[0].startswith("held-out loss") for p in told)
-    for progress in told:
-        show_progress(progress)
+    show = progress.lines()
+    for one in told:
+        show(one)
     assert capsys.readouterr().err.count("no token counted") == counts.count(0)
 
 
@@ -450,7 +450,12 @@ def test_bad_flags_of_train_get_one_line(text_file, tmp_path, capsys):
         ([str(tmp_path / "missing.txt"), "--out", out], "No such file"),
         ([str(full), "--out", out], "holds no .txt and no .md file"),
         (["--resume", str(full)], "holds no training run"),
-        (["--resume", str(full), "--steps", "5"], "keeps the run's settings"),
+        (["--resume", str(full), "--steps", "5"], "holds no training run"),
+        (["--resume", str(full), "--lr", "5"], "--lr with --steps N only"),
+        (["--resume", str(full), "--steps", "5", "--special"], "keeps the run's settings"),
+        (["--resume", str(full), "--steps", "5", "--save-minutes", "2"], "keeps the run's settings"),
+        ([text_file, "--out", out, "--save-minutes", "0"], "save_minutes must be a number above 0"),
+        (["--recipe", "facts", "--out", out, "--special"], "no --special"),
         (["--resume", str(full), "--width", "64"], "keeps the run's settings"),
         (["--recipe", "facts", "--out", out, "--width", "64"], "brings its own text and sizes"),
         (["--recipe", "facts", "--out", out, "--lr", "nan"], "lr must be a number above 0"),

@@ -3,6 +3,7 @@
 NANOGPT_NP_KILLS and NANOGPT_NP_TERMS set how many (default: 8 and 4), NANOGPT_NP_SEED the moments.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -17,11 +18,14 @@ import nanogpt_np
 from nanogpt_np.__main__ import main
 from nanogpt_np.commands import train as command
 from nanogpt_np.train.folder import LOCK
+from nanogpt_np.train.log import LOG, read_log
+from nanogpt_np.train.progress import Printer
 from nanogpt_np.train.state import STATE, read_state
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(400))
 TINY = ["--layers", "2", "--heads", "2", "--width", "12", "--context", "16", "--batch-size", "3", "--share-unseen"]
-FILES = ["config.json", "model.safetensors", STATE]
+BESIDE = ["generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+FILES = sorted(["config.json", LOG, "model.safetensors", STATE, *BESIDE])
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 
 
@@ -42,7 +46,23 @@ def start(*flags):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Return the files of a folder; of the log, what does not depend on the clock or on when a run was stopped."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if LOG in found:
+        found[LOG] = [(r["step"], r["loss"], r["lr"]) for r in map(json.loads, found[LOG].splitlines())]
+    return found
+
+
+def held_out(folder):
+    """Return {step: held-out loss} of a log."""
+    return {r["step"]: r["held_out_loss"] for r in read_log(folder) if "held_out_loss" in r}
+
+
+def check_log(folder, whole, last, stopped=()):
+    """Check that the log holds every step once, and the held-out losses but for those of steps that were stopped."""
+    assert [record["step"] for record in read_log(folder)] == list(range(1, last + 1))
+    assert held_out(folder).items() <= held_out(whole).items()
+    assert held_out(whole).keys() - held_out(folder).keys() <= set(stopped)
 
 
 def start_or_resume(out, flags):
@@ -69,12 +89,12 @@ def test_a_run_that_was_ended_many_times_ends_as_one_that_was_left_alone(number,
     rng = np.random.default_rng(seed)
     times = int(os.environ.get(count) or {9: 8, 15: 4}[number])
     last = 100 + 20 * times
-    flags = [text_file, *TINY, "--steps", str(last), "--save-every", "2", "--eval-every", "50"]
+    flags = [text_file, *TINY, "--steps", str(last), "--save-every", "2", "--eval-every", "10"]
     whole, out = tmp_path / "whole", tmp_path / "out"
     with start(*flags, "--out", str(whole)) as process:
         process.stderr.read()
     assert process.returncode == 0
-    ended, steps, left, early, without_model = 0, 0, 0, 0, 0
+    ended, steps, left, early, without_model, stopped = 0, 0, 0, 0, 0, set()
     while ended < times:
         stamp = (out / STATE).stat().st_mtime_ns if (out / STATE).exists() else None
         with start_or_resume(out, flags) as process:
@@ -92,7 +112,9 @@ def test_a_run_that_was_ended_many_times_ends_as_one_that_was_left_alone(number,
         steps = now
         if process.returncode == 143:
             assert f"stopped after step {now}: saved in {out}" in err
-            assert sorted(contents(out)) == FILES
+            assert sorted({*contents(out), LOG}) == FILES  # a run that is stopped before its first step has no log
+            stopped.add(now)
+        assert len(read_log(out)) >= now
         early += process.returncode == -15
         others = {path.name for path in out.glob("*")} - {*FILES, LOCK}
         assert all(name.startswith(".") and name.endswith(".partial") for name in others), others
@@ -105,6 +127,7 @@ def test_a_run_that_was_ended_many_times_ends_as_one_that_was_left_alone(number,
         process.stderr.read()
     assert process.returncode == 0
     assert contents(out) == contents(whole)
+    check_log(out, whole, last, stopped)
     print(
         f"{ended} times signal {number}, the last at step {steps}; {left} left a temporary file, {early} before the "
         f"handler was there, {without_model} between the first state and the first model"
@@ -172,7 +195,7 @@ def test_a_signal_at_any_moment_saves_what_was_done(
         "save": (command.Trainer, "save"),
         "step": (command.Trainer, "step"),
         "evaluate": (command.Trainer, "held_out_loss"),
-        "report": (command, "_show"),
+        "report": (Printer, "__call__"),
     }[where]
     real = getattr(owner, name)
 
@@ -191,6 +214,7 @@ def test_a_signal_at_any_moment_saves_what_was_done(
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert main(["train", "--resume", str(out)]) == 0
     assert contents(out) == contents(whole)
+    check_log(out, whole, 6, {steps})
 
 
 @POSIX

@@ -19,6 +19,7 @@ from nanogpt_np.model.config import Config
 from nanogpt_np.train import loop
 from nanogpt_np.train.corpus import TextData
 from nanogpt_np.train.folder import LOCK, is_free, only_run
+from nanogpt_np.train.log import LOG, read_log
 from nanogpt_np.train.loop import make_data, run
 from nanogpt_np.train.settings import Settings
 from nanogpt_np.train.state import STATE, VERSION, checksum, claimed_checksum, read_state
@@ -26,7 +27,9 @@ from nanogpt_np.train.trainer import Trainer
 from nanogpt_np.weights import atomic
 
 TEXT = "".join(f"The number after {n} is {n + 1}. " for n in range(60))
-FILES = ["config.json", "model.safetensors", STATE]
+BESIDE = ["generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+FILES = sorted(["config.json", "model.safetensors", STATE, *BESIDE])
+WITH_LOG = sorted([*FILES, LOG])
 ORDER = ["model.safetensors", "config.json", STATE]  # in which they are written
 HUGE = 10**400  # too large for a float, small enough for Python's JSON
 
@@ -57,6 +60,10 @@ def genuine(text_file, tmp_path_factory):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def checkpoint(folder):
+    return {name: data for name, data in contents(folder).items() if name in FILES}
 
 
 # A second implementation of the file, as docs/training.md describes it
@@ -101,12 +108,15 @@ def test_a_state_sealed_by_another_implementation_is_accepted(genuine, tmp_path)
 NOT_WHOLE = [-1, 1.5, 3.0, True, None, "3", [3], {}, float("nan"), float("inf"), HUGE]
 NOT_POSITIVE = [-1e-3, float("nan"), float("inf"), HUGE, "1", None, True, [1.0]]
 WHOLE = ("steps", "batch_size", "context", "accumulate", "eval_every", "save_every", "warmup", "seed")
-NUMBERS = ("lr", "final_lr", "weight_decay", "clip")
+NUMBERS = ("lr", "final_lr", "weight_decay", "clip", "save_minutes")
 BAD_SETTINGS = [
-    *((name, value) for name in WHOLE for value in NOT_WHOLE),
+    *((name, value) for name in WHOLE for value in NOT_WHOLE if (name, value) != ("save_every", None)),
     *((name, 0) for name in WHOLE if name not in ("warmup", "seed")),
     *((name, value) for name in NUMBERS for value in NOT_POSITIVE),
-    *((name, 0) for name in ("lr", "clip")),
+    *((name, 0) for name in ("lr", "clip", "save_minutes")),
+    *(("schedule_steps", value) for value in NOT_WHOLE if value is not None),
+    *(("held_lr", value) for value in [1e-3, *NOT_POSITIVE] if value is not None),  # without schedule_steps
+    *(("special", v) for v in (0, 1, None, "true", [])),
     *(("betas", v) for v in (3, None, "0.9", [0.9], [0.9, 0.99, 0.9], [0.9, 1.0], [-0.1, 0.9], [0.9, float("nan")])),
     *(("betas", v) for v in ([0.9, "0.9"], [True, 0.5], [[0.9], 0.9], {"a": 0.9})),
     *(("freeze", v) for v in ("wte.weight", None, [3], ["h.7.*"], ["*"], ["wte.weight"], [], ["h" * 10**6], {})),
@@ -445,7 +455,7 @@ def test_a_file_that_reads_back_differently_replaces_nothing(call, name, text_fi
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(("call", "name"), list(enumerate(ORDER)))
+@pytest.mark.parametrize(("call", "name"), list(enumerate([LOG, *ORDER])))
 def test_a_full_disk_names_the_file_that_did_not_fit_and_leaves_the_last_checkpoint(
     call, name, text_file, tmp_path, monkeypatch, capsys
 ):
@@ -463,10 +473,12 @@ def test_a_full_disk_names_the_file_that_did_not_fit_and_leaves_the_last_checkpo
     monkeypatch.setattr(os, "fsync", full)
     assert main(["train", "--resume", str(out)]) == 1
     err = capsys.readouterr().err
-    assert os.strerror(errno.ENOSPC) in err and name in err and err.count("\n") == 1
-    assert contents(out) == before
+    assert os.strerror(errno.ENOSPC) in err and f"{out / name}" in err
+    assert "Traceback" not in err and err.splitlines()[-1].startswith("error: ")
+    assert contents(out) == before | {LOG: (out / LOG).read_bytes()}
     monkeypatch.undo()
     assert main(["train", "--resume", str(out)]) == 0
+    assert [record["step"] for record in read_log(out)] == list(range(1, 13))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
@@ -521,7 +533,7 @@ def test_a_run_killed_between_two_replacements_resumes_to_the_same_end(moment, t
     assert read_state(tmp_path / "cut").about["steps"] == (4 if moment > 1 else 0)
     assert nanogpt_np.load(tmp_path / "cut").config.vocab_size == 50257
     assert main(["train", "--resume", str(tmp_path / "cut")]) == 0
-    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert checkpoint(tmp_path / "cut") == checkpoint(tmp_path / "whole")
 
 
 def test_a_resumed_run_writes_the_model_that_its_first_save_did_not_reach(text_file, tmp_path):
@@ -573,7 +585,7 @@ def test_a_run_from_python_is_refused_in_a_folder_where_another_thread_trains(te
     thread.start()
     thread.join()
     assert refused == list(range(1, 13)) and second.step_number == 0
-    assert sorted(contents(tmp_path)) == FILES
+    assert sorted(contents(tmp_path)) == WITH_LOG
 
 
 def test_a_run_does_not_overwrite_the_state_of_another(text_file, tmp_path):
@@ -610,7 +622,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_else(text_fil
     for name in kept:
         (tmp_path / name).rename(out / name)
     run(new_trainer(text_file), out)
-    assert sorted(contents(out)) == sorted([*FILES, *kept])
+    assert sorted(contents(out)) == sorted([*WITH_LOG, *kept])
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link", "file in the way", "link to a file"])
@@ -657,7 +669,7 @@ def test_a_folder_can_be_a_link(text_file, tmp_path):
     with only_run(tmp_path / "real"), pytest.raises(ValueError, match="another run"):
         run(new_trainer(text_file), tmp_path / "link")
     assert run(new_trainer(text_file), tmp_path / "link") is True
-    assert sorted(contents(tmp_path / "real")) == FILES and (tmp_path / "link").is_symlink()
+    assert sorted(contents(tmp_path / "real")) == WITH_LOG and (tmp_path / "link").is_symlink()
 
 
 def test_a_source_that_only_python_knows_is_resumed_from_python_only(tmp_path, capsys):

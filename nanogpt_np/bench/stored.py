@@ -1,7 +1,7 @@
 """What ``benchmark --json`` printed, read back from files as the tables of docs/performance.md."""
 
 from ..names.wording import LONGEST_NAME, one_line
-from ..weights.files import read_json
+from ..text.files import read_json
 from .report import markdown, sizes
 
 WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

@@ -1,13 +1,14 @@
 """``python -m nanogpt_np explain PROMPT NUMBER``: derive any one number of a pass from those before it."""
 
 import math
+import re
 
 from ..generate import generate
 from ..interpret.explain import SHOWN, explain, trail, wants
 from ..interpret.recorder import Recorder
 from ..names import points
+from ..names.resolve import resolve
 from ..names.wording import folded
-from ..text import Tokenizer
 from .opening import add_model, opening, provenance_line, valid_text
 from .screen import columns
 from .shell import Parser, command, print_json, say
@@ -21,7 +22,8 @@ def _parser():
     )
     add = parser.add_argument
     add("prompt", help="the text; - reads standard input (less one final newline)")
-    add("number", help='a trace point and an index, such as "hook_next_logits[6342]" (the names: the glossary command)')
+    add("number", help='a trace point and an index, such as "hook_next_logits[6342]" or, by any '
+        'other name that the glossary command knows, "blocks.2.pattern[3, 4, 3]"')  # fmt: skip
     add_model(parser)
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
     add("--trail", action="store_true", help="continue from the largest term, and so on, to weights and token ids")
@@ -33,11 +35,11 @@ def _parser():
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
-    (name, words), tokenizer = _number(args.number), Tokenizer()
-    opened = opening(args, tokenizer)
+    name, words = _number(args.number)
+    opened = opening(args)
     ids, model = opened.ids, opened.model
     name = _full_name(name, model.config)
-    index, axes = _index(name, words, tokenizer)
+    index, axes = _index(name, words, opened.tokenizer)
     acts = Recorder(model)
     list(generate(model, ids, 1, stop=(), trace=acts))
     if name == "hook_logits":  # generation computes only its last row
@@ -57,18 +59,21 @@ def main(argv=None):
 
 def _number(text):
     """Return (name, the parts of its index) of ``name[5, 4, 2]`` or ``name[head=5, query=4, key=2]``."""
-    name, bracket, index = valid_text(text, "the number").strip().partition("[")
-    name = name.rstrip()
-    if not name or "]" in name or (bracket and not index.endswith("]")):
+    text = valid_text(text, "the number").strip()
+    numbered = re.match(r"[^\[\]]+\[-?\d+\](?=\s*\[)", text)  # a name may hold a number too: attentions[2][3, 4, 3]
+    start = numbered.end() if numbered else 0
+    name, bracket, index = text[start:].partition("[")
+    if (not numbered and not name) or "]" in name or (bracket and not index.endswith("]")):
         raise ValueError(f"{text!r} is not a number of a pass: give a name and an index, name[5, 4, 2]")
-    return name, [part for part in index[:-1].split(",") if part.strip()]
+    return (text[:start] + name).rstrip(), [part for part in index[:-1].split(",") if part.strip()]
 
 
 def _full_name(name, config):
-    """Return the trace point that a name means, with or without ``hook_`` (derivations omit it)."""
+    """Return the trace point that a name means: its own, without ``hook_`` as in derivations, or any other."""
+    if points.is_point(name):
+        return points.get(name, config).name
     known = {**points.table(config), **points.table(config, points.NEXT_TOKEN)}
-    short = [full for full in known if full.replace("hook_", "") == name]
-    return short[0] if short else points.get(name, config).name
+    return resolve(name, known, "in this pass", config)
 
 
 def _index(name, words, tokenizer):

@@ -9,8 +9,8 @@ from ..generate import next_logits
 from ..model.attention import softmax
 from ..names.wording import folded
 from ..train.facts import FactsData, recall_by_relation
-from ..weights import load
-from .opening import add_only_model, only_model
+from ..weights import open_checkpoint
+from .opening import add_only_model, add_tokenizer, chosen_tokenizer, only_model
 from .progress import Progress
 from .screen import columns
 from .shell import Parser, command
@@ -21,12 +21,14 @@ def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     parser = Parser("facts", "Quiz a checkpoint on every fact of the table, and count the correct answers.")
     add_only_model(parser, "facts", "the bundled model")
+    add_tokenizer(parser)
     args = parser.parse_args(argv)
     keep_freed_memory()
-    model = load(only_model(args))
+    checkpoint = open_checkpoint(only_model(args))
+    model = checkpoint.model
     progress = Progress("questions")
     progress.begin("preparing the questions")
-    data = FactsData(context=64, batch_size=1)
+    data = FactsData(context=64, batch_size=1, tokenizer=chosen_tokenizer(args.tokenizer, checkpoint))
     kinds = {"seen": "seen", "held": "held out", "new": "ending new too"}
     asked = {which: data.questions(which) for which in kinds}
     progress.total = sum(map(len, asked.values()))

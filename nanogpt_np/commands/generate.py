@@ -1,20 +1,36 @@
 """``python -m nanogpt_np generate PROMPT``: continue a text; show the likeliest next tokens, or every shape."""
 
-import itertools
 import sys
 from dataclasses import replace
 
 import numpy as np
 
-from ..generate import generate
+from ..generate.batch import make_rows
+from ..generate.completion import SIDE_BY_SIDE, write
 from ..generate.ranking import standing, top_rows
-from ..generate.sampling import check_sampling
+from ..generate.sampling import Choice
+from ..generate.stops import TextStream, check_stops
 from ..model.trace import ShapeLog, no_trace
+from ..names.wording import few
 from ..text.display import quoted, text_of
-from ..text.tokenizer import Tokenizer
-from .opening import add_model, decoding, opening, provenance_line, read_prompt, watched_token
+from ..weights.configs import says_the_end
+from .opening import (
+    add_model,
+    chosen_tokenizer,
+    decoding,
+    opening,
+    provenance_line,
+    read_prompt,
+    valid_text,
+    watched_token,
+)
 from .shell import Parser, command, print_json, say
 from .tables import print_top, print_trace
+
+SPACE_AT_THE_END = (
+    "note: the prompt ends with a space; GPT-2's tokens begin with the space before a word, "
+    "so it usually continues better without"
+)
 
 
 class StepLog:
@@ -59,8 +75,13 @@ def _parser():
     add("--temperature", type=float, default=0.0, metavar="X", help="0 takes the likeliest token (default); 1 samples")
     add("--top-k", type=int, metavar="K", help="sample from the K likeliest tokens")
     add("--top-p", type=float, metavar="P", help="sample from the fewest tokens with total probability P or more")
+    add("--min-p", type=float, metavar="P", help="sample no token less likely than P times the likeliest")
+    add("--repetition-penalty", type=float, default=1.0, metavar="X", help="above 1 makes tokens of the text so far "
+        "less likely (default: 1)")  # fmt: skip
+    add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given several times")
     add("--seed", type=int, help="sample the same text again")
-    add("--num-samples", type=int, default=1, metavar="N", help="how many texts (default: 1)")
+    add("--num-samples", type=int, default=1, metavar="N", help="how many texts, made side by side (default: 1)")
+    add("--log-probs", action="store_true", help="show each new token with its log probability, by the model itself")
     add("--special", action="store_true", help="read <|endoftext|> in the prompt as that token, not as text")
     add("--top", type=int, metavar="K", help="first show the K likeliest next tokens; ties go to the lower id")
     add("--watch", metavar="TOKEN", help='follow one token through the steps, e.g. " Paris"')
@@ -75,68 +96,108 @@ def _parser():
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     args = _parser().parse_args(argv)
-    check_sampling(args.temperature, args.top_k, args.top_p)
+    args.choice = Choice(args.temperature, args.top_k, args.top_p, args.min_p, args.repetition_penalty)
+    args.stop = check_stops(valid_text(text, "--stop") for text in args.stop)
     for flag, value in (("-n", args.max_new_tokens), ("--num-samples", args.num_samples), ("--top", args.top)):
         if value is not None and value < 1:
             raise ValueError(f"{flag} must be 1 or more, not {value}")
     if args.seed is not None and args.seed < 0:
         raise ValueError(f"--seed must be 0 or more, not {args.seed}")
-    if args.temperature == 0 and (args.top_k or args.top_p or args.num_samples > 1):
-        raise ValueError("--top-k, --top-p and --num-samples need --temperature above 0: greedy has one answer")
+    if args.temperature == 0 and (args.top_k or args.top_p or args.min_p or args.num_samples > 1):
+        raise ValueError(
+            "--top-k, --top-p, --min-p and --num-samples need --temperature above 0: greedy has one answer"
+        )
     return _run(args) if args.dry_run is None else _dry_run(args)
 
 
 def _run(args):
-    tokenizer = Tokenizer()
-    opened = opening(args, tokenizer)
-    ids, model = opened.ids, opened.model
+    opened = opening(args)
+    model, tokenizer = opened.model, opened.tokenizer
     watched = watched_token(tokenizer, args.watch, model.config)
     seed = np.random.SeedSequence().entropy % 2**32 if args.seed is None else args.seed
-    rng = np.random.default_rng(seed)
-    opened = replace(opened, decoding=decoding(args.temperature, args.top_k, args.top_p, seed))
+    opened = replace(opened, decoding=decoding(args.choice, seed))
     result = opened.about | {"samples": []}
+    if opened.prompt.endswith(" "):
+        say(SPACE_AT_THE_END)
 
-    for number in range(1, args.num_samples + 1):
+    traced = args.trace or args.top or args.watch  # without a trace prompts are faster, and samples run side by side
+    shown = Shown(args, result, opened)
+    for start in range(0, args.num_samples, 1 if traced else SIDE_BY_SIDE):
+        numbers = range(start, min(args.num_samples, start + (1 if traced else SIDE_BY_SIDE)))
         log = StepLog(tokenizer, model.config, top=args.top, watched=watched)
-        new = generate(
+        rows = make_rows(model, [opened.ids], seed, numbers)
+        streams = [TextStream(tokenizer, args.stop) for _ in rows]
+        new = write(
             model,
-            ids,
+            rows,
+            streams,
             args.max_new_tokens,
-            temperature=args.temperature,
-            top_k=args.top_k,
-            top_p=args.top_p,
-            rng=rng,
+            args.choice,
+            log_probs=args.log_probs,
+            stop=tokenizer.stop if args.tokenizer or not says_the_end(model.config) else model.config.eos_token_ids,
             use_cache=not args.no_cache,
-            trace=log if args.trace or args.top or args.watch else no_trace,  # without a trace prompts are faster
+            trace=log if traced else no_trace,
         )
-        first = list(itertools.islice(new, 1))  # a bad prompt or bad weights have raised by now
-        new = itertools.chain(first, new)
-        if number == 1:
-            say(provenance_line(result["model"], model.config))
-            if args.trace:
-                from ..interpret.steps import outline  # only when needed: most runs do without
-
-                shapes = {name: (shape, dtype) for name, shape, dtype in log.shapes}
-                result["trace"] = outline(model.config, shapes)
-            if args.top:
-                result["top"] = log.top
-            if not args.json:
-                _print_introduction(result, log)
-        if not args.json and args.num_samples > 1:
-            print(f"--- sample {number} of {args.num_samples}")
-        new_ids = list(new) if args.json else _stream(new, tokenizer)
-        ended = _why_it_ended(len(new_ids), args.max_new_tokens, len(ids), model.config.n_positions)
-        if ended == "context":
-            say(f"stopped: the context of {model.config.n_positions} tokens is full")
-        sample = {"ids": new_ids, "text": tokenizer.decode(new_ids), "ended": ended}
-        if watched is not None:
-            sample["watch"] = log.watch
-            if not args.json:
-                _print_watch(sample["watch"], args.watch)
-        result["samples"].append(sample)
+        for i, text in new:
+            shown.begin(numbers[0], log)  # a bad prompt or bad weights have raised by now
+            if i == 0 and not args.json:  # the first is shown as it grows, the others when they are done
+                sys.stdout.write(text)
+                sys.stdout.flush()
+        for number, row, stream in zip(numbers, rows, streams, strict=True):
+            shown.end(number, row, stream, log, streamed=row is rows[0])
     if args.json:
         print_json(result)
     return 0
+
+
+class Shown:
+    """What is printed about the samples, and kept of them for ``--json``."""
+
+    def __init__(self, args, result, opened):
+        self.args, self.result, self.opened = args, result, opened
+        self.begun = set()  # numbers of the samples that have a heading
+
+    def begin(self, number, log):
+        """Print what comes before a sample: once what is known of the first step, and its heading."""
+        if number in self.begun:
+            return
+        config = self.opened.model.config
+        if not self.begun:
+            say(provenance_line(self.result["model"], config))
+            ignored = self.opened.checkpoint.ignored
+            if ignored:
+                say(f"ignored settings of the checkpoint: {few(ignored, 8)}; the flags decide")
+            if self.args.trace:
+                from ..interpret.steps import outline  # only when needed: most runs do without
+
+                shapes = {name: (shape, dtype) for name, shape, dtype in log.shapes}
+                self.result["trace"] = outline(config, shapes)
+            if self.args.top:
+                self.result["top"] = log.top
+            if not self.args.json:
+                _print_introduction(self.result, log)
+        self.begun.add(number)
+        if not self.args.json and self.args.num_samples > 1:
+            print(f"--- sample {number + 1} of {self.args.num_samples}")
+
+    def end(self, number, row, stream, log, *, streamed):
+        """Print the rest of a sample, and keep it."""
+        args, config = self.args, self.opened.model.config
+        self.begin(number, log)
+        if not args.json:
+            print("" if streamed else stream.text, flush=True)
+        if row.ended == "context":
+            say(f"stopped: the context of {config.n_positions} tokens is full")
+        sample = {"ids": row.ids, "text": stream.text, "ended": row.ended}
+        if args.log_probs:
+            sample["log_probs"] = row.log_probs
+            if not args.json:
+                _print_log_probs(row, log.tokenizer)
+        if args.watch is not None:
+            sample["watch"] = log.watch
+            if not args.json:
+                _print_watch(log.watch, args.watch)
+        self.result["samples"].append(sample)
 
 
 def _dry_run(args):
@@ -147,7 +208,7 @@ def _dry_run(args):
     if args.model is not None or args.watch or args.top or args.temperature:
         raise ValueError("--dry-run has no weights: leave out --model, --watch, --top and --temperature")
     config, prompt = published(args.dry_run), read_prompt(args.prompt)
-    ids = Tokenizer().encode(prompt, special=args.special)
+    ids = chosen_tokenizer(args.tokenizer).encode(prompt, special=args.special)
     shapes, note = dry_run(args.dry_run, ids)
     rows = outline(config, shapes)
     say(note)
@@ -160,28 +221,6 @@ def _dry_run(args):
     return 0
 
 
-def _why_it_ended(n, wanted, T, n_positions):
-    if n == wanted:
-        return "length"
-    return "context" if n == n_positions - T + 1 else "end of text"
-
-
-def _stream(new, tokenizer):
-    """Print the text of the ids in `new` as they arrive; return them as a list."""
-    seen = []
-
-    def noted():
-        for i in new:
-            seen.append(i)
-            yield i
-
-    for text in tokenizer.decode_stream(noted()):
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    print(flush=True)
-    return seen
-
-
 def _print_introduction(result, log):
     """Print what was requested before the text: the trace, the likeliest next tokens."""
     if "trace" in result:
@@ -189,6 +228,13 @@ def _print_introduction(result, log):
         print(f"next token: {log.first_token} {quoted(text_of(log.tokenizer, log.first_token))}")
     if "top" in result:
         print_top(result["top"])
+
+
+def _print_log_probs(row, tokenizer):
+    """Print the tokens of a row, each with its log probability."""
+    print(f"{'log probability':>15}  token")
+    for i, value in zip(row.ids, row.log_probs, strict=True):
+        print(f"{value:15.4f}  {quoted(text_of(tokenizer, i))}")
 
 
 def _print_watch(rows, text):

@@ -61,13 +61,17 @@ def _look_up(name):
     try:
         find(name)
     except ValueError:
-        if name not in PUBLISHED:
+        if name.lower() not in PUBLISHED:
             raise
-        return PUBLISHED[name], {}, "as published (the weights are not on this machine; none are needed for this)"
+        return (
+            PUBLISHED[name.lower()],
+            {},
+            "as published (the weights are not on this machine; none are needed for this)",
+        )
     checkpoint = open_checkpoint(name)
     for key, s in checkpoint.stored.items():
         if s.dtype not in BYTES:
             raise ValueError(f"{checkpoint.directory}: {key} is {s.dtype}: parameters must be {', '.join(BYTES)}")
     dtypes = {key: s.dtype for key, s in checkpoint.stored.items()}
-    source = f"as found in {checkpoint.directory}"
-    return checkpoint.config, dtypes, f"{source}; {checkpoint.checked_origin()}" if name in PINS else source
+    source = ", ".join((f"as found in {checkpoint.directory}", *checkpoint.layout))
+    return checkpoint.config, dtypes, f"{source}; {checkpoint.checked_origin()}" if checkpoint.name in PINS else source

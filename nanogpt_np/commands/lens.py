@@ -3,7 +3,6 @@
 from ..interpret.lens_report import report
 from ..interpret.lens_words import answer_line, by_kind_lines, deciding_line, lens_lines, split_lines
 from ..names.wording import folded
-from ..text import Tokenizer
 from .opening import add_model, opening, provenance_line, watched_token
 from .screen import GREEN, RED, columns, painted
 from .shell import Parser, command, print_json, say
@@ -36,9 +35,8 @@ def main(argv=None):
             raise ValueError(f"{flag} must be 1 or more, not {value}")
     if args.rivals > MOST_RIVALS:
         raise ValueError(f"--rivals must be {MOST_RIVALS} or less, not {args.rivals}")
-    tokenizer = Tokenizer()
-    opened = opening(args, tokenizer)
-    model = opened.model
+    opened = opening(args)
+    tokenizer, model = opened.tokenizer, opened.model
     token = watched_token(tokenizer, args.token, model.config, "--token", special=args.special)
     against = watched_token(tokenizer, args.against, model.config, "--against", special=args.special)
     if token is not None and token == against:

@@ -4,29 +4,39 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..fast import keep_freed_memory
 from ..text.display import quoted, text_of
-from ..text.tokenizer import END_OF_TEXT_ID
+from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
 from ..weights.checkpoint import Checkpoint, open_checkpoint
-from ..weights.places import default_model
+from ..weights.pins import PINS
+from ..weights.places import bundled, default_model
 
 SHOWN = 8  # tokens that an error names
 LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than any context holds
 
 
-def add_model(parser, usual="gpt2 if it is on this machine, else the bundled model"):
-    """Add ``--model``, for the commands that read a prompt with a model: `opening` loads it.
+def add_model(parser):
+    """Add ``--model`` and ``--tokenizer``, for the commands that read a prompt with a model: `opening` loads both."""
+    _add_model(parser, "gpt2 if it is on this machine, else the bundled model")
+    add_tokenizer(parser)
 
-    usual : the default, in words.
-    """
+
+def _add_model(parser, usual):
     parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
         f"safetensors (default: {usual})")  # fmt: skip
 
 
+def add_tokenizer(parser):
+    """Add ``--tokenizer``, which `chosen_tokenizer` reads."""
+    parser.add_argument("--tokenizer", metavar="NAME|DIR", help="gpt2, or a directory with tokenizer.json, or with "
+        "vocab.json and merges.txt (default: that of the model's directory, else gpt2's)")  # fmt: skip
+
+
 def add_only_model(parser, usual, words):
     """Add ``--model`` to a command that needs nothing else, and so takes it as its argument too; see `only_model`."""
-    add_model(parser, words)
+    _add_model(parser, words)
     parser.add_argument("named", nargs="?", metavar="MODEL", help="the same as --model MODEL")
     parser.set_defaults(usual=usual)
 
@@ -38,6 +48,15 @@ def only_model(args):
     return next(name for name in (args.model, args.named, args.usual) if name is not None)
 
 
+def chosen_tokenizer(name, checkpoint=None):
+    """Return the tokenizer of ``--tokenizer``; where it is None, that of a checkpoint, or GPT-2's without one."""
+    if name is None:
+        return Tokenizer() if checkpoint is None else checkpoint.tokenizer
+    if name in PINS or name in bundled():
+        return Tokenizer()
+    return Tokenizer.from_folder(name)
+
+
 def read_prompt(prompt):
     """Return the prompt, read from standard input (less one final newline) where it is ``-``."""
     if prompt == "-":
@@ -47,7 +66,7 @@ def read_prompt(prompt):
         if len(raw) > LONGEST_PROMPT:
             raise ValueError(f"the prompt on standard input is longer than {LONGEST_PROMPT:,} bytes")
         try:
-            prompt = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            prompt = raw.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise ValueError(f"the prompt on standard input is not UTF-8: {error}") from None
     if not prompt:
@@ -73,6 +92,7 @@ class Opening:
     prompt: str
     ids: list[int]
     checkpoint: Checkpoint
+    tokenizer: Tokenizer
     decoding: str = "greedy"  # how tokens are chosen, in words
 
     @property
@@ -83,7 +103,7 @@ class Opening:
     @property
     def provenance(self):
         """The weights' origin, and how tokens are chosen."""
-        return self.checkpoint.provenance | {"decoding": self.decoding}
+        return self.checkpoint.provenance | {"decoding": self.decoding} | told_tokenizer(self.tokenizer)
 
     @property
     def about(self):
@@ -91,30 +111,42 @@ class Opening:
         return {"model": self.provenance, "prompt": self.prompt, "prompt_ids": self.ids}
 
 
-def opening(args, tokenizer):
-    """Return the `Opening` of a command's PROMPT, --special and --model."""
+def told_tokenizer(tokenizer):
+    """Return what recordings and ``--json`` say of a tokenizer that is not GPT-2's: nothing of this machine."""
+    return {} if tokenizer.is_gpt2 else {"tokenizer": {"name": Path(tokenizer.source).name, "size": tokenizer.size}}
+
+
+def opening(args):
+    """Return the `Opening` of a command's PROMPT, --special, --model and --tokenizer."""
     keep_freed_memory()
     prompt = read_prompt(args.prompt)
     checkpoint = open_checkpoint(default_model() if args.model is None else args.model)
-    return Opening(prompt, tokenizer.encode(prompt, special=args.special), checkpoint)
+    tokenizer = chosen_tokenizer(args.tokenizer, checkpoint)
+    return Opening(prompt, tokenizer.encode(prompt, special=args.special), checkpoint, tokenizer)
 
 
-def decoding(temperature, top_k, top_p, seed):
-    """Say in words how tokens are chosen."""
-    if temperature == 0:
-        return "greedy"
-    cut = [f"{name} {value}" for name, value in (("top-k", top_k), ("top-p", top_p)) if value is not None]
-    return ", ".join([f"temperature {temperature}", *cut, f"seed {seed}"])
+def decoding(choice, seed):
+    """Say in words how tokens are chosen, by a `Choice`."""
+    settings = [("top-k", choice.top_k), ("top-p", choice.top_p), ("min-p", choice.min_p)]
+    settings.append(("repetition penalty", None if choice.repetition_penalty == 1 else choice.repetition_penalty))
+    cut = [f"{name} {value}" for name, value in settings if value is not None]
+    if choice.temperature == 0:
+        return ", ".join(["greedy", *cut])
+    return ", ".join([f"temperature {choice.temperature}", *cut, f"seed {seed}"])
 
 
-def provenance_line(provenance, config):
+def provenance_line(provenance, config, bos="no BOS"):
     """Say on one line which model runs, and how its tokens are chosen."""
     line = (
         f"model: {provenance['origin']}, {provenance['dtype']}, "
-        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; no BOS"
+        f"{provenance['parameters']:,} parameters; {provenance['decoding']}; {bos}"
     )
-    if config.vocab_size != END_OF_TEXT_ID + 1:
-        line += f"; its vocabulary has {config.vocab_size} entries, the tokenizer GPT-2's own 50257"
+    told = provenance.get("tokenizer") or {"name": "gpt2", "size": END_OF_TEXT_ID + 1}
+    whose = "GPT-2's own" if told["name"] == "gpt2" else f"{told['name']}'s"
+    if config.vocab_size != told["size"]:
+        line += f"; its vocabulary has {config.vocab_size} entries, the tokenizer {whose} {told['size']}"
+    elif told["name"] != "gpt2":
+        line += f"; the tokenizer is {whose}, of {told['size']} tokens"
     return line
 
 

@@ -17,6 +17,7 @@ import sys
 
 from ..text.display import visible
 
+OVER = re.compile(r"(?:\r *)*")  # back to the start of the line, which spaces may clear
 JOINERS = "\u200c\u200d"  # in Persian and Indic words, and between the members of an emoji family
 RED, GREEN = "31", "32"  # styles: the numbers of an SGR escape sequence
 USUAL, NARROWEST = 80, 20  # columns of a line: without a terminal, and at least
@@ -43,7 +44,7 @@ class Screen:
 
     def write(self, text):
         """Write some text."""
-        again = "\r" if self.messages and text.startswith("\r") else ""
+        again = OVER.match(text)[0] if self.messages else ""
         keep = "\n\t" if self.messages else "\n\t" + JOINERS
         shown = again + self._visible(text.removeprefix(again), keep) if self.shows else text
         try:

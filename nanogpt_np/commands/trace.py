@@ -21,9 +21,8 @@ from ..interpret.steps import dry_run, first_values, select, step_rows, sums, to
 from ..names import points
 from ..names.sizes import published
 from ..names.wording import folded, one_line
-from ..text.tokenizer import Tokenizer
 from .listing import print_equations, print_ledger, print_tokens
-from .opening import add_model, opening, provenance_line, read_prompt, watched_token
+from .opening import add_model, chosen_tokenizer, opening, provenance_line, read_prompt, watched_token
 from .screen import columns
 from .shell import Parser, command, print_json, say
 from .tables import print_top
@@ -56,7 +55,7 @@ def _parser():
     add("--block", type=int, action="append", metavar="I", help="only the steps of block I (may be repeated)")
     add("--head", type=int, metavar="I", help="only the steps that have heads, cut to head I")
     add("--only", action="append", metavar="PATTERN", help="only the steps whose name is PATTERN, contains it, "
-        "or matches it as a glob (may be repeated)")  # fmt: skip
+        "or matches it as a glob, or that the glossary knows by it: queries (may be repeated)")  # fmt: skip
     add("--stats", action="store_true", help="mean, RMS, min and max; masked scores are left out and counted")
     add("--values", type=int, metavar="N", help="the first N numbers of the last token's row")
     add("--notice", action="store_true", help="what to look at")
@@ -82,19 +81,18 @@ def main(argv=None):
     if args.prompt is None and args.load is None:
         parser.error("a PROMPT is required, or --load FILE.npz")
     _check(args)
-    tokenizer = Tokenizer()
     if args.dry_run is not None:
-        result = _dry_run(args, tokenizer)
+        result = _dry_run(args, chosen_tokenizer(args.tokenizer))
     else:
-        recording, model = _run(args, tokenizer) if args.load is None else _replay(args)
+        recording, model = _run(args) if args.load is None else _replay(args)
         names = select(recording.config, args.only, args.block, args.head)
         if args.save is not None:
             save(args.save, recording)
         if args.html is not None:
-            return _write_page(args, recording, model, tokenizer)
+            return _write_page(args, recording, model)
         if args.step:
-            return _walk(recording, model, tokenizer)
-        result = _report(args, recording, names, tokenizer)
+            return _walk(recording, model)
+        result = _report(args, recording, names)
 
     if args.json:
         print_json(result)
@@ -162,9 +160,9 @@ def _shown(flag):
     return "a PROMPT" if flag == "prompt" else "--" + flag.replace("_", "-")
 
 
-def _run(args, tokenizer):
+def _run(args):
     """Return (the recorded pass of the prompt, the model)."""
-    opened = opening(args, tokenizer)
+    opened = opening(args)
     model = opened.model
     select(model.config, args.only, args.block, args.head)  # report bad values before doing the work
     acts = Recorder(model)
@@ -175,12 +173,14 @@ def _run(args, tokenizer):
     say(provenance_line(provenance, model.config))
     del provenance["directory"]  # a shared file must say nothing about this machine
     about = {"prompt": opened.prompt, "prompt_ids": opened.ids, "model": provenance}
-    return Recording(acts, model.config, about), model
+    return Recording(acts, model.config, about, opened.tokenizer), model
 
 
 def _replay(args):
     """Return (the recorded pass in a file, None in place of a model)."""
     recording = read(args.load)
+    if args.tokenizer is not None:
+        recording.own_tokenizer = chosen_tokenizer(args.tokenizer)
     last = f"blocks.{recording.config.n_layer - 1}.hook_resid_post"  # first: a forged config can claim any number
     expected = points.table(recording.config, points.NEXT_TOKEN) if last in recording.acts else [last]
     missing = [name for name in expected if name not in recording.acts]
@@ -190,23 +190,23 @@ def _replay(args):
     return recording, None
 
 
-def _write_page(args, recording, model, tokenizer):
+def _write_page(args, recording, model):
     """Write a recorded pass as a page."""
-    watched = watched_token(tokenizer, args.watch, recording.config, special=args.special)
+    watched = watched_token(recording.tokenizer, args.watch, recording.config, special=args.special)
     n = 1 if args.max_new_tokens is None else args.max_new_tokens
     size = page.write(args.html, recording, model, n=n, watch=watched)
     say(f"{args.html}: {size / 1e6:.2f} MB, all in one file; open it in a browser")
     return 0
 
 
-def _walk(recording, model, tokenizer):
+def _walk(recording, model):
     """Walk through a pass with commands from standard input."""
     if hasattr(sys.stdin, "reconfigure"):  # a byte that is no character is a mistyped command, not the end
         sys.stdin.reconfigure(errors="backslashreplace")
     if sys.stdin.isatty():  # a pipe needs no editing
         with contextlib.suppress(ImportError):  # Windows has none, and edits lines itself
             import readline  # noqa: F401  with it, input() has arrow keys and history
-    print_tokens(tokens(recording.acts, tokenizer))
+    print_tokens(tokens(recording.acts, recording.tokenizer))
     print()
     step(recording, _ask, print, model, columns())
     return 0
@@ -219,7 +219,7 @@ def _ask(prompt):
     return line
 
 
-def _report(args, recording, names, tokenizer):
+def _report(args, recording, names):
     """Return all that is shown of a recorded pass: what --json prints."""
     acts, config, about = recording.acts, recording.config, recording.about
     rows = step_rows(config, {name: (x.shape, x.dtype) for name, x in acts.items()}, names, args.head)
@@ -231,10 +231,10 @@ def _report(args, recording, names, tokenizer):
             row["stats"] = stats(x if args.head is None else x.take(args.head, axis=point.axes.split().index("H")))
     return {
         **{key: about[key] for key in ("model", "prompt", "prompt_ids")},
-        "tokens": tokens(acts, tokenizer),
+        "tokens": tokens(acts, recording.tokenizer),
         "points": rows,
         "ledger": sums(rows, config, lengths(acts)[0]),
-        "top": top_rows(acts["hook_next_logits"], acts["hook_probabilities"], args.top or 5, tokenizer),
+        "top": top_rows(acts["hook_next_logits"], acts["hook_probabilities"], args.top or 5, recording.tokenizer),
     }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..weights.files import check_regular
+from ..text.files import check_regular
 from . import seams
 from .assignment import assignments
 from .judge import error_words

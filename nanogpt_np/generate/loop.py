@@ -14,7 +14,6 @@ from ..model.cache import KVCache
 from ..model.gpt2 import GPT2, Cache, Ids
 from ..model.ids import check_ids
 from ..model.trace import Array, Trace, no_trace
-from ..text.tokenizer import END_OF_TEXT_ID
 from .sampling import check_logits, check_sampling, draw, probabilities
 
 
@@ -27,7 +26,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     rng: "np.random.Generator | None" = None,
-    stop: Container[int] = (END_OF_TEXT_ID,),
+    stop: Container[int] | None = None,
     use_cache: bool = True,
     trace: Trace = no_trace,
 ) -> Iterator[int]:
@@ -36,7 +35,7 @@ def generate(
     model : a `GPT2`; it runs as `fast(model)`.
     temperature : 0 takes the likeliest token each time; above 0 draws, with `rng`
         (a numpy Generator; a fresh one if None) from the tokens that `top_k` and `top_p` leave.
-    stop : ids that end the text; they are not yielded.
+    stop : ids that end the text; they are not yielded. None: the model's own, `Config.eos_token_ids`.
     use_cache : False runs all tokens through the model at every step: the same ids, slowly.
     trace : as for the model, at every step; `NEXT_TOKEN` of names/activations.py follows the model's own points.
 
@@ -52,6 +51,7 @@ def generate(
         raise ValueError(f"the number of new tokens must be 0 or more, not {repr(n_new)[:60]}")
     if not (rng is None or hasattr(rng, "choice")):
         raise ValueError(f"rng must be a generator, as numpy.random.default_rng(seed) makes, not {repr(rng)[:60]}")
+    stop = model.config.eos_token_ids if stop is None else stop
     room = model.config.n_positions - len(ids) + 1
     rng = np.random.default_rng() if rng is None else rng
 
@@ -81,13 +81,13 @@ def next_logits(model: GPT2, ids: Ids, *, cache: Cache | None = None, trace: Tra
         last_row = trace("hook_last_row", model.last_row(ids, cache=cache, trace=trace))
         logits = model.lm_head(last_row)
     if not np.isfinite(logits).all():
-        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {_cause(model)}")
+        raise ValueError(f"the logits hold NaN or inf, so there is no next token: {cause(model)}")
     logits = trace("hook_next_logits", logits)
     check_logits(logits)  # again: a trace may change them
     return logits
 
 
-def _cause(model: GPT2) -> str:
+def cause(model: GPT2) -> str:
     """Return what made a pass overflow: the tensor that is not finite, or else the one with the largest number."""
     largest = {name: float(np.abs(array).max()) for name, array in model.params.items()}
     for name, size in largest.items():

@@ -34,7 +34,7 @@ class Side:
                 f"expected a mapping of trace points to arrays, not {acts!r:.60}; recording.read_arrays reads a file"
             )
         self.arrays, self.given, self.dropped = {}, {}, {}  # by name; shapes as given; how many axes were taken off
-        for name in filter(is_point, acts):
+        for name in filter(points.is_point, acts):
             x = _numbers(name, acts[name])
             surplus = x.shape[: max(0, x.ndim - len(letters(name)))]
             ones = next((axis for axis, size in enumerate(surplus) if size != 1), len(surplus))
@@ -124,11 +124,6 @@ def match_logits(a: Side, b: Side) -> str | None:
             run.take_last_row()
             return whose
     return None
-
-
-def is_point(name: Any) -> bool:
-    """Return whether a key of a mapping is the name of a trace point."""
-    return isinstance(name, str) and points.BLOCK_NUMBER.sub("blocks.{i}.", name, count=1) in points.TEMPLATES
 
 
 def letters(name: str) -> list[str]:

@@ -17,6 +17,7 @@ from ..names import points
 from ..names.trace_point import Point
 from .recorder import Acts
 from .recording import recorded
+from .stored import Stored
 
 Index = tuple[int, ...]
 Cell = tuple[str, Index]  # where a number stands: a trace point and an index
@@ -30,7 +31,7 @@ class Source:
     """A recording and its model, as the derivations read them: in float64."""
 
     def __init__(self, acts: Acts, model: GPT2):
-        self.acts, self.config, self._params = acts, model.config, model.params
+        self.acts, self.config, self._stored = acts, model.config, Stored(model)
 
     def array(self, name: str) -> Array:
         return recorded(self.acts, name, self.config)
@@ -39,7 +40,7 @@ class Source:
         return self.array(name)[index].astype(np.float64)
 
     def weight(self, name: str, *index: Any) -> Array:
-        return self._params[name][index].astype(np.float64)
+        return self._stored[name][index].astype(np.float64)
 
     def row_of_key(self, name: str, key: int) -> int:
         """The row in which this pass computed the key or value of a token, counted as attention counts."""

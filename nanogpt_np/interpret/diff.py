@@ -6,6 +6,7 @@ without, float32 and float64, or a dump from PyTorch. No weights are needed: wha
 from the table in `names/activations.py`. Which rows belong together: `align.py`. Read next: `diff_words.py`.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..names import glossary, points
-from ..names.wording import few, one_line
-from .align import ALL, NEXT, Side, align, axes, is_point, letters, match_logits
-from .diff_words import report
+from ..names import points
+from ..names.resolve import Named, UnknownName, resolve_in_any_model
+from ..names.wording import few, one_line, screen
+from .align import ALL, NEXT, Side, align, axes, letters, match_logits
+from .diff_words import report, table
 
 if TYPE_CHECKING:  # two dicts are compared without the model
     from ..model.trace import Array
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # two dicts are compared without the model
 TOLERANCE = 1e-5
 UNITS_OF_HALF = 4  # float16 has a spacing of 1e-3: it cannot be held to TOLERANCE, but to so many units
 MASKED = -1e4  # scores no greater than this are masked: where we write -inf, others write -1e4, -1e10 or -3.4e38
+TABLE = 60  # lines of the table that a Diff shows
 FEW = 3  # so many heads, positions ... may be listed as the only ones that are off
 
 
@@ -65,11 +68,11 @@ class Row:
     note: str = ""  # what was taken as another way to write the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diff:
-    """What `diff` found: ``print`` it for a report in words."""
+    """What `diff` found: ``print`` it for a report in words; in a prompt or notebook it shows the table too."""
 
-    rows: dict[str, Row]  # of every trace point that was compared, in the order in which they happen
+    rows: dict[str, Row]  # of every trace point that was compared, in order; other names lead to them too
     skipped: dict[str, list[str]]  # why not compared -> names
     tolerance: float
     cut: str  # which positions were compared, where only one of the runs has some
@@ -86,6 +89,9 @@ class Diff:
 
     def __str__(self) -> str:
         return report(self)
+
+    def __repr__(self) -> str:
+        return "\n".join(screen([*screen(table(self), TABLE), "", *report(self).split("\n")]))
 
 
 def diff(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any], *, tolerance: float = TOLERANCE) -> Diff:
@@ -128,13 +134,13 @@ def diff(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any], *, tolerance: flo
     skipped = {
         "only a has": [name for name in acts_a if name not in acts_b and name not in matched],
         "only b has": [name for name in acts_b if name not in acts_a and name not in matched],
-        "no trace points are": [name for name in acts_a if name in acts_b and not is_point(name)],
+        "no trace points are": [name for name in acts_a if name in acts_b and not points.is_point(name)],
         "of another position are": elsewhere,
     }
     rows = {name: _row(name, a, b, tolerance) for name in names}
     if whose is not None and NEXT in rows:
         rows[NEXT] = _noted(rows[NEXT], f"the last row of {whose}'s hook_logits is the other's hook_next_logits")
-    return Diff(rows, {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
+    return Diff(Named(rows), {why: [*map(str, found)] for why, found in skipped.items() if found}, tolerance, cut)
 
 
 def spacing(x: float, dtype: Any) -> float:
@@ -155,12 +161,9 @@ def _meant(acts_a: Mapping[Any, Any], acts_b: Mapping[Any, Any]) -> str:
     """Return what the first names in another dialect would be here, in words."""
     found: list[str] = []
     for name in [*islice(acts_b, 10), *islice(acts_a, 10)]:
-        if isinstance(name, str) and not is_point(name):
-            try:
-                meant = next((entry.name for entry in glossary.find(name) if entry.is_point), None)
-            except ValueError:  # nobody calls anything so
-                continue
-            found += [f"{one_line(name)} is {meant} here"] if meant else []
+        if isinstance(name, str) and not points.is_point(name):
+            with contextlib.suppress(UnknownName):  # it means nothing, or several points
+                found.append(f"{one_line(name)} is {resolve_in_any_model(name)} here")
     return "".join(f"; {words}" for words in found[:3])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..model.gpt2 import GPT2
 from ..model.trace import Array
 from ..names import points
+from ..names.resolve import resolve
 from ..names.trace_point import Point
 from ..names.wording import nearest
 from .derivations import KINDS, SMALLEST, Cell, Index, Source
@@ -26,9 +27,9 @@ SHOWN = 5  # terms that are written out, largest first
 DISAGREE = 1e-3  # as a part of the terms: rounding stays below 1e-5, other numbers are nowhere near
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
-    """One number and the terms that make it."""
+    """One number and the terms that make it; it prints as its largest terms."""
 
     point: Point
     index: tuple[int, ...]
@@ -74,7 +75,7 @@ class Explanation:
             return f"the pass has no finite number here{other}: one of this size overflowed, or a patch put it there"
         whole = self.point.name in points.WHOLE_NUMBERS
         if whole or not self.rounding < DISAGREE:
-            return "they DISAGREE: not this equation made it, but a patch, a draw, or other weights"
+            return "they DISAGREE: not this equation made it, but a patch, a draw, other weights or a layer of your own"
         words = f"they agree to {max(0, -math.log10(self.error)):.1f} digits"
         if self.rounding < 0.1 * self.error:
             words += f", {-math.log10(self.rounding):.1f} of the terms, which cancel"
@@ -92,7 +93,7 @@ class Explanation:
             return self.follow
         return next((j for j in self.order if self.source(j)), None)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         axes = ", ".join(f"{axis} {i}" for axis, i in zip(self.point.axis_names, self.index, strict=True))
         shown = self.order[:SHOWN]
         rows = [(self.label(j), self.amounts[j]) for j in shown]
@@ -116,12 +117,16 @@ def explain(
     """Return the `Explanation` of one number.
 
     acts : the `Recorder` of one prompt, without a batch axis.
+    name : of a trace point, or any other name that means one recorded point: "blocks.2.pattern".
     index : a tuple, or keywords by what the axes count: ``head=5, query=4, key=2``. Negative ones count from the end.
 
     Raises ValueError for names and indices that do not exist, and where the recording lacks what the
-    number is made of: a part that was not recorded, or keys and values that a KV cache held.
+    number is made of: a part that was not recorded, keys and values that a KV cache held, or the weights of a layer
+    that is not this package's own.
     """
     source = Source(acts, model)
+    if not points.is_point(name):
+        name = resolve(name, list(filter(points.is_point, acts)), "in this recording", model.config)
     point = points.get(name, model.config)
     index = _checked_index(point, source.array(name), index, axes)
     kind = KINDS[points.BLOCK_NUMBER.sub("", name, count=1)]

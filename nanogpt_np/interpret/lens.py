@@ -21,10 +21,14 @@ from ..model.attention import softmax
 from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..model.trace import Array
+from ..names.wording import screen
 from .recorder import Acts
 from .recording import recorded
+from .stored import Stored
 
 PartName = tuple[str, str, int | None, int | None]  # name, kind, block, head
+FINAL = ("ln_f.weight", "ln_f.bias")
+SHOWN = 10  # parts on each side that a split prints
 LAST_KINDS = {"MLPs": 1, "biases": 2}  # where the summary shows them: under the embeddings and the heads
 
 
@@ -39,9 +43,9 @@ class Part:
     head: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
-    """A logit, or the difference of two, as the sum of its parts."""
+    """A logit, or the difference of two, as the sum of its parts; it prints as a table of them."""
 
     token: int
     against: int | None  # None: the parts are those of the token's logit itself
@@ -67,6 +71,16 @@ class Split:
             amounts.setdefault(part.kind, []).append(part.amount)
         return {kind: math.fsum(of_kind) for kind, of_kind in amounts.items()}
 
+    def __repr__(self) -> str:
+        of = f"the logit of token {self.token}" + (f" less that of {self.against}" if self.against is not None else "")
+        ranked = sorted(self.parts, key=lambda part: -part.amount)
+        lines = [f"{part.amount:+9.3f}  {part.name}" for part in ranked]
+        if len(lines) > 2 * SHOWN:
+            rest = math.fsum(part.amount for part in ranked[SHOWN:-SHOWN])
+            lines[SHOWN:-SHOWN] = [f"{rest:+9.3f}  the {len(lines) - 2 * SHOWN} parts between"]
+        lines.append(f"{self.remainder:+9.3f}  remainder")
+        return "\n".join([f"{self.recorded:+9.3f}  {of}, at position {self.position}:", *lines])
+
     @property
     def deciding(self) -> list[Part]:
         """The fewest parts, largest first, without whose amounts the difference would not have its sign."""
@@ -80,7 +94,17 @@ class Split:
         return found
 
 
-def logit_lens(acts: Acts, model: GPT2, token: int, position: int = -1) -> list[dict[str, Any]]:
+class Lens(list[dict[str, Any]]):
+    """The rows of `logit_lens`: a list that prints as a table."""
+
+    def __repr__(self) -> str:
+        lines = [f"{'after':10}  {'rank':>6}  {'logit':>9}  {'probability':>11}  likeliest there"]
+        for row in self:
+            lines.append(f"{row['after']:10}  {row['rank']:6}  {row['logit']:9.4f}  {row['p']:11.4%}  id {row['best']}")
+        return "\n".join(screen(lines))
+
+
+def logit_lens(acts: Acts, model: GPT2, token: int, position: int = -1) -> Lens:
     """Return what would be said of `token` if the model stopped early: a row for each sublayer, in order.
 
     acts : the `Recorder` that traced one prompt through `model`.
@@ -95,7 +119,7 @@ def logit_lens(acts: Acts, model: GPT2, token: int, position: int = -1) -> list[
     out of range, a batch, or a recording that lacks what is needed.
     """
     token = _token_id(model, token, "token")
-    rows = []
+    rows = Lens()
     for after, point, logits in early_logits(acts, model, position):
         row = standing(logits, softmax(logits), token)
         rows.append({"point": point, "after": after, **row, "best": int(logits.argmax())})
@@ -126,6 +150,8 @@ def splits(
     acts: Acts, model: GPT2, tokens: Iterable[int], position: int = -1, against: int | None = None
 ) -> list[Split]:
     """Return the `Split` of each of some tokens: what the parts wrote into the stream is worked out once for all."""
+    stored = Stored(model)
+    head, gain, bias = (stored[name] for name in ("wte.weight" if model.tied else "lm_head.weight", *FINAL))
     scale = _row(acts, model, "ln_final.hook_scale", position)
     logits = _logits(acts, model, position)
     place = int(_row(acts, model, "hook_positions", position))
@@ -134,13 +160,13 @@ def splits(
     for token in tokens:
         token = _token_id(model, token, "token")
         recorded = float(logits[token])
-        w = model.lm_head.weight[token].astype(np.float64)  # (C,); float64 from here on, since it spreads
+        w = head[token].astype(np.float64)  # (C,); float64 from here on, since it spreads
         if against is not None:
             against = _token_id(model, against, "against")
             recorded -= float(logits[against])
-            w = w - model.lm_head.weight[against]
-        u = w * model.ln_f.weight
-        amounts = [*(written @ ((u - u.mean()) / scale)), model.ln_f.bias @ w]
+            w = w - head[against]
+        u = w * gain
+        amounts = [*(written @ ((u - u.mean()) / scale)), bias @ w]
         parts = [Part(name, kind, float(x), *of) for (name, kind, *of), x in zip(names, amounts, strict=True)]
         found.append(Split(token, against, place, recorded, tuple(parts)))
     return found
@@ -162,12 +188,14 @@ def part_names(config: Config) -> list[PartName]:
 def _written(acts: Acts, model: GPT2, position: int) -> Array:
     """Return what each part but the last of `part_names` wrote into the final residual vector: (parts - 1, C)."""
     written = [_row(acts, model, "hook_embed", position), _row(acts, model, "hook_pos_embed", position)]
-    for i, block in enumerate(model.h):
+    stored = Stored(model)
+    for i in range(model.config.n_layer):
+        attn, mlp = f"h.{i}.attn.c_proj.", f"h.{i}.mlp.c_proj."
         z = _row(acts, model, f"blocks.{i}.attn.hook_z", position).astype(np.float64)  # (H, D)
-        weight = block.attn.c_proj.weight.reshape(*z.shape, -1)  # (H, D, C): each head has D of the rows
-        written += [*(z[:, None, :] @ weight)[:, 0], block.attn.c_proj.bias]
+        weight = stored[attn + "weight"].reshape(*z.shape, -1)  # (H, D, C): each head has D of the rows
+        written += [*(z[:, None, :] @ weight)[:, 0], stored[attn + "bias"]]
         post = _row(acts, model, f"blocks.{i}.mlp.hook_post", position).astype(np.float64)  # (F,)
-        written += [post @ block.mlp.c_proj.weight, block.mlp.c_proj.bias]
+        written += [post @ stored[mlp + "weight"], stored[mlp + "bias"]]
     return np.stack(written, dtype=np.float64)
 
 
@@ -194,7 +222,7 @@ def _logits(acts: Acts, model: GPT2, position: int) -> Array:
     """Return the recorded logits (V,) of one row of the pass, of ``model(ids)`` or of generation."""
     if "hook_logits" in acts or "hook_next_logits" not in acts:
         return _row(acts, model, "hook_logits", position)
-    T = len(acts["ln_final.hook_scale"])
+    T = len(recorded(acts, "ln_final.hook_scale", model.config))
     if position not in (-1, T - 1):
         raise ValueError(f"position {position} has no logits: generation scores the last row only, {T - 1} or -1")
-    return acts["hook_next_logits"]
+    return recorded(acts, "hook_next_logits", model.config)

@@ -15,6 +15,8 @@ import numpy as np
 from ..model.gpt2 import GPT2, Ids
 from ..model.trace import Array, Trace, chain
 from ..names import points
+from ..names.resolve import resolve, resolve_in_any_model
+from ..names.wording import one_line
 from .recorder import Acts
 
 Edit = Array | Callable[[Array], Array]
@@ -31,20 +33,22 @@ INSTEAD = {  # how a pass ends: (the other end, which then never comes; what to 
 class Patch:
     """A trace that changes some activations.
 
-    edits : ``{name: edit}``; a name is that of a trace point, or a pattern such as
-        ``blocks.*.attn.hook_z``. An edit is a replacement array, or a function ``x -> array``:
-        it may write into its `x`, a copy, and must return an array of the same shape and dtype.
+    edits : ``{name: edit}``; a name is that of a trace point, a pattern such as ``blocks.*.attn.hook_z``, or any
+        other name of one point, such as "ln_f" or "blocks.0.keys". An edit is a replacement array, or a function
+        ``x -> array``: it may write into its `x`, a copy, and must return an array of the same shape and dtype.
 
-    Raises ValueError at once for a name that no model has; during the pass for a name that this model
-    lacks, and for an edit of the wrong shape or dtype.
+    Raises ValueError at once for a name that no model has or that means several points; during the pass for a name
+    that this model lacks, and for an edit of the wrong shape or dtype.
     """
 
     def __init__(self, edits: Mapping[str, Edit]):
-        self.edits = dict(edits)
+        self.edits: dict[str, Edit] = {}
         self._met: set[str] | None = None  # edits applied in this pass; None outside a whole pass
-        for name, edit in self.edits.items():
-            if not any(c in name for c in "*?["):
-                points.get(name)
+        for word, edit in edits.items():
+            name = _key(word)
+            if name in self.edits:
+                raise ValueError(f"{one_line(word)} means {name}, which has an edit already: give one of them")
+            self.edits[name] = edit
             if name == PROBABILITIES:
                 raise ValueError(f"{PROBABILITIES} are read-only: patch {NEXT_LOGITS}")
             if not callable(edit) and not isinstance(edit, np.ndarray):
@@ -73,6 +77,18 @@ class Patch:
             for key in self.edits.keys() - self._met:
                 if not any(fnmatchcase(later, key) for later in TO_COME):
                     raise ValueError(f"nothing to patch: this model has no trace point {key!r}")
+
+
+def _key(word: str) -> str:
+    """Return the trace point, or the pattern of several, that a key of the edits means."""
+    if not isinstance(word, str):
+        raise ValueError(f"edits go by the names of trace points, not by {word!r:.60}")
+    if any(c in word for c in "*?"):
+        return word
+    some = (name.replace("{i}", str(i)) for name in points.TEMPLATES for i in range(100))
+    if "[" in word and any(fnmatchcase(name, word) for name in some):
+        return word  # a pattern, blocks.[01].hook_mlp_out; not a number in brackets, attentions[1]
+    return resolve_in_any_model(word)
 
 
 def _edited(name: str, x: Array, edit: Edit) -> Array:
@@ -127,6 +143,7 @@ def _nothing(name: str, position: int | None) -> Trace:
 
 def steer(name: str, vector: Any, *, position: int | None = None) -> Trace:
     """Return a trace that adds `vector` (C,) to `name` (..., T, C) at one position, or at every one."""
+    name = resolve_in_any_model(name)
     if points.get(name).axes != "T C":
         raise ValueError(f"{name} has axes {points.get(name).axes}: a vector can be added where they are T C")
     where, vector = _Positions(position), np.array(vector)
@@ -146,10 +163,13 @@ def steer(name: str, vector: Any, *, position: int | None = None) -> Trace:
 def transplant(name: str, acts: Acts, *, position: int | None = None, head: int | None = None) -> Trace:
     """Return a trace that replaces `name` with its value in another run ("activation patching").
 
+    name : of a trace point, or another of its names where that run has one such point.
     acts : that run's `Recorder`, of one prompt and without a cache.
     position : only this place in the text; None for every place where both have a token.
     head : only this head.
     """
+    if not points.is_point(name):
+        name = resolve(name, list(acts), "in the other run")
     axes = points.get(name).axes.split()
     if "T" not in axes or name in points.WHOLE_NUMBERS:
         raise ValueError(f"{name} is not a vector per token: give Patch an array, or change the prompt")

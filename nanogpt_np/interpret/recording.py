@@ -6,6 +6,7 @@ ever run as code. `read` wants a valid recording; `read_arrays` takes any .npz, 
 much a file may hold, and in which order that is found out: `npz.py`.
 """
 
+import functools
 import json
 import os
 import re
@@ -20,21 +21,23 @@ from ..model.config import Config
 from ..model.trace import Array
 from ..names import points
 from ..names.wording import one_line
+from ..text.files import open_regular
+from ..text.tokenizer import NoTokenizer, Tokenizer
 from ..weights.atomic import atomic_write
-from ..weights.files import open_regular
 from .npz import SHOWN, TEXT, Header, Npz, naming
 from .recorder import Acts, Recorder
 
 ABOUT = "about.json"
 FIELDS = {"prompt": str, "prompt_ids": list, "model": dict}  # what `about` must hold; there may be more
 MODEL_FIELDS = {"origin": str, "dtype": str, "parameters": int, "decoding": str}
-OPTIONAL = {"name": str, "kind": str, "sha256": str}  # of the model; None is as good as nothing
+TOKENIZER_FIELDS = {"name": str, "size": int}
+OPTIONAL = {"name": str, "kind": str, "sha256": str, "tokenizer": dict}  # of the model; None is as good as nothing
 SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others are bytes that are no UTF-8, as Python reads them
 MOST_BLOCKS = 1_000  # whoever shows a pass makes tables of every block that its config claims
 LONGEST = 5_000  # characters of what is said of the model; its origin may be a path
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Recording:
     """One pass of a model over one prompt."""
 
@@ -42,6 +45,20 @@ class Recording:
     config: Config
     # "prompt", "prompt_ids", "model" (its provenance, as `Checkpoint.provenance` has it, and how it decodes)
     about: dict[str, Any]
+    own_tokenizer: Tokenizer | None = None  # the model's, where it is known not to be GPT-2's, or was given
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the prompt was read with; of one that the file only names, a `NoTokenizer`."""
+        if self.own_tokenizer is not None:
+            return self.own_tokenizer
+        return NoTokenizer() if self.about.get("model", {}).get("tokenizer") else _gpt2s()
+
+    def __repr__(self) -> str:
+        return f"Recording of {one_line(repr(self.about.get('prompt')), 80)}\n{self.acts!r}"
+
+
+_gpt2s = functools.cache(Tokenizer)  # its table takes a tenth of a second to read
 
 
 def recorded(acts: Acts, name: str, config: Config) -> Array:
@@ -137,6 +154,11 @@ def _check_about(about: dict[str, Any], config: Config) -> None:
     told = about["model"]
     _check_fields(f"model in {ABOUT}", told, MODEL_FIELDS)
     _check_fields(f"model in {ABOUT}", told, {k: kind for k, kind in OPTIONAL.items() if told.get(k) is not None})
+    if (tokenizer := told.get("tokenizer")) is not None:
+        _check_fields(f"tokenizer in {ABOUT}", tokenizer, TOKENIZER_FIELDS)
+        name = tokenizer["name"]
+        if not 0 <= tokenizer["size"] < 2**31 or len(name) > LONGEST or SURROGATE.search(name):
+            raise ValueError(f"tokenizer in {ABOUT} is {tokenizer!r:.60}")
     if not 0 <= told["parameters"] < 2**63:
         raise ValueError(f"model in {ABOUT} has {told['parameters']!s:.60} parameters")
     for text in (about["prompt"], *(value for value in told.values() if isinstance(value, str))):

@@ -11,12 +11,11 @@ import numpy as np
 from ..generate.ranking import top_rows
 from ..model.config import Config
 from ..model.gpt2 import GPT2
-from ..names import parameters, points
+from ..names import parameters, points, resolve
 from ..names.glossary import as_text, find
 from ..names.trace_point import Point
 from ..names.wording import WIDTH, folded, wrapped
 from ..text.display import quoted, text_of
-from ..text.tokenizer import Tokenizer
 from .explain import explain
 from .recording import Recording
 from .stats import lengths, stats, stats_line
@@ -117,7 +116,7 @@ def _goes_to(word: str, more: list[str], names: list[str], at: int) -> int | Non
 def _one_of(fragment: str, names: list[str]) -> str:
     if not fragment:
         raise ValueError("j needs a name, or a part of one: j blocks.0.attn.hook_pattern")
-    found = points.select(fragment, names)
+    found = resolve.select(fragment, names)
     if len(found) == 1:
         return found[0]
     lines = [f"{names.index(name) + 1:5}  {name}" for name in found[:CANDIDATES]]
@@ -160,13 +159,13 @@ def _tokens(recording: Recording, k: str = "5") -> str:
     count = _whole(k)
     if count < 1:
         raise ValueError(f"t needs a number of tokens, 1 or more, not {k}")
-    rows = top_rows(acts["hook_next_logits"], acts["hook_probabilities"], count, Tokenizer())
+    rows = top_rows(acts["hook_next_logits"], acts["hook_probabilities"], count, recording.tokenizer)
     return "\n".join(f"{row['rank']:5}  {row['p']:9.4%}  {quoted(row['token'])}" for row in rows)
 
 
 def _ending(recording: Recording) -> str:
     token = int(recording.acts["hook_next_token"])
-    return f"the next token is {token} {quoted(text_of(Tokenizer(), token))}"
+    return f"the next token is {token} {quoted(text_of(recording.tokenizer, token))}"
 
 
 def _derivation(recording: Recording, name: str, index: Sequence[str], model: GPT2 | None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from ..generate import generate
 from ..model.config import Config
 from ..model.trace import Array, ShapeLog
-from ..names import parameters, points
+from ..names import parameters, points, resolve
 from ..names.ledger import COSTS, by_stage, ledger, totals
 from ..names.sizes import published
 from ..names.trace_point import Point
@@ -31,7 +31,7 @@ def select(
 ) -> list[str]:
     """Return the names of the wanted steps, in order.
 
-    only : patterns of `points.select`; one must match. blocks : numbers of blocks.
+    only : words of `resolve.select`; one must match. blocks : numbers of blocks.
     head : keeps only the steps with a head axis.
 
     Raises ValueError for patterns, blocks and heads that do not exist, and if no step is left.
@@ -41,7 +41,7 @@ def select(
             if not 0 <= i < end:
                 raise ValueError(f"{kind} {i} is out of range: this model has {kind}s 0 to {end - 1}")
     table = points.table(config, points.NEXT_TOKEN)
-    meant = {name for pattern in only or ["*"] for name in points.select(pattern, table)}
+    meant = {name for pattern in only or ["*"] for name in resolve.select(pattern, table, config)}
     names = [
         name
         for name, point in table.items()

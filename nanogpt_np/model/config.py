@@ -12,6 +12,22 @@ from typing import Any
 REQUIRED = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 LARGEST = 2**31 - 1  # of any size
 MOST_LAYERS = 10_000
+MOST_ENDS = 64  # ids that end a text
+# The names that config.json has for one formula; they differ in rounding only.
+TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate")
+NOT_PLAIN = {  # fields of config.json that make another model of it
+    "add_cross_attention": "a decoder that reads an encoder too",
+    "quantization_config": "a quantized model",
+}
+OTHER_ACTIVATIONS = {  # what those are that others use most
+    "gelu": "the exact GELU, with erf",
+    "gelu_python": "the exact GELU, with erf",
+    "relu": "ReLU",
+    "relu2": "the square of ReLU",
+    "silu": "SiLU",
+    "swish": "SiLU",
+    "tanh": "a plain tanh",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Config:
     tie_word_embeddings: bool = True  # the LM head is the token embedding
     scale_attn_weights: bool = True  # divide attention scores by sqrt(D)
     scale_attn_by_inverse_layer_idx: bool = False  # and by (index of the block + 1)
+    eos_token_ids: tuple[int, ...] = (50256,)  # end a text: <|endoftext|>; config.json calls them eos_token_id
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that no GPT-2 can have."""
@@ -56,11 +73,20 @@ class Config:
             raise ValueError(
                 f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: every head has n_embd / n_head columns"
             )
-        if self.activation_function != "gelu_new":
+        if self.activation_function not in TANH_GELU:
+            name = self.activation_function
+            what = f" ({OTHER_ACTIVATIONS[name]})" if isinstance(name, str) and name in OTHER_ACTIVATIONS else ""
             raise ValueError(
-                f"activation_function {_shown(self.activation_function)} is not supported: "
+                f"activation_function {_shown(name)}{what} is not supported: "
                 "GPT-2 was trained with 'gelu_new' (the tanh form of GELU); use that"
             )
+        if isinstance(self.eos_token_ids, list):  # as JSON brings them
+            object.__setattr__(self, "eos_token_ids", tuple(self.eos_token_ids))
+        ends = self.eos_token_ids
+        if not isinstance(ends, tuple) or not all(type(i) is int and 0 <= i <= LARGEST for i in ends):
+            raise ValueError(f"eos_token_id must be a token id, a list of them, or null, not {_shown(ends)}")
+        if len(ends) > MOST_ENDS:
+            raise ValueError(f"eos_token_id must list at most {MOST_ENDS} ids, not {len(ends):,}")
 
     @property
     def head_width(self) -> int:
@@ -99,26 +125,35 @@ class Config:
             raise ValueError("config.json must hold a JSON object")
         if values.get("model_type", "gpt2") != "gpt2":
             raise ValueError(f"model_type {_shown(values['model_type'])} is not 'gpt2', the only one read")
-        for name, harmless in (("add_cross_attention", False), ("quantization_config", None)):
-            if values.get(name, harmless) != harmless:
-                raise ValueError(f"{name} is set: only plain GPT-2 checkpoints are supported")
+        for name, what in NOT_PLAIN.items():
+            if values.get(name):
+                raise ValueError(f"{name} is set, which makes it {what}: only plain GPT-2 checkpoints are supported")
         # The oldest files call it n_ctx; if both are there, transformers reads n_positions.
         if "n_positions" not in values and "n_ctx" in values:
             values = {**values, "n_positions": values["n_ctx"]}
         missing = [name for name in REQUIRED if name not in values]
         if missing:
             raise ValueError(f"config.json has no {missing[0]}")
+        if "eos_token_id" in values:
+            values = {**values, "eos_token_ids": token_ids(values["eos_token_id"])}
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a config.json that transformers reads as the same model."""
-        return {
+        values = {
             "model_type": "gpt2",
             "architectures": ["GPT2LMHeadModel"],
             "bos_token_id": 50256,
-            "eos_token_id": 50256,
+            "eos_token_id": None,
             **asdict(self),
         }
+        ends = values.pop("eos_token_ids")
+        return values | {"eos_token_id": ends[0] if len(ends) == 1 else [*ends] or None}
+
+
+def token_ids(value: Any) -> Any:
+    """Return the ids that an ``eos_token_id`` means: a list, one id or null; `Config` checks them."""
+    return () if value is None else (value,) if type(value) is int else value
 
 
 class _Shown(reprlib.Repr):

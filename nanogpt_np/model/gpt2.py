@@ -20,7 +20,7 @@ from .ids import check_ids
 from .layernorm import LayerNorm
 from .lm_head import LMHead
 from .mlp import MLP
-from .trace import Array, Grads, Reader, Tape, Trace, named, no_trace, scoped, under
+from .trace import Array, Grads, Params, Reader, Tape, Trace, named, no_trace, scoped, under
 
 Ids = Array | Sequence[int] | Sequence[Sequence[int]]
 Cache = KVCache | NoCache
@@ -122,22 +122,22 @@ class GPT2:
     @property
     def tied(self) -> bool:
         """True if the LM head is the token embedding: one matrix, one parameter."""
-        return self.lm_head.weight is self.embedding.wte_weight
+        return getattr(self.lm_head, "weight", None) is self.embedding.wte_weight
 
     @property
-    def params(self) -> dict[str, Array]:
+    def params(self) -> Params:
         """Every stored array under its checkpoint name, in the order of use; no copies."""
         found = {"wte.weight": self.embedding.wte_weight, "wpe.weight": self.embedding.wpe_weight}
         for i, block in enumerate(self.h):
             found |= arrays(block, f"h.{i}.")
         found |= arrays(self.ln_f, "ln_f.")
-        return found if self.tied else found | arrays(self.lm_head, "lm_head.")
+        return Params(found if self.tied else found | arrays(self.lm_head, "lm_head."))
 
 
 def arrays(layer: Any, prefix: str = "") -> dict[str, Array]:
     """Return ``{"attn.c_attn.weight": array}`` of a layer and its sublayers, named by field."""
     found = {}
-    for field in fields(layer):
+    for field in fields(layer) if is_dataclass(layer) else ():  # a layer of another kind may be anything
         value = getattr(layer, field.name)
         if isinstance(value, np.ndarray):
             found[prefix + field.name] = value

@@ -64,6 +64,17 @@ def chain(*traces: Trace) -> Trace:
     return chained
 
 
+class Params(dict[str, Array]):
+    """Arrays by checkpoint name, as `GPT2.params` returns them: a dict that prints as a table, cut if it is long."""
+
+    def __repr__(self) -> str:
+        rows = [f"{k:26}  {list(x.shape)!s:13}  {x.dtype}  {x.nbytes:13,} bytes" for k, x in self.items()]
+        total = f"{len(self)} arrays, {sum(x.size for x in self.values()):,} parameters"
+        if len(rows) > 60:
+            rows[26:-14] = [f"... {len(rows) - 40} more, likewise ..."]
+        return "\n".join([*rows, total])
+
+
 def named(layers: dict[str, Grads]) -> Grads:
     """Join the gradients of several layers: ``{"c_fc": {"weight": d}}`` -> ``{"c_fc.weight": d}``."""
     return {f"{layer}.{name}": d for layer, grads in layers.items() for name, d in grads.items()}

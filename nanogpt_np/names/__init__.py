@@ -3,7 +3,7 @@
 - `activations` (every trace point) and `parameters` (every stored tensor) are the two tables; `points` fills
   in the first for one model.
 - `aliases`, `point_aliases`, `parameter_aliases`: what others call each tensor; `entries` joins all of it,
-  `glossary` looks a word up, `points_page` is docs/points.md.
+  `glossary` looks a word up, `resolve` says which point of one place it means, `points_page` is docs/points.md.
 - `sizes`: the published models. `ledger`: FLOPs and bytes of a pass. `inventory`: how the parameters add up.
 - `wording`: nearest name, short lists, one-line text.
 

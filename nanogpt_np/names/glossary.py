@@ -1,11 +1,12 @@
 """Look a tensor up by any name: ours, TransformerLens's, Hugging Face's, llama.cpp's, a paper's, a plain word.
 
-`find` and `names_of` read `entries.py`. Read next: `points_page.py`, all of it as docs/points.md.
+`find` and `names_of` read `entries.py`. Read next: `resolve.py`, which one name of a pass a word means, and
+`points_page.py`, all of it as docs/points.md.
 """
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .entries import Entry, entries
@@ -18,17 +19,49 @@ if TYPE_CHECKING:  # it would bring NumPy with it
 NUMBERED = re.compile(r"\b(?:blocks?|blk|layers?|h)[ ._/\[-]?(\d+)\b|\[(\d+)\]", re.IGNORECASE)
 STATE = re.compile(r"\bhidden[ _.-]?states?\[(\d+)\]", re.IGNORECASE)
 WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how a query matches a name
-ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see _words.
+ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see words_of.
 
 
 def find(query: str, config: "Config | None" = None) -> list[Entry]:
     """Return the entries that match `query`, best first: any name in any dialect, the end or a part of one.
 
     A block's number in it (blocks.3, h.3, blk.3, block 3) selects that block. Case and separators do not matter.
+    Where no name fits, the first words may say where the tensor is: blocks.3.attn.keys.
     config : of the model, which decides how many blocks there are and whether the LM head is tied.
 
     Raises ValueError with the nearest names if nothing matches.
     """
+    found = matches(query, config)
+    if not found:
+        raise ValueError(f"no tensor is called {query!r}{close_names(query, config)}")
+    best = found[0][0]
+    return [entry for fit, entry in found if fit <= max(best, END)]
+
+
+def matches(query: str, config: "Config | None" = None) -> list[tuple[int, Entry]]:
+    """Return (how it fits, entry) of all that match, best first; nothing where `find` raises ValueError for a word.
+
+    Raises ValueError for a query without a word, and for a block that the model does not have.
+    """
+    block, words = _read(query, config)
+    if not words and block is None:
+        raise ValueError(f"no word to look up in {query!r}")
+    known = entries(block, config)
+    found = _fitting(words, known)
+    if not found or found[0][0] > PART:
+        place = (_fitting(words[k:], known, words[:k]) for k in range(1, len(words)))
+        found = next((some for some in place if some and some[0][0] <= END), found)
+    return found
+
+
+def close_names(query: str, config: "Config | None" = None) -> str:
+    """Return `wording.nearest` of all names of all tensors, and of the last part of each."""
+    names = {name for entry in entries(_read(query, config)[0], config) for name in all_names(entry)}
+    return nearest(query, sorted(names | {name.rpartition(".")[2] for name in names}), n=3)
+
+
+def _read(query: str, config: "Config | None") -> tuple[int | None, list[str]]:
+    """Return (the number of the block in a query, its words)."""
     state = STATE.search(query)
     if config is not None and state and int(state[1]) == config.n_layer:  # past the last block: the output of ln_f
         query = STATE.sub("hidden_states[-1]", query)
@@ -36,18 +69,18 @@ def find(query: str, config: "Config | None" = None) -> list[Entry]:
     block = int(numbered[1] or numbered[2]) if numbered else None
     if block is not None and config is not None and block >= config.n_layer:
         raise ValueError(f"no block {block} for {query!r}: this model has blocks 0 to {config.n_layer - 1}")
-    target = "".join(_words(query))
-    if not target and block is None:
-        raise ValueError(f"no word to look up in {query!r}")
-    known = entries(block, config)
-    fits = [min((_fit(target, name, entry), name != entry.name) for name in _all_names(entry)) for entry in known]
-    best, _ = min(fits)
-    if best == NOTHING:
-        names = {name for entry in known for name in _all_names(entry)}
-        names |= {name.rpartition(".")[2] for name in names}
-        raise ValueError(f"no tensor is called {query!r}{nearest(query, names, n=3)}")
-    chosen = [(fit, entry) for fit, entry in zip(fits, known, strict=True) if fit[0] <= max(best, END)]
-    return [entry for _, entry in sorted(chosen, key=lambda pair: pair[0])]
+    return block, words_of(query)
+
+
+def _fitting(words: list[str], known: Iterable[Entry], place: Iterable[str] = ()) -> list[tuple[int, Entry]]:
+    """Return (fit, entry) of the entries with a name that fits `words` and with the words of `place` in any name."""
+    found, target = [], "".join(words)
+    for entry in known:
+        names = all_names(entry)
+        if set(place) <= {word for name in names for word in words_of(name)}:
+            fit, other = min((_fit(target, name, entry), name != entry.name) for name in names)
+            found += [((fit, other), entry)] if fit < NOTHING else []
+    return [(fit, entry) for (fit, _), entry in sorted(found, key=lambda pair: pair[0])]
 
 
 def names_of(name: str) -> dict[str, tuple[str, ...]]:
@@ -62,12 +95,13 @@ def names_of(name: str) -> dict[str, tuple[str, ...]]:
     return dict(known[name])
 
 
-def _all_names(entry: Entry) -> list[str]:
+def all_names(entry: Entry) -> list[str]:
+    """Return our name for an entry and then those in all dialects."""
     return [entry.name, *(name for names in entry.names.values() for name in names)]
 
 
 @functools.lru_cache(maxsize=4096)
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """Return the words of a name in lower case and in the singular, without the block and its number."""
     words = re.findall(r"[a-z0-9]+", NUMBERED.sub(" ", name.replace("{i}", "0")).lower())
     singular = (re.sub(r"(?<=\w\w[^s])s$", "", re.sub("ies$", "y", word)) for word in words)
@@ -75,7 +109,7 @@ def _words(name: str) -> list[str]:
 
 
 def _fit(target: str, name: str, entry: Entry) -> int:
-    words = _words(name)
+    words = words_of(name)
     whole = "".join(words)
     if target not in whole:
         return NOTHING

@@ -12,7 +12,7 @@ from . import parameters
 if TYPE_CHECKING:  # it would bring NumPy with it
     from ..model.config import Config
 
-BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}
 
 
 def inventory(config: "Config", dtypes: Mapping[str, str] | None = None) -> list[dict[str, Any]]:

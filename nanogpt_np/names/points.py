@@ -1,13 +1,13 @@
-"""Trace points looked up: all of a model in order, one by its name, some by a pattern.
+"""Trace points looked up: all of a model in order, or one by its name.
 
 The table that they stand in is `activations.py`; here it is filled in for a model: its blocks with their
-numbers, and the LM head, which may be the token embedding. What others call these tensors: `entries.py`.
+numbers, and the LM head, which may be the token embedding. What others call these tensors: `entries.py`; by other
+words than their names: `resolve.py`.
 """
 
 import functools
 from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from .activations import BLOCK_POINTS, FINAL, LOGITS, NEXT_TOKEN, START
@@ -30,7 +30,7 @@ __all__ = [  # the parts of the table too, for whoever looks points up
     "WHOLE_NUMBERS",
     "block_of",
     "get",
-    "select",
+    "is_point",
     "table",
 ]
 WHOLE_NUMBERS = ("hook_tokens", "hook_positions", "hook_next_token")  # int64; all others are floats
@@ -67,18 +67,9 @@ def get(name: str, config: "Config | None" = None) -> Point:
     return point if config is None else _in_model(point, config)
 
 
-def select(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the `names` that match a pattern: a whole name, part of one, or a glob with ``*``, ``?`` and ``[]``.
-
-    Raises ValueError, with the nearest names, if none does.
-    """
-    names = list(names)
-    found = [name for name in names if name == pattern] or [name for name in names if fnmatchcase(name, pattern)]
-    found = found or [name for name in names if pattern and pattern in name]
-    if not found:
-        ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
-        raise ValueError(f"no trace point {pattern!r}{nearest(pattern, [*names, *ends], n=3)}")
-    return found
+def is_point(name: object) -> bool:
+    """Return whether this is the name of a trace point, of any block."""
+    return isinstance(name, str) and BLOCK_NUMBER.sub("blocks.{i}.", name, count=1) in TEMPLATES
 
 
 def _in_block(point: Point, i: int) -> Point:

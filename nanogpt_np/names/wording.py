@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 WIDTH = 80  # columns of a line; commands ask the terminal
@@ -10,6 +10,7 @@ ROOM = 20  # columns that the text after a lead needs, or it goes below
 WHOLE = re.compile(r'"[^"\n]{1,18}"|\[[^][\n]{1,30}\]')  # a token in quotes, a shape: not folded
 LONGEST = 600  # characters of a message: names in it may come from a forged file
 LONGEST_NAME = 80  # characters of a name in a message
+SCREEN = 100  # lines of a table that an object prints as
 CANDIDATES = 2000  # names that one name is compared with; gpt2-xl has fewer trace points and parameters
 
 
@@ -90,3 +91,12 @@ def _folded(line: str, width: int) -> str:
     text = line.lstrip(" ")
     indent = line[: len(line) - len(text)]
     return wrapped(indent if len(indent) <= width - ROOM else "", text, width)
+
+
+def screen(lines: Sequence[str], most: int = SCREEN) -> list[str]:
+    """Return the lines, or the first and the last of them with a line between that counts the others."""
+    if len(lines) <= most:
+        return list(lines)
+    end = most // 3
+    start = most - 1 - end
+    return [*lines[:start], f"... {len(lines) - start - end} more lines ...", *lines[-end:]]

@@ -4,8 +4,9 @@ Every number is read from the recordings and from the weights; shapes, mean and 
 where the page keeps a part of one. A number that JSON cannot hold is the text "NaN", "Infinity" or "-Infinity".
 
     about       whose numbers these are: name, kind (`KINDS` of top.js), replayed, parameters, dtype, sha256, decoding,
-                bos (whether it begins with <|endoftext|>), vocabulary (where it is not GPT-2's), prompt, text (it in
-                pieces, as `words.py` has them), batch, sha256_of (which file of several the digest is of)
+                bos (whether it begins with <|endoftext|>), vocabulary (where it is not the tokenizer's), tokenizer
+                (its size, where it is not GPT-2's), prompt, text (it in pieces, as `words.py` has them), batch,
+                sha256_of (which file of several the digest is of)
     sizes       {letter: size, or the letter where nobody knows}; layout: H and D as the arrays are folded here
     layers      how many blocks; layers_known: whether there may be more
     format      of packed numbers (`packing.py`); digits: how many are shown; kept: columns D, neurons F that stay
@@ -29,6 +30,7 @@ scripts in `js/`, which draw it all.
 
 import json
 import math
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ from ..names.aliases import DIALECTS
 from ..names.ledger import ledger
 from ..names.trace_point import Point
 from ..text.display import pieces, visible
-from ..text.tokenizer import END_OF_TEXT_ID
+from ..text.tokenizer import Tokenizer
 from ..weights.provenance import KINDS
 from .answer import answer_of
 from .captions import describe, key_of, parameters_of, stand_ins
@@ -62,7 +64,7 @@ def collect(
     model: GPT2 | None = None,
     *,
     watch: int | None = None,
-    budget: int = BUDGET,
+    budget: int | Sequence[int] = BUDGET,
     unknown: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return all that the page shows.
@@ -72,6 +74,7 @@ def collect(
     model : the model that was recorded; without it there are no weights, and no split of a logit.
     watch : the id of a token to explain beside the likeliest ones.
     unknown : sizes that nobody knows (a Recorder alone does not), shown as letters: "V", "n_positions", "n_layer".
+    budget : how many characters of numbers at most; of several, the first that leaves a quarter of the columns.
 
     Raises ValueError if it is more than `budget` characters of numbers, however they are cut, and for arrays that are
     not of one pass of such a model.
@@ -79,31 +82,30 @@ def collect(
     config, about = recordings[0].config, recordings[0].about
     if model is not None and (model.config.sizes, model.config.n_layer) != (config.sizes, config.n_layer):
         raise ValueError("the model has other sizes than the one that was recorded")
-    names = [name for name in recordings[0].acts if points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES]
+    names = list(filter(points.is_point, recordings[0].acts))
     table = {name: points.get(name, config) for name in names}
     all_acts = [{name: np.asarray(recording.acts[name]) for name in names} for recording in recordings]
     for acts in all_acts:
         check_arrays(acts, config)
-    words = Words()
+    words = Words(recordings[0].tokenizer)
     with np.errstate(invalid="ignore", over="ignore"):  # a pass may hold NaN, and is shown with it
         passes = [
             _pass(acts, config, recording.about, model, words, watch)
             for acts, recording in zip(all_acts, recordings, strict=True)
         ]
-        weights = {} if model is None else weights_of(model, passes, budget // 2)
         arrays = [
             (table[name].axes, x.shape, x.dtype)
             for acts in all_acts
             for name, x in acts.items()
             if "V" not in table[name].axes and not table[name].view
         ]
-        kept = plan(arrays, config.head_width, config.mlp_width, budget - characters(weights))
+        kept, weights = _room(arrays, config, model, passes, [budget] if isinstance(budget, int) else budget)
         for one, acts in zip(passes, all_acts, strict=True):
             one["steps"] = [_step(point, acts, config, one, kept, unknown) for point in table.values()]
     firsts = {key_of(name): point for name, point in reversed(table.items())}
     return _finite(
         {
-            "about": _about(about, model, config),
+            "about": _about(about, model, config) | _reading(about, config, words.tokenizer),
             "sizes": {letter: letter if letter in unknown else size for letter, size in config.sizes.items()},
             "layout": {"H": config.n_head, "D": config.head_width},
             "layers": config.n_layer,
@@ -124,6 +126,27 @@ def collect(
     )
 
 
+def _room(
+    arrays: Sequence[tuple[str, Sequence[int], Any]],
+    config: Config,
+    model: GPT2 | None,
+    passes: list[dict[str, Any]],
+    budgets: Sequence[int],
+) -> tuple[Plan, dict[str, dict[str, Any]]]:
+    """Return (which numbers are kept, what is kept of the weights), for the first budget that leaves enough to see."""
+    for budget in budgets:
+        weights = {} if model is None else weights_of(model, passes, budget // 2)
+        try:
+            kept = plan(arrays, config.head_width, config.mlp_width, budget - characters(weights))
+        except ValueError:
+            if budget == budgets[-1]:
+                raise
+            continue
+        if 4 * kept.kept_D >= config.head_width:
+            break
+    return kept, weights
+
+
 def _finite(x: Any) -> Any:
     """Return plain values with text in place of the numbers that JSON cannot hold, as JavaScript reads them."""
     if isinstance(x, dict):
@@ -140,7 +163,6 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[st
     kind = told["kind"] if told.get("kind") in KINDS else unsaid
     if kind in ("local", "in memory", "not told") and model is not None and _never_trained(model):
         kind = "random"
-    ids = about.get("prompt_ids", [])
     told = {key: visible(value, keep="") if isinstance(value, str) else value for key, value in told.items()}
     return {
         "name": told.get("name") and Path(told["name"]).name,  # a page that is passed on tells nothing of the machine
@@ -151,19 +173,27 @@ def _about(about: dict[str, Any], model: GPT2 | None, config: Config) -> dict[st
         "sha256": told.get("sha256"),
         "sha256_of": told.get("sha256_of"),
         "decoding": told.get("decoding"),
-        "bos": ids[0] == END_OF_TEXT_ID if ids else None,
-        "vocabulary": None if config.vocab_size == END_OF_TEXT_ID + 1 else config.vocab_size,
         "prompt": about.get("prompt"),
         "text": about.get("prompt") and pieces(about["prompt"].encode("utf-8", "surrogateescape")),
         "batch": about.get("batch"),
     }
 
 
+def _reading(about: dict[str, Any], config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return how the prompt was read."""
+    ids = about.get("prompt_ids", [])
+    return {
+        "bos": ids[0] in tokenizer.stop if ids and tokenizer.stop else None,
+        "vocabulary": None if config.vocab_size == tokenizer.size else config.vocab_size,
+        "tokenizer": None if tokenizer.is_gpt2 else tokenizer.size,
+    }
+
+
 def _never_trained(model: GPT2) -> bool:
     """True if every gain is 1 and every bias 0, as before the first step of training."""
-    norms = [model.ln_f, *(norm for block in model.h for norm in (block.ln_1, block.ln_2))]
+    gains = [array for name, array in model.params.items() if re.search(r"\bln_\w+\.weight$", name)]
     biases = [array for name, array in model.params.items() if name.endswith(".bias")]
-    return all((norm.weight == 1).all() for norm in norms) and not any(bias.any() for bias in biases)
+    return bool(gains) and all((gain == 1).all() for gain in gains) and not any(bias.any() for bias in biases)
 
 
 def _pass(

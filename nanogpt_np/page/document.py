@@ -42,7 +42,7 @@ def build(
     model: GPT2 | None = None,
     *,
     watch: int | None = None,
-    budget: int = BUDGET,
+    budget: int | Sequence[int] = BUDGET,
     unknown: Collection[str] = (),
 ) -> str:
     """Return the page of one or several passes as text.
@@ -51,6 +51,7 @@ def build(
     model : the model that was recorded, for its weights and for the split of a logit into its parts.
     watch : the id of a token to explain beside the likeliest ones.
     budget : how many characters of numbers it may hold; what is more is rounded, then cut, and marked so.
+        Of several, the first that leaves a quarter of the columns is taken, or else the last.
     unknown : sizes that nobody knows, which are then shown as letters: "V", "n_positions", "n_layer".
 
     Raises ValueError for passes that do not fit however they are cut.
@@ -83,7 +84,7 @@ def passes(recording: Recording, model: GPT2 | None, n: int) -> list[Recording]:
 
     def trace(name: str, x: Array) -> Array:
         if name == points.BEGINS:
-            found.append(Recording(Recorder(model), recording.config, recording.about))
+            found.append(Recording(Recorder(model), recording.config, recording.about, recording.tokenizer))
         return found[-1].acts(name, x)
 
     ids = list(recording.about["prompt_ids"])

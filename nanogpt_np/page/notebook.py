@@ -18,9 +18,12 @@ from ..model.gpt2 import GPT2
 from ..model.trace import Array
 from ..names import points
 from ..names.trace_point import Point
+from ..weights.companions import tokenizer_of
 from .document import build
 
-BUDGET = 3_000_000  # characters of numbers: a notebook is saved with its output
+# Characters of numbers: a notebook is saved with its output, and of the bundled model that stays below 1 MB. Where
+# that would leave too little to see, a page takes more.
+BUDGETS = (600_000, 1_500_000, 3_000_000)
 HEIGHT = 760  # pixels
 
 
@@ -35,7 +38,7 @@ def frame(acts: recorder.Acts, model: GPT2 | None = None) -> str | None:
     """
     try:
         recording, unknown = recording_of(acts, model)
-        page = build([recording], model, budget=BUDGET, unknown=unknown)
+        page = build([recording], model, budget=BUDGETS, unknown=unknown)
     except NoPass:
         return None  # the notebook shows it as a dict
     except ValueError as error:
@@ -65,7 +68,8 @@ def recording_of(acts: recorder.Acts, model: GPT2 | None = None) -> tuple[Record
     about: dict[str, Any] = {"prompt_ids": [int(i) for i in arrays.get("hook_tokens", []) if S == T], "batch": batch}
     if model is not None:
         about["model"] = {"parameters": sum(x.size for x in model.params.values())}
-    return Recording(recorder.Recorder(model, arrays), config, about), unknown if model is None else ()
+    recording = Recording(recorder.Recorder(model, arrays), config, about, tokenizer_of(model))
+    return recording, unknown if model is None else ()
 
 
 def _batch(acts: recorder.Acts, table: dict[str, Point]) -> int | None:
@@ -96,7 +100,7 @@ def _sizes(arrays: dict[str, Array], table: dict[str, Point]) -> dict[str, int]:
 
 def _points(acts: recorder.Acts) -> Iterator[tuple[str, Point]]:
     for name in acts:
-        if isinstance(name, str) and points.BLOCK_NUMBER.sub("blocks.{i}.", name) in points.TEMPLATES:
+        if points.is_point(name):
             yield name, points.get(name)
 
 

@@ -1,6 +1,5 @@
 """The tokens that the page names, with their bytes made visible (`text/display.py`). Read next: `contents.py`."""
 
-import functools
 from typing import Any
 
 from ..text.display import pieces
@@ -12,16 +11,11 @@ class Words:
 
     shown: dict[int, list[Any]]
 
-    def __init__(self) -> None:
-        self.tokenizer, self.shown = _tokenizer(), {}
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self.shown = tokenizer, {}
 
     def __call__(self, i: Any) -> int:
         """Return the id, as a plain whole number, and remember its text."""
         i = int(i)
         self.shown.setdefault(i, pieces(self.tokenizer.token(i)))
         return i
-
-
-@functools.cache
-def _tokenizer() -> Tokenizer:
-    return Tokenizer()  # its table takes a tenth of a second to read

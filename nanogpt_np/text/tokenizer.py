@@ -1,59 +1,142 @@
-"""GPT-2's tokenizer: text to ids and back, by byte-level BPE.
+"""Text to token ids and back, by byte-level BPE: GPT-2's tokenizer, or one of the same kind from files.
 
-The work is tiktoken's; its table of 50,256 byte strings is bundled, so nothing is ever fetched.
-Source: Radford et al. 2019, section 2.2. The split pattern is the one published with GPT-2. Time is linear in the
-length of a text, but for one long word: tiktoken merges that in n log(n) steps, and before 0.13 in n squared.
+The merging is tiktoken's. GPT-2's table is `gpt2.py`'s; what the files of others must say: `tokenizer_files.py`. Time
+is linear in the length of a text, but for one long word: tiktoken merges that in n log(n) steps, and before 0.13 in n
+squared.
 """
 
-import binascii
 import codecs
 import operator
+import os
 import re
-from collections.abc import Iterable, Iterator
-from importlib import resources
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
-END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 50256
-SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-WHITE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # \s in SPLIT; Python's has four more
+from . import gpt2
+from .added import WHITE, Added, AddedTokens
+from .gpt2 import END_OF_TEXT, END_OF_TEXT_ID, SPLIT
+from .pipeline import ADVICE
+from .tokenizer_files import Definition, definition, read_files
+
+__all__ = ["END_OF_TEXT", "END_OF_TEXT_ID", "SPLIT", "WHITE", "NoTokenizer", "Token", "Tokenizer"]
+
 LONG_GAP = 10_000  # white-space characters in a row that are split off here: at 999,999 tiktoken's pattern gives up
 # The lookbehind lets a match begin only where a gap does: else `re` would read a gap anew from each of its characters.
 GAP = re.compile(f"[{WHITE}](?<![{WHITE}]{{2}})[{WHITE}]{{{LONG_GAP - 1},}}")
 
 
+class Token(NamedTuple):
+    """One token of a text."""
+
+    id: int
+    raw: bytes
+
+    @property
+    def text(self) -> str:
+        """Its text; bytes that are no whole character show as their codes."""
+        return self.raw.decode("utf-8", "backslashreplace")
+
+
 class Tokenizer:
-    """Encode and decode with the tokens of GPT-2; `encoding` is the `tiktoken.Encoding` itself."""
+    """Encode and decode with the tokens of GPT-2, or with those of `from_folder`.
+
+    encoding : the `tiktoken.Encoding` itself. Its ids are those of this class, unless `ids` says otherwise.
+    end_of_text : the id of the token that ends a text, ``<|endoftext|>`` in GPT-2; None if there is none.
+    size : one more than the largest id.
+    files : {name: contents} of the files that it was read from; {} for GPT-2's.
+    """
 
     def __init__(self) -> None:
+        self._set(Definition(None, added=(Added(END_OF_TEXT, END_OF_TEXT_ID),), end_of_text=END_OF_TEXT_ID))
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> "Tokenizer":
+        """Return the tokenizer whose files are in `folder`: tokenizer.json, or vocab.json and merges.txt.
+
+        Raises ValueError for a folder without such files, and for tokenizers that would give other ids here than in
+        transformers: those that are no byte-level BPE, or change a text before they cut it.
+        """
+        found = cls.found_in(folder)
+        if found is None:
+            missing = "" if Path(folder).is_dir() else ", and is no folder"
+            raise ValueError(f"{folder} has no tokenizer.json, and no vocab.json and merges.txt{missing}: {ADVICE}")
+        return found
+
+    @classmethod
+    def found_in(cls, folder: str | os.PathLike[str]) -> "Tokenizer | None":
+        """Return the tokenizer whose files are in `folder`, or None where there are none; errors as `from_folder`."""
+        files = read_files(folder)
+        if not files:
+            return None
+        made = cls.__new__(cls)
+        try:
+            made._set(definition(files), files, str(folder))
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+        return made
+
+    def _set(self, found: Definition, files: Mapping[str, bytes] | None = None, source: str = "gpt2") -> None:
         import tiktoken  # here, since importing it takes longer than most of what this package does
 
-        # A token in base64 and its rank, 50,256 times: in C from end to end, since every command waits for it.
-        table = resources.files(__package__).joinpath("r50k_base.tiktoken").read_bytes().split()
-        ranks = dict(zip(map(binascii.a2b_base64, table[::2]), map(int, table[1::2]), strict=True))
-        self.encoding = tiktoken.Encoding(
-            "gpt2", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: END_OF_TEXT_ID}
-        )
+        self.files, self.source, self.end_of_text = dict(files or {}), source, found.end_of_text
+        self._added, self.ids = AddedTokens(found.added), None
+        self._raw = found.others | {token.id: token.content.encode() for token in found.added}
+        special = {token.content: token.id for token in found.added}
+        if found.ids is None:
+            self.is_gpt2, self._absent, table, self._known = True, b"", gpt2.ranks(), range(END_OF_TEXT_ID)
+        else:
+            self.is_gpt2, table = False, found.ids
+            self._absent = bytes(b for b in range(256) if bytes([b]) not in table)
+            self._raw = {i: token for token, i in table.items()} | self._raw
+            self._known = range(0)
+            learned = [i for token, i in table.items() if len(token) > 1]
+            if learned != sorted(learned):  # tiktoken takes ids for the order in which tokens were learned
+                self.ids, special = list(table.values()), {}
+                table = {token: rank for rank, token in enumerate(table)}
+        self.size = 1 + max(END_OF_TEXT_ID if self.is_gpt2 else 0, *self._raw)
+        self.encoding = tiktoken.Encoding(source, pat_str=SPLIT, mergeable_ranks=table, special_tokens=special)
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """The ids that end a text: one or none."""
+        return () if self.end_of_text is None else (self.end_of_text,)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Return the ids of `text`; ``<|endoftext|>`` is 7 tokens of text, or the one token if `special`.
 
-        Raises ValueError for what is not text, and for halves of surrogate pairs, which UTF-8 cannot hold.
+        Raises ValueError for what is not text, for halves of surrogate pairs, which UTF-8 cannot hold, and for text
+        of which the vocabulary lacks a byte; GPT-2's has all.
         """
         check_text(text)
         ids: list[int] = []
-        for i, part in enumerate(text.split(END_OF_TEXT) if special else [text]):
-            ids += [END_OF_TEXT_ID] if i else []
+        for part in self._added.split(text, special):
+            if isinstance(part, int):
+                ids.append(part)
+                continue
+            self._check_bytes(part)
             for stretch in stretches(part):
-                ids += self.encoding.encode_ordinary(stretch)
+                found = self.encoding.encode_ordinary(stretch)
+                ids += found if self.ids is None else map(self.ids.__getitem__, found)
         return ids
 
+    def _check_bytes(self, text: str) -> None:
+        if self._absent and len(rest := text.encode()) > len(rest.translate(None, self._absent)):
+            c = next(c for c in text if any(b in self._absent for b in c.encode()))
+            raise ValueError(
+                f"the tokenizer of {self.source} has no token for a byte of {c!r}: it cannot hold this text"
+            )
+
+    def tokens(self, text: str, *, special: bool = False) -> list[Token]:
+        """Return the tokens of `text`, with their bytes; arguments as for `encode`."""
+        return [Token(i, self.token(i)) for i in self.encode(text, special=special)]
+
     def token(self, i: int) -> bytes:
-        """Return the bytes of token `i`; ids that GPT-2 does not have (resized vocabularies) show as ``<|i|>``."""
+        """Return the bytes of token `i`; ids that the tokenizer does not have show as ``<|i|>``."""
         i = check_id(i)
-        if 0 <= i <= END_OF_TEXT_ID:
+        if i in self._known:
             return self.encoding.decode_single_token_bytes(i)
-        return f"<|{i}|>".encode()
+        return self._raw.get(i) or f"<|{i}|>".encode()
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; bytes that are no whole character show as U+FFFD.
@@ -68,6 +151,18 @@ class Tokenizer:
         for i in _in_a_row(ids):
             yield decoder.decode(self.token(i))
         yield decoder.decode(b"", final=True)
+
+
+class NoTokenizer(Tokenizer):
+    """The tokenizer of a pass whose own is not known: every token shows as its id."""
+
+    def __init__(self) -> None:
+        self._known, self._raw, self.files, self.source = range(0), {}, {}, "unknown"
+        self.is_gpt2, self.end_of_text, self.size, self.ids = False, None, 0, None
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Raise ValueError: there are no tokens to encode with."""
+        raise ValueError("the tokenizer of this pass is not known: give it with --tokenizer NAME|DIR")
 
 
 def stretches(text: str) -> Iterator[str]:
@@ -97,7 +192,7 @@ def check_text(text: Any) -> None:
 def check_id(i: Any) -> int:
     """Return a token id as an int, or raise ValueError if it is not a whole number."""
     try:
-        if isinstance(i, bool):
+        if type(i).__name__ in ("bool", "bool_"):  # NumPy's too
             raise TypeError
         number = operator.index(i)
     except TypeError:

@@ -18,7 +18,7 @@ from ..fast import fast
 from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..model.trace import Array
-from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
+from ..text.tokenizer import Tokenizer
 from .loss import IGNORED
 
 CONFIG = Config(n_positions=128, n_embd=64, n_head=4, n_layer=4, n_inner=256)
@@ -80,9 +80,9 @@ def prompt_for(template: str, subject: str) -> str:
 class FactsData:
     """Documents of one to four facts, each ending in <|endoftext|>, packed into rows of `context` tokens."""
 
-    def __init__(self, context: int, batch_size: int):
+    def __init__(self, context: int, batch_size: int, tokenizer: Tokenizer | None = None):
         self.context, self.batch_size = context, batch_size
-        self.tokenizer = Tokenizer()
+        self.tokenizer = tokenizer or Tokenizer()
         self.facts = triples(read_table())
         self.templates = templates = read_templates()
         split = np.random.default_rng(SPLIT_SEED)
@@ -102,7 +102,7 @@ class FactsData:
         self._first = [[encode(s) for s in sentences] for sentences in text]
         self._later = [[encode(" " + s) for s in sentences] for sentences in text]
         every = [t for some in (self._first, self._later) for sentences in some for s in sentences for t in s]
-        self.used = np.unique([*every, END_OF_TEXT_ID])
+        self.used = np.unique([*every, *self.tokenizer.stop])
         self.digest = hashlib.sha256(repr((text, [h.tolist() for h in self.held])).encode()).hexdigest()
 
     def document(self, rng: "np.random.Generator") -> list[int]:
@@ -119,7 +119,7 @@ class FactsData:
         for number, i in enumerate(facts):
             template = rng.choice(self.seen[i])
             ids += (self._later if number else self._first)[i][template]
-        return [*ids, END_OF_TEXT_ID]
+        return [*ids, *self.tokenizer.stop]
 
     def batch(self, rng: "np.random.Generator") -> tuple[Array, Array]:
         """Return (ids, targets), each (B, T); every row begins with a new document and is cut to length."""
@@ -188,7 +188,7 @@ def recall(
     rows = rows_at_once(sum(p.size for p in model.params.values()), lengths.max(initial=1))
     for start in range(0, len(order), rows):
         some = order[start : start + rows]
-        ids = np.full((len(some), lengths[some].max()), END_OF_TEXT_ID)
+        ids = np.full((len(some), lengths[some].max()), questions[0][1][0])  # what comes after a text changes nothing
         wanted = np.full(ids.shape, IGNORED)
         for row, i in enumerate(some):
             _, prompt, answer = questions[i]

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..text.tokenizer_files import FILES as COMPANIONS
 from ..weights.atomic import leftovers
 from ..weights.tensors import SINGLE
 from .state import STATE
 
-FILES = (STATE, SINGLE, "config.json")
+FILES = (STATE, SINGLE, "config.json", *COMPANIONS)
 LOCK = ".training.lock"  # holds the number of the process
 FAR = 1 << 20  # the byte that is locked on Windows, where a locked byte cannot be read
 

@@ -42,17 +42,27 @@ class Settings:
     freeze: tuple[str, ...] = ()  # patterns of names of parameters to freeze
     share_unseen: bool = False  # tokens that never occur share one row (shared_rows.py)
     eval_every: int = 100  # steps
-    save_every: int = 500  # steps
+    save_every: int | None = None  # steps
+    save_minutes: float = 5.0  # a save is due when either of the two is over
     dtype: str = "float32"  # of model.safetensors
+    special: bool = False  # <|endoftext|> in the texts is the token that separates them, not text
     source: dict[str, Any] = field(default_factory=dict)  # what the data was made from, to make it again
+    schedule_steps: int | None = None  # the steps that the learning rate was planned for; None: `steps`
+    held_lr: float | None = None  # the learning rate after those; None: the one that they end with
 
     def __post_init__(self) -> None:
         """Raise ValueError for invalid values."""
         for name, value in vars(self).items():
             if isinstance(value, np.generic):  # a NumPy scalar, which JSON cannot hold
                 setattr(self, name, value.item())
-        for name in ("steps", "batch_size", "context", "accumulate", "eval_every", "save_every"):
+        for name in ("steps", "batch_size", "context", "accumulate", "eval_every"):
             _check_whole(name, getattr(self, name), 1, LARGEST)
+        if self.save_every is not None:
+            _check_whole("save_every", self.save_every, 1, LARGEST)
+        if self.schedule_steps is not None:
+            _check_whole("schedule_steps", self.schedule_steps, 0, LARGEST)
+        elif self.held_lr is not None:
+            raise ValueError("held_lr is for the steps after schedule_steps, and those are not given")
         _check_whole("warmup", self.warmup, 0, LARGEST)
         _check_whole("seed", self.seed, 0, LARGEST_SEED)
         if self.batch_size * self.context * self.accumulate > LARGEST_STEP:
@@ -60,7 +70,8 @@ class Settings:
                 f"batch_size {self.batch_size} x context {self.context} x accumulate {self.accumulate} is more than "
                 f"{LARGEST_STEP:,} tokens in a step: give smaller ones"
             )
-        for name in ("lr", "final_lr", "weight_decay", "clip"):
+        numbers = ["lr", "final_lr", "weight_decay", "clip", "save_minutes"]
+        for name in numbers if self.held_lr is None else [*numbers, "held_lr"]:
             value, may_be_0 = getattr(self, name), name in ("final_lr", "weight_decay")
             if not _is_number(value) or value < 0 or (value == 0 and not may_be_0):
                 raise ValueError(f"{name} must be a number {'>=' if may_be_0 else 'above'} 0, not {shown(value)}")
@@ -74,8 +85,9 @@ class Settings:
         if any(len(pattern) > LONGEST_PATTERN for pattern in freeze):
             raise ValueError(f"a pattern of freeze has more than {LONGEST_PATTERN} characters")
         self.betas, self.freeze = (betas[0], betas[1]), tuple(freeze)  # JSON makes lists of them
-        if type(self.share_unseen) is not bool:
-            raise ValueError(f"share_unseen must be true or false, not {shown(self.share_unseen)}")
+        for name in ("share_unseen", "special"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, not {shown(getattr(self, name))}")
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, not {shown(self.dtype)}")
         _check_source(self.source)

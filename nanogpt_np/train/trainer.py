@@ -10,7 +10,7 @@ import fnmatch
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from ..model.config import Config
 from ..model.gpt2 import GPT2
 from ..model.trace import Array, Grads
 from ..names.parameters import table
+from ..text.tokenizer import Tokenizer
 from ..weights.assembly import assemble
 from ..weights.atomic import atomic_write
 from ..weights.saving import staged
@@ -75,7 +76,7 @@ class Data(Protocol):
         """Yield (ids, targets) that are not learned from."""
 
     def evaluate(self, trainer: Any) -> list[str]:
-        """Return lines that say what an evaluation found."""
+        """Return lines that say what an evaluation found, beside the held-out loss."""
 
 
 class Trainer:
@@ -146,10 +147,34 @@ class Trainer:
         norm = clip_by_global_norm(grads, s.clip)
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise ValueError(f"step {self.step_number + 1} diverged (loss {total}, gradient {norm}): {DIVERGED}")
-        lr = learning_rate(self.step_number, peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=s.steps)
-        self.optimizer.step(grads, lr)
+        self.optimizer.step(grads, self.learning_rate(self.step_number))
         self.step_number += 1
         return total, sum(counts)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of the step after `step` steps; where the schedule is over, it is held."""
+        s = self.settings
+        planned = s.steps if s.schedule_steps is None else s.schedule_steps
+        if step >= planned and s.held_lr is not None:
+            return s.held_lr
+        return learning_rate(min(step, planned), peak=s.lr, final=s.final_lr, warmup=s.warmup, steps=planned)
+
+    def extend(self, steps: int, lr: float | None = None) -> None:
+        """Make `steps` the length of the whole run; what is done stays as it was.
+
+        The learning rate keeps to the schedule of the run as it was planned, and to the schedule's last value after
+        that. With `lr`, it is `lr` from the next step on. Raises ValueError if so many steps are done already.
+        """
+        s, done = self.settings, self.step_number
+        planned = s.steps if s.schedule_steps is None else s.schedule_steps
+        longer = replace(s, steps=steps, schedule_steps=planned)
+        if steps <= done:
+            raise ValueError(f"{done} steps are done: the new number of steps must be more than that, not {steps}")
+        if lr is not None and lr != s.held_lr:  # a command that is repeated after a kill changes nothing more
+            longer = replace(longer, schedule_steps=done, held_lr=lr)
+        elif steps == planned and s.held_lr is None:
+            longer = replace(longer, schedule_steps=None)
+        self.settings = longer
 
     def held_out_loss(self) -> float | None:
         """Return the mean loss of held-out tokens that count, in nats, or None where there are none."""
@@ -160,6 +185,11 @@ class Trainer:
                 loss = mean_loss(self.model, self.encode(ids), self.encode(targets), offset=self.offset)
                 total, tokens = total + count * loss, tokens + count
         return total / tokens if tokens else None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the data, whose files are saved with the model; None for data that is no text."""
+        return getattr(self.data, "tokenizer", None)
 
     def whole_model(self) -> GPT2:
         """Return the model with GPT-2's vocabulary."""
@@ -188,7 +218,9 @@ class Trainer:
             "rng": self.rng.bit_generator.state,
             "data": self.data.digest,
         }
-        with staged(self.whole_model(), directory, self.settings.dtype), atomic_write(directory / STATE) as path:
+        model, dtype = self.whole_model(), self.settings.dtype
+        files = staged(model, directory, dtype, tokenizer=self.tokenizer)
+        with files, atomic_write(directory / STATE) as path:
             self.checksums.add(write_state(path, tensors, about))
 
     def _tensors(self) -> dict[str, Array]:

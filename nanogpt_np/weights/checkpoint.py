@@ -1,12 +1,11 @@
 """A checkpoint on disk: its header, config, digest and provenance are each read once, its arrays when needed.
 
-It takes what Hugging Face writes: one file or shards, F32, F16 or BF16, with or without the ``transformer.``
-prefix, tied or untied. Names and shapes are checked against `names/parameters.py` before anything large is
-read. Read next: `tensors.py` for the bytes, `assembly.py` for the model, `saving.py` for writing.
+It takes what Hugging Face writes, one file or shards, tied or untied, and other layouts that can be told for certain
+(`layouts.py`). Names and shapes are checked against `names/parameters.py` before anything large is read.
+Read next: `tensors.py` for the bytes, `assembly.py` for the model, `saving.py` for writing.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,17 +16,18 @@ import numpy as np
 
 from ..model.config import Config
 from ..model.gpt2 import GPT2
+from ..model.trace import Array
 from ..names.parameters import each, parameter, table, tensor_count
 from ..names.wording import LONGEST_NAME, nearest, one_line
+from ..text.tokenizer import Tokenizer
 from .assembly import assemble
-from .files import read_json
-from .places import find
+from .companions import remember
+from .configs import read_config
+from .layouts import missing_biases, plain_names, transposed
+from .places import resolve
 from .provenance import computed_digest, known_digest, whose
 from .tensors import SINGLE, Stored, read_tensors, stored_tensors
 
-# Causal masks that old checkpoints store beside the parameters (c_attn.bias is not one of them).
-MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
-PREFIX = "transformer."
 # Laid out in memory column by column; files go row by row. Each column makes one output, and in this tall matrix a
 # core prefetches more from contiguous columns than from its short rows: all products of a decoded token of gpt2
 # take nine tenths of the time. The other matrices would gain almost nothing.
@@ -45,8 +45,8 @@ def load(name: str | os.PathLike[str]) -> GPT2:
 
 def open_checkpoint(name: str | os.PathLike[str]) -> "Checkpoint":
     """Return the `Checkpoint` called `name`, or the one in the directory `name`; errors as for `load`."""
-    directory = find(name)
-    return Checkpoint(str(name), directory, *stored_parameters(directory))
+    name, directory = resolve(name)
+    return _opened(name, directory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +56,26 @@ class Checkpoint:
     name: str  # as requested
     directory: Path
     config: Config
-    stored: dict[str, Stored]  # by parameter name, in the order of use
+    stored: dict[str, Stored]  # by parameter name, in the order of use; biases may be missing, all of them
+    layout: tuple[str, ...] = ()  # how the files differ from those of Hugging Face, in words
+    ignored: tuple[str, ...] = ()  # settings of generation that the files have and `generate` does not follow
 
     @cached_property
     def model(self) -> GPT2:
         """The `GPT2` with these weights; read on first use."""
         config, params = self.config, read_tensors(self.stored, {n for n in self.stored if n.endswith(BY_COLUMN)})
+        if len(params) < tensor_count(config):
+            params = {name: params[name] if name in params else _zeros(p.shape(config)) for name, p in each(config)}
         if not config.tie_word_embeddings and np.array_equal(params["lm_head.weight"], params["wte.weight"]):
             config = replace(config, tie_word_embeddings=True)  # some tools write it twice: kept once
-        return assemble(config, params)
+        model = assemble(config, params)
+        remember(model, self.directory)
+        return model
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose files are beside the weights, else GPT-2's; read on first use."""
+        return Tokenizer.found_in(self.directory) or Tokenizer()
 
     @cached_property
     def digest(self) -> str | None:
@@ -96,7 +107,7 @@ class Checkpoint:
         return {
             "name": self.name,
             "kind": kind,
-            "origin": origin,
+            "origin": ", ".join((origin, *self.layout)),
             "directory": str(self.directory),
             "sha256": digest,
             "dtype": "/".join(sorted({s.dtype for s in self.stored.values()})),
@@ -110,39 +121,38 @@ def stored_parameters(directory: str | os.PathLike[str]) -> tuple[Config, dict[s
     A separate LM head in the file is used, whatever config.json says of tying. The work is proportional to what the
     files hold, not to the numbers in config.json.
     """
-    directory = Path(directory)
+    checkpoint = _opened(os.fspath(directory), Path(directory))
+    return checkpoint.config, checkpoint.stored
+
+
+def _opened(name: str, directory: Path) -> Checkpoint:
     try:
         stored = stored_tensors(directory)
-        config = read_config(directory)
+        config, ignored = read_config(directory)
     except OSError as error:
         raise ValueError(f"{error.filename or directory} cannot be read: {error.strerror or error}") from None
-    found: dict[str, Stored] = {}
-    for full, tensor in stored.items():
-        name = full.removeprefix(PREFIX)
-        if MASK.fullmatch(name):
-            continue
-        if name in found:
-            raise ValueError(f"{directory}: {one_line(name, LONGEST_NAME)} appears twice, with and without {PREFIX!r}")
-        found[name] = tensor
-    config = replace(config, tie_word_embeddings=config.tie_word_embeddings and "lm_head.weight" not in found)
+    layout = []
     try:
-        check_shapes({name: s.shape for name, s in found.items()}, config)
+        found = {name: stored[full] for name, full in plain_names(stored).items()}
+        config = replace(config, tie_word_embeddings=config.tie_word_embeddings and "lm_head.weight" not in found)
+        if turned := transposed({name: s.shape for name, s in found.items()}, config):
+            found |= {name: found[name].transposed() for name in turned}
+            layout.append("matrices stored [out, in]")
+        shapes = {name: s.shape for name, s in found.items()}
+        if without := {name: parameter(name, config) for name in missing_biases(shapes, config)}:
+            shapes |= {name: p.shape(config) for name, p in without.items() if p}
+            layout.append("no biases stored: zeros")
+        check_shapes(shapes, config)
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from None
-    return config, {name: found[name] for name in table(config)}
+    in_order = {name: found[name] for name in table(config) if name in found}
+    return Checkpoint(name, directory, config, in_order, tuple(layout), ignored)
 
 
-def read_config(directory: Path) -> Config:
-    """Return the Config in a directory's config.json; ValueError names the file."""
-    path = directory / "config.json"
-    try:
-        values = read_json(path)
-    except FileNotFoundError:
-        raise ValueError(f"{directory} has tensors but no config.json, which says how many heads there are") from None
-    try:
-        return Config.from_dict(values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+def _zeros(shape: tuple[int, ...]) -> Array:
+    values = np.zeros(shape, np.float32)
+    values.flags.writeable = False
+    return values
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:

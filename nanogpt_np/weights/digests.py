@@ -25,9 +25,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..text.files import open_regular, read_bytes, read_json
 from . import places
 from .atomic import atomic_write
-from .files import open_regular, read_bytes, read_json
 
 STORE = "digests.json"
 MOST = 100  # files that are remembered

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from ..names.wording import LONGEST_NAME, nearest, one_line
-from .files import read_bytes
+from ..names.sizes import likeliest
+from ..names.wording import LONGEST_NAME, one_line
+from ..text.files import read_bytes
 from .pins import PINS
 from .tensors import INDEX, SINGLE
 
@@ -52,17 +53,23 @@ def bundled() -> dict[str, Path]:
 
 
 def find(name: str | os.PathLike[str]) -> Path:
-    """Return the directory of the model called `name`, or `name` itself if it is a directory.
+    """Return the directory of the model called `name`, as `resolve` does."""
+    return resolve(name)[1]
+
+
+def resolve(name: str | os.PathLike[str]) -> tuple[str, Path]:
+    """Return (what the model is called here, its directory) for a name or a directory.
 
     A published name means only those weights: it is looked up in `models_folder`, then in Hugging
-    Face's cache; a local folder of that name is ``./name``. Raises ValueError that says where it
-    looked, which place could not be read, and what to do.
+    Face's cache; a local folder of that name is ``./name``. What is neither a name nor a folder may be a name in other
+    letter case, or a published repository. Raises ValueError that says where it looked, which place could not be read,
+    and what to do.
     """
     name = os.fspath(name)
     if not name.strip():
         raise ValueError("the name of the model is empty")
     if name in bundled():
-        return bundled()[name]
+        return name, bundled()[name]
     look = _Look()
     if name in PINS:
         pin = PINS[name]
@@ -72,7 +79,7 @@ def find(name: str | os.PathLike[str]) -> Path:
         places += [snapshot for repo in (pin.repo, name) for snapshot in look.snapshots(repo, pin.revision)]
         for place in places:
             if look.holds_model(place):
-                return place
+                return name, place
         looked = " and ".join(str(place) for place in (mine and mine / name, hub) if place)
         where = f"looked in {looked}" if looked else "no home folder to look in: set NANOGPT_NP_HOME"
         here = f"; the folder here of that name is ./{name}" if look.status(name, stat.S_ISDIR) else ""
@@ -81,14 +88,19 @@ def find(name: str | os.PathLike[str]) -> Path:
             f"download it with ./weights.sh {name}, or see its shapes with --dry-run {name}{here}"
         )
     if look.status(name):
-        return Path(name)
+        return name, Path(name)
+    repos = {pin.repo.lower(): known for known, pin in PINS.items()}
+    known = [*bundled(), *PINS]
+    if len(name) <= LONGEST_NAME:
+        other = repos.get(name.lower(), name.lower())
+        if other != name and other in known:
+            return resolve(other)
     if name.count("/") == 1:
         for place in look.snapshots(name):
             if look.holds_model(place):
-                return place
-    known = [*bundled(), *PINS]
+                return name, place
     raise ValueError(
-        f"no model {one_line(repr(name), 2 * LONGEST_NAME)}{nearest(name, known)}{look.unread()}: "
+        f"no model {one_line(repr(name), 2 * LONGEST_NAME)}{likeliest(name, known)}{look.unread()}: "
         f"give a directory, or one of {', '.join(known)}"
     )
 

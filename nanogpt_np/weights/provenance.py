@@ -8,9 +8,9 @@ import hashlib
 import os
 from pathlib import Path
 
+from ..text.files import is_regular, read_bytes, read_json
 from . import places
 from .digests import computed, remembered
-from .files import is_regular, read_bytes, read_json
 from .pins import PINS
 from .tensors import INDEX, SINGLE
 

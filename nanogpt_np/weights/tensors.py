@@ -5,12 +5,13 @@ The file is an 8-byte length, a JSON header (name -> dtype, shape, byte range), 
 the bytes are read here. Nothing but safetensors is ever opened: a pickle can run code.
 """
 
+import math
 import os
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,31 +19,28 @@ import numpy as np
 
 from ..model.trace import Array
 from ..names.wording import LONGEST_NAME, few, one_line
-from .files import LARGEST_JSON, is_regular, open_regular, parse_json, read_json
+from ..text.files import LARGEST_JSON, is_regular, open_regular, parse_json, read_json
+from .foreign import what_is, what_it_holds
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-DECODERS: dict[str, Callable[[Array], Array]] = {  # little-endian bytes -> float values, all exact in float32
+DECODERS: dict[str, Callable[[Array], Array]] = {  # little-endian bytes -> float values: exact in float32, but F64's
     "F32": lambda raw: raw.view("<f4"),
     "F16": lambda raw: raw.view("<f2"),
     "BF16": lambda raw: (raw.view("<u2").astype("<u4") << 16).view("<f4"),  # float32's upper half
+    "F64": lambda raw: _rounded(raw.view("<f8")),
+    "F8_E4M3": lambda raw: E4M3[raw],
 }
 Order = Literal["F", "C"]
 BYTES_AT_ONCE = 1 << 19  # read and decoded by a thread: small enough to stay in the processor's cache
-CONVERT = (
-    'convert it with transformers: python -c "from transformers import AutoModelForCausalLM as A; '
-    "A.from_pretrained('DIR').save_pretrained('NEW_DIR')\""
-)
 SHARD = re.compile(r"[^/\\\0\r\n:]{1,200}\.safetensors")  # a file in the same folder
-FOREIGN = {  # other files in a model's folder, and what they are
-    "pytorch_model.bin": "a pickle, which can run any code when opened",
-    "*.bin": "a pickle, which can run any code when opened",
-    "*.pt": "a pickle, which can run any code when opened",
-    "*.pth": "a pickle, which can run any code when opened",
-    "*.h5": "a TensorFlow file",
-    "*.ckpt*": "a TensorFlow or Lightning checkpoint",
-    "*.msgpack": "a Flax file",
-    "*.gguf": "a GGUF file",
-    "*.onnx": "an ONNX file",
+OTHER_DTYPES = {  # what safetensors can hold beside, by the beginning of the name
+    "BOOL": "true or false",
+    "I": "whole numbers, as quantized weights are",
+    "U": "whole numbers, as quantized weights are",
+    "F8_E5M2": "8-bit floats of another kind",
+    "F8": "8-bit floats of another kind",
+    "F": "packed small floats",
+    "C": "complex numbers",
 }
 
 
@@ -55,6 +53,11 @@ class Stored:
     shape: tuple[int, ...]
     start: int  # bytes from the beginning of the file
     nbytes: int
+    stored_transposed: bool = False  # `shape` is that of the array; the file holds its transpose
+
+    def transposed(self) -> "Stored":
+        """Return the same tensor as the transpose of what the file holds."""
+        return replace(self, shape=self.shape[::-1], stored_transposed=not self.stored_transposed)
 
 
 def stored_tensors(directory: str | os.PathLike[str]) -> dict[str, Stored]:
@@ -71,10 +74,7 @@ def stored_tensors(directory: str | os.PathLike[str]) -> dict[str, Stored]:
             return read(directory / name)
         if (directory / name).exists():
             raise ValueError(f"{directory / name} is not a regular file")
-    for pattern, what in FOREIGN.items():
-        for found in sorted(directory.glob(pattern)):
-            raise ValueError(f"{found} is {what}: only safetensors is read here; {CONVERT}")
-    raise ValueError(f"{directory} holds no model: there is no {SINGLE} and no {INDEX}")
+    raise ValueError(what_it_holds(directory))
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Stored]:
@@ -116,24 +116,32 @@ def read_tensors(stored: Mapping[str, Stored], by_column: Collection[str] = ()) 
 
     by_column : names of matrices to lay out by column (Fortran order), as no file does.
     """
-    wrong = [f"{name} is {s.dtype}" for name, s in stored.items() if s.dtype not in DECODERS]
+    wrong = [f"{name} is {s.dtype}{_meaning(s.dtype)}" for name, s in stored.items() if s.dtype not in DECODERS]
     if wrong:
         raise ValueError(f"{_first_of(wrong)}: parameters must be {', '.join(DECODERS)}")
     arrays, maps, to_read, mapping = {}, {}, [], sys.platform != "win32"
     for name, s in sorted(stored.items(), key=lambda item: (item[1].path, item[1].start)):
-        if mapping and s.dtype == "F32" and s.start % 4 == 0 and name not in by_column:
+        in_order = name not in by_column or s.stored_transposed
+        if mapping and s.dtype == "F32" and s.start % 4 == 0 and in_order:
             if s.path not in maps:
                 maps[s.path] = np.memmap(s.path, np.uint8, mode="r").view(np.ndarray)
-            arrays[name] = maps[s.path][s.start : s.start + s.nbytes].view("<f4").reshape(s.shape)
+            values = maps[s.path][s.start : s.start + s.nbytes].view("<f4")
+            arrays[name] = values.reshape(s.shape[::-1]).T if s.stored_transposed else values.reshape(s.shape)
         else:
             to_read.append(name)
-    arrays |= zip(to_read, _read_all([(stored[n], "F" if n in by_column else "C") for n in to_read]), strict=True)
+    wanted = [(name, stored[name], _order(stored[name], name in by_column)) for name in to_read]
+    arrays |= zip(to_read, _read_all(wanted), strict=True)
     for array in arrays.values():
         array.flags.writeable = False
     return {name: arrays[name] for name in stored}
 
 
-def _read_all(wanted: list[tuple[Stored, Order]]) -> list[Array]:
+def _order(s: Stored, by_column: bool) -> Order:
+    """Return the order in memory of the array that the file holds: its transpose has the other one."""
+    return "F" if by_column and not s.stored_transposed else "C"
+
+
+def _read_all(wanted: list[tuple[str, Stored, Order]]) -> list[Array]:
     """Read on every core: NumPy copies, and clears new memory, on one at a time."""
     try:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -142,8 +150,8 @@ def _read_all(wanted: list[tuple[Stored, Order]]) -> list[Array]:
         return [_read(*one) for one in wanted]
 
 
-def _read(s: Stored, order: Order) -> Array:
-    values = np.empty(s.shape, np.float32, order)
+def _read(name: str, s: Stored, order: Order) -> Array:
+    values = np.empty(s.shape[::-1] if s.stored_transposed else s.shape, np.float32, order)
     rows = np.atleast_1d(values) if values.size else values[:0]
     step = max(1, BYTES_AT_ONCE * len(rows) // max(1, s.nbytes))  # rows in a chunk
     with s.path.open("rb") as file:
@@ -154,8 +162,36 @@ def _read(s: Stored, order: Order) -> Array:
             raw = np.frombuffer(file.read(nbytes), np.uint8)
             if raw.size != nbytes:
                 raise ValueError(f"{s.path} ended before its tensors did: was it changed while being read?")
-            some[...] = DECODERS[s.dtype](raw).reshape(some.shape)
-    return values
+            try:
+                some[...] = DECODERS[s.dtype](raw).reshape(some.shape)
+            except OverflowError as error:
+                raise ValueError(f"{s.path}: {one_line(name, LONGEST_NAME)} is {s.dtype} and holds {error}") from None
+    return values.T if s.stored_transposed else values
+
+
+def _rounded(values: Array) -> Array:
+    """Round float64 to float32; OverflowError for the first number that float32 cannot hold."""
+    with np.errstate(all="ignore"):
+        rounded = values.astype("<f4")
+    lost = np.isinf(rounded) & np.isfinite(values)
+    if lost.any():
+        raise OverflowError(f"{values[lost.argmax()]:.6g}, too large for float32")
+    return rounded
+
+
+def _e4m3(byte: int) -> float:
+    """Return the number that a byte of F8_E4M3 stands for: sign, 4 bits of exponent, 3 of mantissa, no infinity."""
+    sign, exponent, mantissa = (-1.0 if byte >> 7 else 1.0), byte >> 3 & 15, byte & 7
+    if (exponent, mantissa) == (15, 7):
+        return math.nan
+    return sign * (math.ldexp(8 + mantissa, exponent - 10) if exponent else math.ldexp(mantissa, -9))
+
+
+E4M3: Array = np.array([_e4m3(byte) for byte in range(256)], np.float32)
+
+
+def _meaning(dtype: str) -> str:
+    return next((f" ({what})" for start, what in OTHER_DTYPES.items() if dtype.startswith(start)), "")
 
 
 def _read_shards(index: Path) -> dict[str, Stored]:
@@ -187,9 +223,8 @@ def _read_shards(index: Path) -> dict[str, Stored]:
 def _not_a_directory(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist"
-    for pattern, what in FOREIGN.items():
-        if path.match(pattern):
-            return f"{path} is {what}: only safetensors is read here; {CONVERT}"
+    if what := what_is(path):
+        return f"{path} is {what}"
     return f"{path} is a file: give the directory that holds config.json and {SINGLE}"
 
 

@@ -181,7 +181,7 @@ function whose(about) {
     about.bos === null ? null : about.bos ? "begins with <|endoftext|>" : "no BOS",
     about.decoding,
     about.vocabulary && Number.isInteger(V)
-      ? `its vocabulary has ${counted(about.vocabulary)} entries; the text is read with GPT-2's 50,257`
+      ? `its vocabulary has ${counted(about.vocabulary)} entries; the text is read with ${about.tokenizer ? `its tokenizer's ${counted(about.tokenizer)}` : "GPT-2's 50,257"}`
       : null,
   ].filter(Boolean);
   return parts.flatMap((part, i) =>

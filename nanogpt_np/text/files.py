@@ -9,8 +9,6 @@ import os
 import stat
 from typing import Any, BinaryIO
 
-from ..names.wording import one_line
-
 # Bytes of JSON in a file or a header. Parsed, they can take 30 times as much memory. The header of gpt2-xl has 64 kB.
 LARGEST_JSON = 1 << 22
 KINDS = {  # of files that are not regular
@@ -94,7 +92,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {one_line(repr(twice), 80)} appears twice")
+        raise ValueError(f"the key {twice[:60]!r} appears twice")
     return values
 
 
