@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,9 +74,7 @@ def usual(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NANOGPT_NP_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
-    once = functools.cache(Tokenizer)
-    for name in ("generate", "trace", "explain", "lens"):
-        monkeypatch.setattr(importlib.import_module(f"nanogpt_np.commands.{name}"), "Tokenizer", once)
+    monkeypatch.setattr("nanogpt_np.commands.opening.Tokenizer", functools.cache(Tokenizer))
     monkeypatch.setattr(benchmark, "measure", lambda *_: iter(()))
     monkeypatch.setattr(benchmark, "write_random", lambda *_: None)
     monkeypatch.setattr("nanogpt_np.commands.course.grade", lambda *_, **__: iter(()))
@@ -394,7 +393,7 @@ def test_a_terminal_without_a_name_can_walk(model):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("gpt2", "did you mean nanogpt_np.fast.gpt2 or nanogpt_np.model.gpt2?"),
+        ("gpt2", "did you mean nanogpt_np.fast.gpt2 or nanogpt_np.model.gpt2 or nanogpt_np.text.gpt2?"),
         ("attention", "did you mean nanogpt_np.model.attention?"),
         ("sampling", "did you mean nanogpt_np.generate.sampling?"),
         ("Tokeniser", "did you mean Tokenizer?"),
@@ -418,16 +417,15 @@ def test_other_names_get_none_and_are_looked_for_nowhere(name):
 @pytest.mark.parametrize("env", [PLAIN, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "utf-16"}, {}])
 def test_a_folder_of_any_name_is_graded_in_any_locale(env, tmp_path):
     source = answer(get("a4"))
-    assert source.count("    minus_2u = ") == 1
-    place = f"line {source[: source.index('    minus_2u = ')].count(chr(10)) + 1} of a4_mlp.py"
-    for name, crash in (("東京 \U0001f984 \"x\" 'y'", ""), ("Übung", "    import os; os.abort()\n")):
+    (statement,) = re.findall(r"^ +minus_2u = ", source, re.M)
+    place = f"line {source[: source.index(statement)].count(chr(10)) + 1} of a4_mlp.py"
+    abort = statement.replace("minus_2u = ", "import os; os.abort()\n")
+    for name, crash in (("東京 \U0001f984 \"x\" 'y'", ""), ("Übung", abort)):
         if os.name == "nt" and '"' in name:
             continue
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "a4_mlp.py").write_text(
-            source.replace("    minus_2u = ", f"{crash}    minus_2u = "), encoding="utf-8"
-        )
+        (folder / "a4_mlp.py").write_text(source.replace(statement, crash + statement), encoding="utf-8")
         done = python("nanogpt_np", "course", "grade", str(folder), "a4", env=env)
         shown = done.stdout.decode(env.get("PYTHONIOENCODING", "utf-8"))
         assert (done.returncode, done.stderr) == (bool(crash), b""), shown

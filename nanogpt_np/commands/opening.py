@@ -13,7 +13,7 @@ from ..weights.checkpoint import Checkpoint, open_checkpoint
 from ..weights.pins import PINS
 from ..weights.places import bundled, default_model
 
-SHOWN = 8  # tokens that an error names
+SHOWN = 8  # tokens that an error lists
 LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than any context holds
 
 
@@ -112,7 +112,7 @@ class Opening:
 
 
 def told_tokenizer(tokenizer):
-    """Return what recordings and ``--json`` say of a tokenizer that is not GPT-2's: nothing of this machine."""
+    """Return the entry of recordings and ``--json`` for a tokenizer that is not GPT-2's, without its folder's path."""
     return {} if tokenizer.is_gpt2 else {"tokenizer": {"name": Path(tokenizer.source).name, "size": tokenizer.size}}
 
 

@@ -125,7 +125,7 @@ def print_tokens(rows):
 
 
 class Progress:
-    """Say on stderr every few seconds how far it is, also within a window: `score` reports at the end of each."""
+    """Print progress on stderr every `EVERY` seconds, also within a window: `score` reports only after each."""
 
     def __init__(self):
         self.done, self.total, self.began = 0, None, time.monotonic()
@@ -149,7 +149,7 @@ class Progress:
             say(self.line(time.monotonic() - self.began))
 
     def line(self, spent):
-        """Return the line after so many seconds."""
+        """Return the line to print after `spent` seconds."""
         if self.total is None:
             return f"scoring the first window: {spent:.0f} s"
         speed = self.done / spent

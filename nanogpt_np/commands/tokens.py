@@ -8,13 +8,13 @@ from .opening import add_tokenizer, chosen_tokenizer, read_prompt
 from .shell import Parser, command, print_json, say
 
 BACKGROUNDS = ("30;46", "30;43")  # in turn, so that neighbors differ: black on cyan, black on yellow
-CODE = "1;31"  # bold red: the code of what is no character, or cannot be seen
+CODE = "1;31"  # bold red: the code of a byte or character that cannot be shown
 
 
 def _parser():
     parser = Parser(
         "tokens",
-        "Show how a text is cut into tokens: the id and the text of each; bytes that are no whole character as codes.",
+        "Show how a text is cut into tokens: the id and the text of each; bytes of incomplete characters as codes.",
     )
     add = parser.add_argument
     add("text", help="the text; - reads standard input (less one final newline)")

@@ -1,9 +1,9 @@
 """The library behind matrix products: how many threads it uses, and what a fork may not interrupt.
 
-The number of threads is one for the whole process, so `products_on_one_core` counts who is inside: the first sets it
-to 1 and the last restores it, in whatever order they come and go. A process that is forked meanwhile begins with what
-it was before. OpenBLAS, the library in NumPy's wheels, survives no fork in the middle of a product on several cores
-(the product never ends, or every later one of the child waits for a lock), so a fork waits for `products_on_all_cores`.
+There is one number of threads for the whole process. `products_on_one_core` counts its callers: the first to enter sets
+it to 1, and the last to leave restores it. A child that is forked in between starts with the number from before.
+OpenBLAS, the library in NumPy's wheels, does not survive a fork in the middle of a product on several cores: that
+product never ends, or later products of the child wait for a lock forever. So a fork waits for `products_on_all_cores`.
 """
 
 import ctypes
@@ -57,7 +57,7 @@ def products_on_one_core() -> Iterator[None]:
 
 @contextmanager
 def products_on_all_cores() -> Iterator[None]:
-    """Run matrix products that a fork in another thread waits for; they begin after one that is waiting already."""
+    """Run matrix products that a fork in another thread waits for; a fork that already waits goes first."""
     this = threading.get_ident()
     with _changing:
         while _forking and this not in _running and this not in _forking:
@@ -88,7 +88,7 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Restore the number: of its parent's threads a child has only the one that forked."""
+    """Restore the number: a child has only the thread that forked."""
     if _inside:
         _inside.clear()
         threads()[1](_usual[0])

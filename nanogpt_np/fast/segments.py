@@ -4,7 +4,7 @@ Matrix products use all cores by themselves; norms, softmax and GELU use one. So
 model in its own thread, as if it came after the earlier segments in a KV cache: in every block it waits only for
 their keys and values. The model and its layers do not know about it. Meanwhile every matrix product
 uses one core (`blas.py`); if that cannot be set, there is one segment. Where no thread can be started, the segments
-run one after another. Either way a prompt is cut at the same places and gives the same bits, whatever else runs.
+run one after another. Either way a prompt is cut at the same places and gives the same bits, even beside other passes.
 """
 
 import threading
@@ -63,7 +63,7 @@ def in_segments(model: GPT2, hidden: Callable[..., Array], ids: Array, cache: Ca
     """
     T, cores = ids.shape[-1], blas.cores()
     cut = 1 < cores <= T // SMALLEST and _is_own(model)
-    # Another kind of cache may do anything with what it is given, and so may a class put in the place of KVCache.
+    # Another class of cache may do anything with its arguments, and so may one that has replaced KVCache.
     if not cut or not (cache is None or type(cache) is KVCache) or KVCache is not Segment.__base__:
         with blas.products_on_all_cores():
             return hidden(ids, cache=cache)
@@ -92,8 +92,8 @@ def _side_by_side(
 ) -> list[Array]:
     """Return each segment's result.
 
-    The last runs in this thread, so Ctrl-C reaches it, the others in their own. Those for which no thread can be
-    started run here before it, in order: each then finds what the ones before it stored.
+    The last runs in this thread, so Ctrl-C reaches it; the others run in threads of their own. A segment whose thread
+    cannot be started runs here before the last, in order, so it finds what earlier segments stored.
     """
     results: dict[int, Array] = {}
     errors: dict[int, BaseException] = {}

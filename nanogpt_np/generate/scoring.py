@@ -1,11 +1,12 @@
 """How well a model predicts a text: the log probability of every token, and what follows from it.
 
 The log probability of a token is the natural logarithm of the probability that the model gives it after the tokens
-before it. GPT-2 gets no token in front of a text, so the first token has none, unless <|endoftext|> is put there.
+before it. GPT-2 gets no token in front of a text, so the first token has no log probability, unless <|endoftext|> is
+put before it.
 
 A text longer than the context is scored in windows, as in the guide "Perplexity of fixed-length models" of
-transformers' documentation: each begins `stride` tokens after the one before, and scores the tokens that none before
-it has scored. Positions begin at 0 in every window, so no window can use another's keys and values.
+transformers' documentation: each begins `stride` tokens after the one before, and scores the tokens that no earlier
+window has scored. Positions begin at 0 in every window, so no window can use another's keys and values.
 Read next: `loop.py`, which writes text. `train/loss.py` has the same loss with its gradient.
 """
 
@@ -26,12 +27,12 @@ from ..text.display import text_of
 from ..text.tokenizer import END_OF_TEXT_ID, Tokenizer
 from .loop import cause
 
-AT_ONCE = 1 << 22  # logits at a time: 16 MB; those of 1024 tokens would be 206 MB
+AT_ONCE = 1 << 22  # logits at a time: 16 MB; the logits of 1024 tokens would take 206 MB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Score:
-    """What `score` found out about T tokens. Means and sums are over the `count` tokens that have a log probability."""
+    """The scores of a text of T tokens. Means and sums are over the `count` tokens that have a log probability."""
 
     ids: Array  # (T,) the tokens; with `bos`, <|endoftext|> is the first
     log_probs: Array  # (T,) float64, in nats; NaN where there is none
@@ -56,7 +57,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """e^loss: as uncertain as a choice among so many equally likely tokens; inf above 1e308."""
+        """e^loss: the number of equally likely tokens that would be as hard to predict; inf above 1e308."""
         return math.exp(self.loss) if self.loss < math.log(np.finfo(float).max) else math.inf
 
     @property
@@ -69,7 +70,7 @@ class Score:
 
     @property
     def summary(self) -> str:
-        """All of it on one line."""
+        """The counts and means on one line."""
         bits = "" if self.bits_per_byte is None else f", {self.bits_per_byte:.4f} bits per byte"
         scored = f"{len(self.ids):,} tokens, {self.count:,} scored"
         return f"{scored}: loss {self.loss:.4f} nats per token, perplexity {self.perplexity:.6g}{bits}"
@@ -81,7 +82,7 @@ class Score:
     def rows(self, tokenizer: Tokenizer, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:
         """Return a row for each token, or for those at `positions`; log probability and rank are None if it has none.
 
-        position, id, token (its text), log_prob, rank
+        The keys of a row: position, id, token (its text), log_prob (nats), rank.
         """
         return [
             {
@@ -135,13 +136,13 @@ def score(
     if bos:
         first = END_OF_TEXT_ID if tokenizer is None else tokenizer.end_of_text
         if first is None:
-            raise ValueError("bos: this tokenizer has no token that ends a text, which would go before the first")
+            raise ValueError("bos=True puts the end-of-text token first, and this tokenizer has none")
         ids = check_ids([first, *ids], replace(model.config, n_positions=LARGEST))
     if len(ids) < 2:
         raise ValueError("one token has no log probability, since nothing comes before it: put <|endoftext|> there "
             "(bos=True, --bos), or score a longer text")  # fmt: skip
     if n_positions < 2:
-        raise ValueError("a context of one token predicts nothing that could be compared with the text")
+        raise ValueError("a context of one token cannot be scored: this model needs n_positions of 2 or more")
 
     log_probs, ranks = np.full(len(ids), np.nan), np.zeros(len(ids), np.int64)
     for begin, first, end in windows(len(ids), n_positions, stride):

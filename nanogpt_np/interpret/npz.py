@@ -1,7 +1,7 @@
 """Any .npz file, read without trust: first its sizes, from the zip's directory and the .npy headers, then its numbers.
 
-`numpy.load` makes room for whatever a header claims, and a zip of 1 MB can unpack to gigabytes. Here a file that is
-refused costs a few megabytes, whatever its size. The bounds: `ARRAYS` arrays; as many numbers as the file has bytes,
+`numpy.load` allocates what a header claims, and a zip of 1 MB can unpack to gigabytes. Here a file that is refused
+costs a few megabytes at any size. The bounds: `ARRAYS` arrays; as many numbers as the file has bytes,
 or `NUMBERS` if that is more; `TEXT` characters of JSON. A file that `numpy.savez` wrote has more bytes than numbers,
 since it is not compressed, so only the first bound can refuse it. Read next: `recording.py`.
 """
@@ -31,12 +31,12 @@ HEADER = 16_384  # bytes of a member in which its header ends; NumPy reads heade
 CHUNK = 1_000_000  # bytes unpacked at a time
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 PLAIN = "biufcmMSUV"  # kinds of dtype whose bytes are the data; not O and T, which hold Python objects
-SHOWN = 300  # characters of an error that zipfile, NumPy or json words
+SHOWN = 300  # characters of an error from zipfile, NumPy or json
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array says of itself before any of its numbers are read."""
+    """The name, shape and type of an array, before any of its numbers are read."""
 
     name: str
     member: zipfile.ZipInfo
@@ -70,8 +70,8 @@ class Header:
 class Npz:
     """The arrays of an open .npz file: `headers` by name, then `array` for each, or `text` for one of JSON.
 
-    Raises ValueError, also of kinds that zipfile, zlib and NumPy raise (see `naming`), for what is not valid or too
-    large; `array` and `text` do for numbers that are not as their header says.
+    For a file that is not valid or too large it raises ValueError, or what zipfile, zlib and NumPy raise: use it inside
+    `naming`. So do `array` and `text`, for numbers that do not match their header.
     """
 
     def __init__(self, file: BinaryIO):
@@ -102,7 +102,7 @@ class Npz:
         with self._archive.open(header.member) as file:
             file.read(header.begins)
             while len(into):
-                part = file.read(min(CHUNK, len(into)))  # never all at once: zlib would unpack what is not announced
+                part = file.read(min(CHUNK, len(into)))  # in parts: zlib may unpack to more than the header says
                 if not part:
                     raise _wrong_size(header, header.bytes - len(into))
                 into[: len(part)] = part
@@ -114,7 +114,7 @@ class Npz:
         return x
 
     def text(self, name: str) -> dict[str, Any]:
-        """Return the JSON object in an array that is one text."""
+        """Return the JSON object that an array of one text holds; ValueError if it is not one, too long or too deep."""
         header = self.headers[name]
         if header.dtype.kind != "U" or header.ndim:
             raise ValueError(f"{name} in it is not a text but {header.dtype} of shape {header.shape}")

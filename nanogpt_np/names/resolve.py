@@ -1,8 +1,8 @@
 """Which trace point a word means in one place: ``acts["ln_f"]``, ``trace --only queries``, ``Patch({"ln_f": ...})``.
 
-One rule for all of them. The name of a trace point means that point and no other. Any other word means what the
-glossary knows under it, and of that whatever this place has: a recording, the steps of a model, an edit. One point
-is the answer; of several the message lists them and says how to choose. Read first: `glossary.py`.
+One rule for all of them. The name of a trace point means that point and no other. Any other word is looked up in the
+glossary, and only the points that this place has count: those of a recording, of a model's steps, of an edit. If one
+is left, that is the answer; if several are, the message lists them and says how to choose. Read first: `glossary.py`.
 """
 
 import functools
@@ -41,10 +41,10 @@ class Named(dict[str, Value]):
 def resolve(word: str, names: Collection[str], where: str = "here", config: "Config | None" = None) -> str:
     """Return the one of `names` that a word means.
 
-    names : trace points, in order: those of a recording, say. where : what has them, for the message.
-    config : of the model, if known: it says which of the hidden states is the last.
+    names : trace points in order, such as a recording's. where : the place that has them, for the message.
+    config : the model's, if known: it says which of the hidden states is the last.
 
-    Raises UnknownName, with the candidates or the nearest names, if that is none or several.
+    Raises UnknownName, with the candidates or the nearest names, unless the word means exactly one.
     """
     found = candidates(word, names, config)
     if len(found) == 1:
@@ -137,7 +137,7 @@ def _several(word: str, found: list[str]) -> str:
 
 
 def _unknown(word: str, lacking: str, names: Collection[str], config: "Config | None") -> str:
-    """Return what is said of a word that means nothing in this place."""
+    """Return the message for a word that means nothing in this place."""
     try:
         known = matches(word, config)
     except ValueError as error:

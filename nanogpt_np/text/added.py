@@ -1,7 +1,7 @@
 """Added tokens: texts that are one token each, cut out of a text before byte-pair encoding sees it.
 
-``<|endoftext|>`` is GPT-2's only one. A special one is cut out only on request; others always are. Which of several
-is found, and the two passes, are as in Hugging Face's `tokenizers`.
+``<|endoftext|>`` is GPT-2's only one. Special tokens are cut out only on request, all others always. Where several
+match, and in which of two passes, follows Hugging Face's `tokenizers`.
 """
 
 import re
@@ -19,13 +19,13 @@ class Added:
     content: str
     id: int
     special: bool = True
-    lstrip: bool = False  # takes the white space before it too
-    rstrip: bool = False  # and after it
-    normalized: bool = False  # looked for in a second pass
+    lstrip: bool = False  # includes the white space before it
+    rstrip: bool = False  # includes the white space after it
+    normalized: bool = False  # looked for in the second pass
 
 
 class AddedTokens:
-    """The added tokens of a tokenizer."""
+    """The added tokens of a tokenizer, by content; `split` finds them in a text."""
 
     def __init__(self, tokens: Iterable[Added] = ()):
         self.by_content = {token.content: token for token in tokens if token.content}
@@ -34,7 +34,7 @@ class AddedTokens:
     def _compiled(self, special: bool) -> list["re.Pattern[str]"]:
         wanted = [token for token in self.by_content.values() if special or not token.special]
         passes = ([t.content for t in wanted if not t.normalized], [t.content for t in wanted if t.normalized])
-        # The leftmost is found, and of those that begin there the longest.
+        # The leftmost match wins; among those that begin there, the longest.
         return [re.compile("|".join(map(re.escape, sorted(some, key=len, reverse=True)))) for some in passes if some]
 
     def split(self, text: str, special: bool) -> Iterator[str | int]:
@@ -48,7 +48,7 @@ class AddedTokens:
         begin = 0
         for found in passes[0].finditer(text):
             token, start = self.by_content[found[0]], found.start()
-            if start < begin:  # the token before took this white space
+            if start < begin:  # rstrip of the token before has taken this white space
                 continue
             if token.lstrip:
                 start -= AFTER.match(text[begin:start][::-1]).end()  # type: ignore[union-attr]

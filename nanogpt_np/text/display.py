@@ -11,7 +11,7 @@ HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories: controls, format characte
 
 
 def text_of(tokenizer: Tokenizer, i: int) -> str:
-    """Return the text of one token; bytes that are no whole character show as their codes."""
+    """Return the text of one token; bytes that are not a whole character show as their codes."""
     return tokenizer.token(i).decode("utf-8", "backslashreplace")
 
 
@@ -35,7 +35,7 @@ def quoted(text: str) -> str:
 def pieces(raw: bytes) -> list[list[Any]]:
     r"""Return the bytes of a token as [kind, text] pairs: 0 is text, 1 a space, 2 the code of what cannot be seen.
 
-    What has no shape of its own (control characters, marks of direction, bytes that are no whole character) becomes
+    What has no shape of its own (control characters, marks of direction, bytes that are not a whole character) becomes
     its code as Python writes it: from \x80 on that is a byte, from \u0080 on a character. A combining mark without its
     letter stands on a dotted circle.
     """

@@ -1,7 +1,7 @@
 """Reading files that strangers wrote: only regular files are opened, and no more is read than is expected.
 
-A pipe or a device under a known name would otherwise be waited for, or read for ever, and a small file of JSON
-can claim a number of a million digits. Every JSON file of this package is read by `read_json`.
+Otherwise opening a pipe could block, reading a device could go on forever, and a small JSON file could hold a number of
+a million digits. Every JSON file of this package is read by `read_json`.
 """
 
 import json
@@ -22,7 +22,7 @@ MOST_DIGITS = 400  # of a whole number; the largest float64 has 309
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:
-    """Say whether `path` is a regular file, or a link to one; OSError if it cannot be told."""
+    """Say whether `path` is a regular file, or a link to one; OSError if that cannot be found out."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file for reading bytes; errors as for `check_regular`, without waiting for a pipe."""
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):  # each on some systems only
-        flags |= getattr(os, name, 0)  # O_NONBLOCK: a pipe that nobody writes to is opened all the same
+        flags |= getattr(os, name, 0)  # O_NONBLOCK: opening a pipe without a writer does not block
     number = os.open(path, flags)
     try:
         _check(path, os.fstat(number))
@@ -78,8 +78,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def parse_json(data: bytes) -> Any:
     """Return the value that UTF-8 JSON stands for; a byte order mark is dropped.
 
-    ValueError for bytes that are not JSON, a key that appears twice, endless digits and bottomless nesting. NaN and
-    infinity are accepted, as by Python's `json`: whoever expects a number checks its range.
+    Raises ValueError for bytes that are not JSON, a key that appears twice, a number of more than `MOST_DIGITS` digits,
+    and nesting that is too deep. NaN and infinity are accepted, as in Python's `json`: callers check ranges.
     """
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object, parse_int=_whole)

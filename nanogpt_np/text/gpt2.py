@@ -1,7 +1,7 @@
-"""GPT-2's own vocabulary: its table of 50,256 byte strings, its special token, and both as others keep them in files.
+"""GPT-2's own vocabulary: its table of 50,256 byte strings, its special token, and the files that other libraries read.
 
 The table is bundled, so nothing is ever fetched. Source: Radford et al. 2019, section 2.2. The split pattern is the
-one published with GPT-2. `tokenizer.json` is the very file of GPT-2 in Hugging Face's hub, made again from the table.
+one published with GPT-2. `tokenizer.json` is built from the table, in the layout of GPT-2's on Hugging Face's hub.
 """
 
 import binascii
@@ -17,7 +17,7 @@ END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 50256
 SIZE = END_OF_TEXT_ID + 1
 SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-# SHA-256 of files that say the same as the table. OpenAI published the last two as encoder.json and vocab.bpe.
+# SHA-256 of the files made from the table. OpenAI published the last two, as encoder.json and vocab.bpe.
 PUBLISHED = {
     "tokenizer.json": "8414cab924d8b9b33013f0d221c5862f365ee9be39c5c2bfae8a5a9e970478a6",
     "vocab.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -27,7 +27,7 @@ PUBLISHED = {
 
 def ranks() -> dict[bytes, int]:
     """Return ``{bytes of a token: its id}``, lowest first; the lower the id, the earlier it was learned."""
-    # A token in base64 and its rank, 50,256 times: in C from end to end, since every command waits for it.
+    # 50,256 times a token in base64 and its rank. All of this runs in C, since every command waits for it.
     table = resources.files(__package__).joinpath("r50k_base.tiktoken").read_bytes().split()
     return dict(zip(map(binascii.a2b_base64, table[::2]), map(int, table[1::2]), strict=True))
 

@@ -1,4 +1,4 @@
-"""The merges of a byte-level BPE, and the ranks that tiktoken wants: one follows from the other.
+"""The merges of a byte-level BPE, and the ranks that tiktoken needs: each can be computed from the other.
 
 A file of merges lists pairs in the order in which they were learned. A table of ranks lists only what each pair
 became. tiktoken joins any two neighbors whose text is in its table; other libraries join the listed pairs only. Both
@@ -21,11 +21,11 @@ def byte_characters() -> dict[int, str]:
 def joins_last(left: bytes, right: bytes, ranks: Mapping[bytes, int], halves: Mapping[bytes, Pair]) -> bool:
     """Return whether the bytes of ``left + right``, merged in the order of `ranks`, are last joined from this pair.
 
-    ranks : of all tokens. halves : the pair of every token of two bytes or more with a lower rank.
+    ranks : {token: rank} of all tokens. halves : {token: its pair} for tokens of two bytes or more with a lower rank.
     """
     limit = ranks[left + right]
     while True:
-        if ranks.get(left + right, limit) < limit:  # this pair met earlier, and would have been joined then
+        if ranks.get(left + right, limit) < limit:  # these two met earlier and were joined then
             return False
         if len(left) > 1 and (len(right) == 1 or ranks[left] > ranks[right]):
             limit = ranks[left]
@@ -58,7 +58,7 @@ def _pair_of(token: bytes, ranks: Mapping[bytes, int], halves: Mapping[bytes, Pa
 def ranks_of(merges: Iterable[Pair]) -> dict[bytes, int]:
     """Return ``{token: rank}``: the 256 bytes, then what each merge makes, in order.
 
-    Where several pairs make one token, only one of them can ever meet: the others are left out. Raises ValueError for
+    Where several pairs make one token, only one of them is ever joined: the others are left out. Raises ValueError for
     merges that other libraries would apply differently from tiktoken.
     """
     listed = list(merges)

@@ -1,4 +1,4 @@
-"""The steps of a tokenizer.json before and after byte-pair encoding: those of GPT-2, or none that change anything."""
+"""The steps of a tokenizer.json before and after byte-pair encoding: they must be GPT-2's, or change nothing."""
 
 import reprlib
 from typing import Any
@@ -38,7 +38,7 @@ def _cuts_into_words(step: dict[str, Any]) -> bool:
 
 
 def _adds_nothing(step: dict[str, Any]) -> bool:
-    """Return whether a step, for one text, is that text and nothing else."""
+    """Return whether a step leaves a single text as it is."""
     single = step.get("single")
     if step.get("type") != "TemplateProcessing" or not isinstance(single, list) or len(single) != 1:
         return False

@@ -1,7 +1,7 @@
 """Text to token ids and back, by byte-level BPE: GPT-2's tokenizer, or one of the same kind from files.
 
-The merging is tiktoken's. GPT-2's table is `gpt2.py`'s; what the files of others must say: `tokenizer_files.py`. Time
-is linear in the length of a text, but for one long word: tiktoken merges that in n log(n) steps, and before 0.13 in n
+The merging is tiktoken's. GPT-2's table is in `gpt2.py`; `tokenizer_files.py` reads the files of other tokenizers. Time
+is linear in the length of a text, except for one long word: tiktoken merges it in n log(n) steps, before 0.13 in n
 squared.
 """
 
@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import gpt2
 from .added import WHITE, Added, AddedTokens
 from .gpt2 import END_OF_TEXT, END_OF_TEXT_ID, SPLIT
 from .pipeline import ADVICE
+from .token import Token
 from .tokenizer_files import Definition, definition, read_files
 
 __all__ = ["END_OF_TEXT", "END_OF_TEXT_ID", "SPLIT", "WHITE", "NoTokenizer", "Token", "Tokenizer"]
@@ -26,18 +27,6 @@ LONG_GAP = 10_000  # white-space characters in a row that are split off here: at
 GAP = re.compile(f"[{WHITE}](?<![{WHITE}]{{2}})[{WHITE}]{{{LONG_GAP - 1},}}")
 
 
-class Token(NamedTuple):
-    """One token of a text."""
-
-    id: int
-    raw: bytes
-
-    @property
-    def text(self) -> str:
-        """Its text; bytes that are no whole character show as their codes."""
-        return self.raw.decode("utf-8", "backslashreplace")
-
-
 class Tokenizer:
     """Encode and decode with the tokens of GPT-2, or with those of `from_folder`.
 
@@ -45,6 +34,8 @@ class Tokenizer:
     end_of_text : the id of the token that ends a text, ``<|endoftext|>`` in GPT-2; None if there is none.
     size : one more than the largest id.
     files : {name: contents} of the files that it was read from; {} for GPT-2's.
+    source : the folder that it was read from, or "gpt2". is_gpt2 : whether it is GPT-2's.
+    ids : the id of each of tiktoken's ranks, where the two differ; else None.
     """
 
     def __init__(self) -> None:
@@ -55,11 +46,11 @@ class Tokenizer:
         """Return the tokenizer whose files are in `folder`: tokenizer.json, or vocab.json and merges.txt.
 
         Raises ValueError for a folder without such files, and for tokenizers that would give other ids here than in
-        transformers: those that are no byte-level BPE, or change a text before they cut it.
+        transformers: those that are not a byte-level BPE, or change a text before they split it.
         """
         found = cls.found_in(folder)
         if found is None:
-            missing = "" if Path(folder).is_dir() else ", and is no folder"
+            missing = "" if Path(folder).is_dir() else ", and is not a folder"
             raise ValueError(f"{folder} has no tokenizer.json, and no vocab.json and merges.txt{missing}: {ADVICE}")
         return found
 
@@ -106,7 +97,7 @@ class Tokenizer:
         """Return the ids of `text`; ``<|endoftext|>`` is 7 tokens of text, or the one token if `special`.
 
         Raises ValueError for what is not text, for halves of surrogate pairs, which UTF-8 cannot hold, and for text
-        of which the vocabulary lacks a byte; GPT-2's has all.
+        with a byte that the vocabulary lacks; GPT-2's has all 256.
         """
         check_text(text)
         ids: list[int] = []
@@ -139,14 +130,14 @@ class Tokenizer:
         return self._raw.get(i) or f"<|{i}|>".encode()
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of `ids`; bytes that are no whole character show as U+FFFD.
+        """Return the text of `ids`; bytes that are not a whole character show as U+FFFD.
 
-        Raises ValueError for what is not a row of whole numbers.
+        Raises ValueError if `ids` is not a list of whole numbers.
         """
         return "".join(self.decode_stream(ids))
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of each id as it comes, holding back the bytes of an unfinished character."""
+        """Yield the text of each id at once; the bytes of an unfinished character wait for the rest of it."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for i in _in_a_row(ids):
             yield decoder.decode(self.token(i))
@@ -154,7 +145,7 @@ class Tokenizer:
 
 
 class NoTokenizer(Tokenizer):
-    """The tokenizer of a pass whose own is not known: every token shows as its id."""
+    """Stands in for a tokenizer that is not known: every token shows as its id."""
 
     def __init__(self) -> None:
         self._known, self._raw, self.files, self.source = range(0), {}, {}, "unknown"

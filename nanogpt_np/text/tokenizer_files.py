@@ -1,8 +1,8 @@
-"""The tokenizer files of others: what a folder with a byte-level BPE of its own says, read and checked.
+"""Tokenizer files of other checkpoints: a folder with a byte-level BPE of its own, read and checked.
 
-Read are tokenizer.json, or vocab.json and merges.txt, and the small files beside them; what transformers does with
-them is the meaning. Whatever would give other ids than transformers is refused by its name. Sizes are bounded: the
-largest vocabularies of today, of 256,000 tokens, take about 20 MB; work and memory are proportional to the file.
+It reads tokenizer.json, or vocab.json and merges.txt, and the small files beside them, as transformers reads them.
+What would give other ids than in transformers is refused, and the error names it. Sizes are bounded: the largest
+vocabularies of today, of 256,000 tokens, take about 20 MB. Work and memory are proportional to the size of the file.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ TOKENIZER, VOCAB, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
 TABLES = (TOKENIZER, VOCAB, MERGES)
 SMALL = ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 FILES = (*TABLES, *SMALL, "generation_config.json")  # what is copied when a model is saved again
-LARGEST, LARGEST_TABLE = 1 << 22, 1 << 25  # bytes
+LARGEST, LARGEST_TABLE = 1 << 22, 1 << 25  # bytes of one of the small files, of one of TABLES
 MOST_ADDED = 5_000  # added tokens: each is looked for at each character
 LONGEST_TOKEN = 1_000  # bytes; the longest of GPT-2 has 128
 LARGEST_ID = 1 << 24
-OTHER_KINDS = {  # files of tokenizers that are no byte-level BPE
+OTHER_KINDS = {  # files of tokenizers that are not a byte-level BPE
     "tokenizer.model": "SentencePiece",
     "spiece.model": "SentencePiece",
     "sentencepiece.bpe.model": "SentencePiece",
@@ -71,7 +71,7 @@ def read_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
 
 
 def definition(files: Mapping[str, bytes]) -> Definition:
-    """Return what the files of a tokenizer say; ValueError, with the name of the file, for what cannot be followed."""
+    """Return what a tokenizer's files say; ValueError, with the file's name, for what is not supported."""
     small = {name: _object(name, files[name]) for name in SMALL if name in files}
     config = small.get("tokenizer_config.json", {})
     for name in ("add_prefix_space", "add_bos_token", "add_eos_token"):
@@ -125,7 +125,7 @@ def _from_json(data: bytes) -> tuple[Definition, dict[str, int]]:
         raise ValueError(f"its model is {shown(kind)}, not BPE: {ADVICE}")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(name):
-            raise ValueError(f"its model has {name}, which GPT-2's has not: {ADVICE}")
+            raise ValueError(f"its model has {name}, which GPT-2's does not have: {ADVICE}")
     added = [_added(entry, "added_tokens") for entry in checked(values.get("added_tokens") or [], "added_tokens", list)]
     merges, vocab = checked(model.get("merges"), "merges", list), checked(model.get("vocab"), "vocab", dict)
     pairs = [entry.split(" ") if isinstance(entry, str) else entry for entry in merges]
@@ -214,7 +214,7 @@ def _added(entry: Any, where: str, i: Any = None) -> Added:
     if not isinstance(content, str) or len(content) > LONGEST_TOKEN or not _is_id(i):
         raise ValueError(f"{where}: expected a content and an id, not {shown(entry)}")
     if entry.get("single_word"):
-        raise ValueError(f"{where}: {shown(content)} is a single_word, which cannot be followed here: {ADVICE}")
+        raise ValueError(f"{where}: {shown(content)} is a single_word, which is not supported here: {ADVICE}")
     flags = {name: bool(entry.get(name)) for name in ("special", "lstrip", "rstrip", "normalized")}
     return Added(content, i, **flags)
 

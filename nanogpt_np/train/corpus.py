@@ -50,7 +50,7 @@ def read_texts(paths: Iterable[str | os.PathLike[str]], report: Callable[[str], 
 
 def _read(file: Path) -> str:
     if file.exists() and not file.is_file():
-        raise ValueError(f"{file} is not a regular file, which a resumed run could read again")
+        raise ValueError(f"{file} is not a regular file: a resumed run could not read it again")
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

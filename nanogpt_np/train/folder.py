@@ -21,9 +21,9 @@ FAR = 1 << 20  # the byte that is locked on Windows, where a locked byte cannot 
 
 
 def is_free(directory: str | os.PathLike[str]) -> bool:
-    """Return whether a new run may begin in `directory`: there is no such file, and the folder, if any, is empty.
+    """Return whether a new run may begin in `directory`: it does not exist yet, or is an empty folder.
 
-    What a run leaves that was killed before its first save does not count.
+    Leftovers of a run that was killed before its first save do not count.
     """
     directory = Path(directory)
     if not os.path.lexists(directory):
@@ -46,7 +46,7 @@ def only_run(directory: str | os.PathLike[str]) -> Iterator[None]:
                 left.unlink()
         yield
     finally:
-        if sys.platform == "win32":  # which removes no open file, and so none that another run has opened meanwhile
+        if sys.platform == "win32":  # it never removes an open file, such as one that another run has just opened
             os.close(file)
             with contextlib.suppress(OSError):
                 path.unlink()

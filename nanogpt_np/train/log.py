@@ -1,7 +1,7 @@
 """The log of a run: log.jsonl, a line of JSON for each step, written as soon as the step is done.
 
 It is written before the state is saved, so it holds at least the steps of the state. A resumed run cuts it back to
-those, and so no step is in it twice, whenever the run before was killed. Read next: `curve.py`, which draws it.
+those, so no step appears twice. Read next: `curve.py`, which draws it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from .settings import LARGEST
 
 LOG = "log.jsonl"
 LONGEST_LINE = 1000  # bytes; a line of ours has about 150
-LARGEST_LOSS = 1e100  # what float32 cannot hold by far, and what can be drawn
+LARGEST_LOSS = 1e100  # far above float32, and still low enough to draw
 
 
 class Log:
@@ -74,12 +74,12 @@ class Log:
     def _named(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:  # of an open file, it names none
+        except OSError as error:  # a write to an open file names no file
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
 def read_log(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the lines of the log in `directory` as dicts, up to a line that is not one; none if there is no log."""
+    """Return the lines of the log in `directory` as dicts, up to the first invalid line; [] if there is no log."""
     path, found = Path(directory) / LOG, []
     if path.is_file():
         with path.open("rb") as file:
@@ -95,13 +95,13 @@ def _cut_back(file: BinaryIO, steps: int, path: Path) -> None:
     """Remove the lines of later steps than `steps`, and a last line that is not whole."""
     end, number, last = 0, 0, 0
     while line := file.readline(LONGEST_LINE):
-        number += 1  # all lines are looked at before one is removed
+        number += 1  # every line is checked before any is removed
         record, whole = _record(line), line.endswith(b"\n")
         if record is None or record["step"] <= last:
             if whole or file.read(1):
                 raise ValueError(
-                    f"{path} is not the log of a run: line {number} is not that of a step after step {last}; "
-                    "move the file away, and the run begins a new one"
+                    f"{path} is not the log of a run: line {number} is not a step after step {last}; "
+                    "move the file away to start a new log"
                 )
             break
         last = record["step"]
@@ -114,7 +114,7 @@ def _cut_back(file: BinaryIO, steps: int, path: Path) -> None:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """Return the dict of a line, or None if it is not that of a step."""
+    """Return the dict of a line, or None if it does not describe a step."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

@@ -45,7 +45,7 @@ def run(
         if found is not None and found not in trainer.checksums:
             raise ValueError(f"{out} holds the state of another run: resume that, or give another folder")
         if found is None and os.path.lexists(Path(out) / LOG):
-            raise ValueError(f"{out} holds {LOG} but no run that it is of: give another folder")
+            raise ValueError(f"{out} holds {LOG} but no run that wrote it: give another folder")
         n = saved = trainer.step_number
         with Log(out, n) as log:
             # A bad `out` fails now, not after hours; and a killed run may have left an older model beside its state.
@@ -105,7 +105,7 @@ def make_data(
     """Return the source of batches that `settings.source` describes; ValueError if it describes none.
 
     tokenizer : of the model that is trained further; GPT-2's by default.
-    report : is called with a line for what is unusual in the texts.
+    report : is called with a line for anything unusual in the texts.
     """
     source = settings.source
     if source == {"recipe": "facts"}:

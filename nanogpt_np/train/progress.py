@@ -16,12 +16,12 @@ OPENING = 1.0  # seconds of training after which the speed that the first line e
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: the same at all its steps."""
+    """What a run will do; it stays the same from step to step."""
 
     first: int  # steps that were done before
     steps: int  # of the whole run
     trained: int  # parameters that steps change
-    frozen: int  # parameters that they do not
+    frozen: int  # parameters that steps do not change
     text_tokens: int | None  # tokens of the text; None if the data has no such number
 
 
@@ -33,7 +33,7 @@ class Progress:
     steps: int  # of the whole run
     loss: float  # of this step, in nats per token; NaN if no token of it counted
     lr: float  # the learning rate of this step
-    tokens_per_second: float  # that counted, since the run began or was resumed; 0 until the clock has moved
+    tokens_per_second: float  # counted tokens, since the run began or was resumed; 0 until the clock has moved
     seconds: float  # since the run began or was resumed
     seconds_left: float
     held_out_loss: float | None  # in nats per token; None between evaluations, or if nothing is held out
@@ -101,7 +101,7 @@ class Printer:
         if self.file is None:  # as stderr is in a program without a console
             return
         encoding = getattr(self.file, "encoding", None) or "utf-8"
-        with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the run goes on
+        with contextlib.suppress(BrokenPipeError):  # the reader is gone; the run continues
             self.file.write(text.encode(encoding, "backslashreplace").decode(encoding))
             self.file.flush()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-LARGEST = 2**31 - 1  # of whole numbers, but for the seed
+LARGEST = 2**31 - 1  # of whole numbers other than the seed
 LARGEST_SEED = 2**128 - 1
 LARGEST_STEP = 1 << 27  # tokens in a step: 64 times what GPT-3 was trained with; their ids alone take 2 GB
 LONGEST_PATTERN = 200  # characters
@@ -43,10 +43,10 @@ class Settings:
     share_unseen: bool = False  # tokens that never occur share one row (shared_rows.py)
     eval_every: int = 100  # steps
     save_every: int | None = None  # steps
-    save_minutes: float = 5.0  # a save is due when either of the two is over
+    save_minutes: float = 5.0  # a save is due when either interval is over
     dtype: str = "float32"  # of model.safetensors
     special: bool = False  # <|endoftext|> in the texts is the token that separates them, not text
-    source: dict[str, Any] = field(default_factory=dict)  # what the data was made from, to make it again
+    source: dict[str, Any] = field(default_factory=dict)  # what the data is made from, so that a resumed run can
     schedule_steps: int | None = None  # the steps that the learning rate was planned for; None: `steps`
     held_lr: float | None = None  # the learning rate after those; None: the one that they end with
 
@@ -108,10 +108,10 @@ def _check_whole(name: str, value: Any, least: int, most: int) -> None:
 
 
 def _check_source(source: Any) -> None:
-    """Raise ValueError for what a state could not hold; what it must say is up to who makes the data again."""
+    """Raise ValueError for what JSON cannot hold; the code that makes the data again checks the contents."""
     if not (isinstance(source, dict) and all(isinstance(key, str) for key in source)):
         raise ValueError(f"source must be a dict such as {{'texts': ['/path/of/a.txt']}}, not {shown(source)}")
     try:
         json.dumps(source, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"source must be what JSON can hold: {shown(str(error))}") from None
+        raise ValueError(f"source must be valid JSON values: {shown(str(error))}") from None

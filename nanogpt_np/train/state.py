@@ -1,8 +1,8 @@
 """The state of a run on disk: training.safetensors, a safetensors file that holds its own SHA-256.
 
-The digest stands at a fixed place, first in the header, and covers every byte of the file, with zeros in its own
-place. `read_state` believes nothing of a file whose digest differs. What the fields must be is checked by
-`settings.py`, by `trainer.py` and, for the random state, here.
+The digest is the first field of the header and covers every byte of the file, with zeros in its own place. `read_state`
+rejects a file with another digest. `settings.py` and `trainer.py` check the values of the fields; the random state is
+checked here.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def checksum(path: Path) -> Checksum | None:
 
 
 def claimed_checksum(path: Path) -> str | None:
-    """Return the checksum that the state at `path` holds, unchecked; "" if it holds none, None if there is no file."""
+    """Return the checksum that the state at `path` claims, or "" if it has none, or None if there is no file."""
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -64,7 +64,7 @@ def initial_params(config: Config, rng: "np.random.Generator") -> dict[str, Arra
 
 
 class Data(Protocol):
-    """A source of batches: what `corpus.py` says that it has."""
+    """A source of batches; `corpus.py` describes its attributes."""
 
     used: Array
     digest: str
@@ -80,7 +80,7 @@ class Data(Protocol):
 
 
 class Trainer:
-    """A model in training: parameters that change in place, the optimizer's state, the RNG state."""
+    """A model in training: parameters that change in place, the optimizer's state and the random generator."""
 
     def __init__(self, config: Config, params: dict[str, Array], data: Data, settings: Settings):
         """Start from `params` (copied): those of `config`, or of its compact form where rows are shared."""
@@ -91,7 +91,7 @@ class Trainer:
         _check_data(data, config)
         self.rows = SharedRows(data.used, config.vocab_size) if settings.share_unseen else None
         trained = self.rows.compact(config) if self.rows else config
-        if trained.n_layer > len(params):  # before a table of so many is made
+        if trained.n_layer > len(params):  # before a table of that many rows is made
             raise ValueError(f"{len(params)} tensors are too few for n_layer {shown(trained.n_layer)}")
         shapes = {name: parameter.shape(trained) for name, parameter in table(trained).items()}
         check_shapes(params, shapes)
@@ -123,7 +123,7 @@ class Trainer:
     def step(self) -> tuple[float, int]:
         """Take one step; return (mean loss in nats per token, tokens that counted).
 
-        A step in which no token counts is done without a change: (NaN, 0).
+        A step in which no token counts changes no parameter and returns (NaN, 0).
         """
         s = self.settings
         batches = [self.data.batch(self.rng) for _ in range(s.accumulate)]
@@ -152,7 +152,7 @@ class Trainer:
         return total, sum(counts)
 
     def learning_rate(self, step: int) -> float:
-        """Return the rate of the step after `step` steps; where the schedule is over, it is held."""
+        """Return the rate of the step after `step` steps; after the schedule it stays constant."""
         s = self.settings
         planned = s.steps if s.schedule_steps is None else s.schedule_steps
         if step >= planned and s.held_lr is not None:
@@ -163,14 +163,14 @@ class Trainer:
         """Make `steps` the length of the whole run; what is done stays as it was.
 
         The learning rate keeps to the schedule of the run as it was planned, and to the schedule's last value after
-        that. With `lr`, it is `lr` from the next step on. Raises ValueError if so many steps are done already.
+        that. With `lr`, it is `lr` from the next step on. Raises ValueError unless `steps` is more than the steps done.
         """
         s, done = self.settings, self.step_number
         planned = s.steps if s.schedule_steps is None else s.schedule_steps
         longer = replace(s, steps=steps, schedule_steps=planned)
         if steps <= done:
             raise ValueError(f"{done} steps are done: the new number of steps must be more than that, not {steps}")
-        if lr is not None and lr != s.held_lr:  # a command that is repeated after a kill changes nothing more
+        if lr is not None and lr != s.held_lr:  # repeating a command after a kill changes nothing
             longer = replace(longer, schedule_steps=done, held_lr=lr)
         elif steps == planned and s.held_lr is None:
             longer = replace(longer, schedule_steps=None)
@@ -188,7 +188,7 @@ class Trainer:
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """The tokenizer of the data, whose files are saved with the model; None for data that is no text."""
+        """The tokenizer of the data, saved with the model; None for data that is not text."""
         return getattr(self.data, "tokenizer", None)
 
     def whole_model(self) -> GPT2:

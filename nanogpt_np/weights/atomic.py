@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Seconds between attempts on Windows, where no file can be replaced that another program has open, as virus scanners
-# and indexers have a new file for a moment.
+# Seconds between attempts on Windows, where a file that another program has open cannot be replaced. Virus scanners
+# and indexers open new files for a moment.
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 

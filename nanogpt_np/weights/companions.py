@@ -1,7 +1,7 @@
-"""The files beside the weights: the tokenizer's, and generation_config.json. What is saved where, and what is stale.
+"""The files beside the weights: the tokenizer's, and generation_config.json. Which to write, and which are stale.
 
-A model read from a folder with tokenizer files is saved with copies of them, any other of 50,257 tokens with GPT-2's.
-For another vocabulary none are written: they would be false. Read next: `saving.py`.
+A model read from a folder with tokenizer files is saved with copies of them; any other of 50,257 tokens, with GPT-2's.
+A model of another vocabulary size gets none, since GPT-2's would be wrong. Read next: `saving.py`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_files import FILES, LARGEST_TABLE, TOKENIZER, read_files
 from .configs import GENERATION, with_ends
 
-# Of models that were read from folders: the folder, and its tokenizer once it was asked for.
+# The folder that each model was read from, and that folder's tokenizer once something has asked for it.
 _folders: weakref.WeakKeyDictionary[GPT2, Path] = weakref.WeakKeyDictionary()
 _tokenizers: weakref.WeakKeyDictionary[GPT2, Tokenizer | None] = weakref.WeakKeyDictionary()
 
@@ -27,7 +27,7 @@ def remember(model: GPT2, folder: Path) -> None:
 
 
 def tokenizer_of(model: GPT2 | None) -> Tokenizer | None:
-    """Return the tokenizer that a model's folder holds; None if it has none that can be used, or is not known."""
+    """Return the tokenizer in the folder that a model was read from; None without a folder or a usable tokenizer."""
     if model is None or model not in _folders:
         return None
     if model not in _tokenizers:
@@ -45,12 +45,12 @@ class Companions:
     """
 
     def __init__(self, model: GPT2, folder: Path, tokenizer: Tokenizer | None, ends: Config):
-        self.write: dict[str, bytes] = {}  # what is not there yet
+        self.write: dict[str, bytes] = {}  # {name: contents} of files that are missing or differ
         files = _files(model, tokenizer)
         belong = {*files} or {*FILES}  # with none to write, those that are there stay
         if GENERATION in belong and (contents := files.get(GENERATION) or _here(folder / GENERATION)):
             files[GENERATION] = with_ends(contents, ends)
-        replaces = None not in files.values()  # GPT-2's are what is taken for granted where there are none
+        replaces = None not in files.values()  # where there are no files, readers assume GPT-2's
         for name, contents in files.items():
             here = _here(folder / name)
             if contents is None:  # takes a fifth of a second to make
@@ -76,7 +76,7 @@ def _files(model: GPT2, tokenizer: Tokenizer | None) -> dict[str, bytes | None]:
             try:
                 if files := read_files(_folders[model]):
                     return dict(files)
-            except (ValueError, OSError):  # of another kind, or gone: no reason to lose the weights
+            except (ValueError, OSError):  # of another kind, or gone: the weights are saved all the same
                 return {}
         gpt2s = V == gpt2.SIZE
     return {TOKENIZER: None, **gpt2.small_files(model.config.n_positions)} if gpt2s else {}

@@ -11,7 +11,7 @@ Digests are kept in two places:
       # size=548105171 mtime=1700000000.123456789 inode=1234567 ctime=1700000001.000000000
 
   The first line is what sha256sum prints. The second is what ``stat`` says of the file under its final name (times in
-  seconds, with nine decimals). A record without it says nothing.
+  seconds, with nine decimals). A record without it is ignored.
 
 Both are a convenience: where they cannot be read or written, a digest is unknown or is computed again.
 """
@@ -33,7 +33,7 @@ STORE = "digests.json"
 MOST = 100  # files that are remembered
 HASHED_PART = 1 << 22  # bytes read at a time
 # A change right after the digest was computed may leave the same times, which advance in steps: of 4 ms on most
-# systems, of up to 2 s on FAT. So nothing is remembered of a file that changed this short a time (ns) before.
+# systems, of up to 2 s on FAT. So no digest is remembered if the file changed within this time (ns) before.
 TOO_NEW = 2_000_000_000
 RECORD = re.compile(
     r"([0-9a-f]{64})  ([^\n]+)\n# size=(\d+) mtime=(\d+\.\d{9}) inode=(\d+) ctime=(\d+\.\d{9})\n?", re.ASCII
@@ -41,7 +41,7 @@ RECORD = re.compile(
 
 
 def remembered(path: Path) -> str | None:
-    """Return the SHA-256 that was computed of this very file and is still true, or None."""
+    """Return the SHA-256 that was computed earlier, if the file has not changed since; else None."""
     try:
         now = _identity(path, os.stat(path))
     except OSError:
@@ -66,7 +66,7 @@ def computed(path: Path) -> str:
 
 
 def _identity(path: Path, status: os.stat_result) -> dict[str, Any] | None:
-    """Return what no changed file shares; None on Windows, where Python tells no time of the last change of a file."""
+    """Return what changes with any change to a file; None on Windows, where Python does not have the last of them."""
     if sys.platform == "win32":
         return None
     return {

@@ -20,7 +20,7 @@ from .tensors import INDEX, SINGLE
 
 
 def models_folder() -> Path | None:
-    """Return ``$NANOGPT_NP_HOME``, or ``nanogpt_np`` in the user's cache folder; None where there is no home folder."""
+    """Return ``$NANOGPT_NP_HOME``, or ``nanogpt_np`` in the user's cache folder; None without a home folder."""
     if home := os.environ.get("NANOGPT_NP_HOME"):
         return Path(home)
     if sys.platform == "darwin":

@@ -41,14 +41,14 @@ def whose(name: str, directory: str | os.PathLike[str], digest: str | None) -> t
 def known_digest(path: Path) -> str | None:
     """Return the SHA-256 of a file if that is cheap to get, else None: if it is small, or remembered since computed.
 
-    The name of the file and the date of a record are not taken for it.
+    A file's name or a record's date is not evidence.
     """
     size = _size(path)
     if size is None or size > HASHED_AT_ONCE:
         return None if size is None else remembered(path)
     try:
         return hashlib.sha256(read_bytes(path, HASHED_AT_ONCE)).hexdigest()
-    except (OSError, ValueError):  # it may not be read, or has grown
+    except (OSError, ValueError):  # it cannot be read, or has grown
         return None
 
 

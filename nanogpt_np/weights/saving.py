@@ -35,8 +35,8 @@ def save(
     """Write config.json and model.safetensors, which transformers' ``from_pretrained`` loads, and the tokenizer.
 
     dtype : numpy float32 or float16 (half the size; values are rounded).
-    tokenizer : whose files are written; by default those of the folder that the model was read from, else GPT-2's
-        for a vocabulary of 50,257, and none for another.
+    tokenizer : its files are written. If None: those of the folder that the model was read from, else GPT-2's if the
+        vocabulary has 50,257 tokens, else no tokenizer files.
 
     All files are written beside their final names, read back, and renamed when whole. Raises ValueError where the
     directory holds a sharded checkpoint, whose index would no longer be true, or links to files elsewhere, for a model
@@ -88,7 +88,7 @@ def staged(
                 partial = written.enter_context(atomic_write(directory / name))
                 write_checked(partial, [np.frombuffer(contents, np.uint8)])
             yield
-            # These are replaced first: until the tensors follow, no other model's may be beside them.
+            # The small files are replaced first; another model's tensors must not be beside them meanwhile.
             old = directory / "config.json"
             if beside.replaces or not (old.is_file() and old.read_bytes() == small["config.json"]):
                 (directory / SINGLE).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Writing a safetensors file: a length, a JSON header, then the numbers; read back before it is believed.
 
-The bytes are those that the `safetensors` library writes. That one writes to a temporary file of its own, with a random
-name, which a killed process would leave behind. Read next: `atomic.py`, which replaces the old file by the new.
+The bytes are those that the `safetensors` library writes. The library itself writes to a temporary file with a random
+name, which a killed process would leave behind. Read next: `atomic.py`, which replaces the old file with the new.
 """
 
 import errno

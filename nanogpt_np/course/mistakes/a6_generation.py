@@ -211,10 +211,13 @@ mistake(
     "a stop id is left out, but the text continues",
     (STOP, "            if token not in stop:\n                yield token\n"),
 )
-mistake("only <|endoftext|> ends the text, whatever `stop` says", ("if token in stop", "if token == END_OF_TEXT_ID"))
+mistake(
+    "only <|endoftext|> ends the text, whatever `stop` says",
+    ("if token in stop", "if token in model.config.eos_token_ids"),
+)
 mistake(
     "<|endoftext|> ends the text even where `stop` does not name it",
-    ("if token in stop", "if token in stop or token == END_OF_TEXT_ID"),
+    ("if token in stop", "if token in {*stop, *model.config.eos_token_ids}"),
 )
 mistake("only the first of the stop ids ends the text", ("if token in stop", "if token in stop[:1]"))
 mistake(

@@ -18,8 +18,6 @@ from nanogpt_np.model.cache import KVCache
 from nanogpt_np.model.ids import check_ids
 from nanogpt_np.model.trace import no_trace
 
-END_OF_TEXT_ID = 50256  # <|endoftext|>: GPT-2 learned to emit it where a text ends
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LMHead:
@@ -108,7 +106,7 @@ def generate(
     top_k=None,
     top_p=None,
     rng=None,
-    stop=(END_OF_TEXT_ID,),
+    stop=None,
     use_cache=True,
     trace=no_trace,
 ):
@@ -123,7 +121,8 @@ def generate(
     ids : the caller's array or list: leave it unchanged. `check_ids`, which is given, copies it to an array,
         or says what is wrong with it; its second argument is ``model.config``.
     rng : a numpy.random.Generator; a fresh one, ``np.random.default_rng()``, if None.
-    stop : ids that end the text; they are not yielded.
+    stop : ids that end the text; they are not yielded. None means ``model.config.eos_token_ids``: (50256,) in GPT-2,
+        <|endoftext|>, which it learned to emit where a text ends.
     use_cache : True keeps a ``KVCache(model.config)`` for all steps. The prompt goes through the model first, then
         only what the cache does not hold yet: the one new id. It counts the positions itself.
         False passes cache=None, and all ids so far at every step: the same text, slowly.
