@@ -3,8 +3,9 @@
 import sys
 from importlib import import_module
 
+from .commands.screen import columns
 from .commands.shell import command, say
-from .names.wording import nearest
+from .names.wording import nearest, wrapped
 
 COMMANDS = {  # each is a file of that name in commands/
     "generate": "continue a text; show the likeliest next tokens, or every shape on the way",
@@ -29,9 +30,9 @@ def main(argv=None):
     """Run a command and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print("GPT-2 in NumPy. Usage: python -m nanogpt_np COMMAND ...\n")
+        print(wrapped("", "GPT-2 in NumPy. Usage: python -m nanogpt_np COMMAND ...", columns()) + "\n")
         for name, purpose in COMMANDS.items():
-            print(f"  {name:10} {purpose}")
+            print(wrapped(f"  {name:10} ", purpose, columns()))
         print("\nEach command has --help.")
         return 0
     name, *rest = argv

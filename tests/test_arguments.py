@@ -88,7 +88,7 @@ def usual(model, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "measure", lambda *_: iter(()))
     monkeypatch.setattr(benchmark, "write_random", lambda *_: None)
     monkeypatch.setattr("nanogpt_np.commands.course.grade", lambda *_, **__: iter(()))
-    monkeypatch.setattr("nanogpt_np.commands.facts.recall_by_relation", lambda *_: defaultdict(lambda: (1.0, 1)))
+    monkeypatch.setattr("nanogpt_np.commands.facts.recall_by_relation", lambda *_, **__: defaultdict(lambda: (1.0, 1)))
     recording, folder = str(model.parent / "pass.npz"), str(model)
     with_model = {"--model": folder}
     return {

@@ -87,7 +87,7 @@ def test_every_listed_command_has_help_and_is_a_file_of_that_name(capsys):
         done = python("nanogpt_np", name, "--help")
         assert done.returncode == 0 and done.stderr == b""
         assert f"usage: python -m nanogpt_np {name}" in done.stdout.decode()
-    shared = {"__init__", "listing", "opening", "screen", "shell", "tables"}
+    shared = {"__init__", "listing", "opening", "progress", "screen", "shell", "tables"}
     assert {path.stem for path in Path(commands.__file__).parent.glob("*.py")} == {*COMMANDS, *shared}
 
 

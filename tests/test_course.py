@@ -845,7 +845,7 @@ def test_a_mistake_is_named_in_the_report(folder):
 
 def test_a_syntax_error_is_told_once_with_its_line(folder):
     (folder / "a2_layernorm.py").write_text("x = 1\ndef f(:\n")
-    out = course("grade", folder, "a2").stdout
+    out = " ".join(course("grade", folder, "a2").stdout.split())
     assert out.count("a2_layernorm.py is not valid Python: invalid syntax, line 2: def f(:") == 1
 
 
@@ -953,3 +953,25 @@ def test_every_function_to_write_is_the_same_code_without_its_annotations():
         if not inspect.isclass(seams.own(where)):
             text = textwrap.dedent(inspect.getsource(seams.own(where)))
             assert ast.dump(Bare().visit(ast.parse(text))) == ast.dump(ast.parse(sources.source(seams.own(where))))
+
+
+@pytest.mark.parametrize("held", [["notes.txt"], ["README.md"], ["src/"], ["a.py", "b.py"], [".git/", "x"]])
+def test_new_refuses_a_folder_that_holds_something_else_and_leaves_it(held, tmp_path, capsys):
+    for name in held:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text("mine", encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    assert main(["new", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "holds something else: give an empty folder" in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("held", [[], [".git/"], ["a4_mlp.py"], ["a4_mlp.py", "notes.txt"]])
+def test_new_fills_an_empty_folder_and_completes_one_of_the_course(held, tmp_path, capsys):
+    for name in held:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text("mine", encoding="utf-8")
+    assert main(["new", str(tmp_path)]) == 0
+    assert main(["new", str(tmp_path)]) == 0
+    assert {"a1_embedding.py", "a4_mlp.py", "README.md"} <= {path.name for path in tmp_path.iterdir()}
+    if "a4_mlp.py" in held:
+        assert (tmp_path / "a4_mlp.py").read_text(encoding="utf-8") == "mine"

@@ -42,6 +42,12 @@ PROMPT = np.array([QUIET_TOKEN, 3, 41, 59, QUIET_TOKEN, 26, 53])  # T = 7; the q
 OTHER = np.array([58, 9, 79, 3, 23, 84, 11])  # at no position the id of PROMPT
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """Have lines of any length, as in a wide terminal: test_width.py tests how they fold."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 def record(model, ids, trace=no_trace, **options):
     acts = Recorder()
     model(np.asarray(ids), trace=chain(trace, acts), **options)

@@ -542,13 +542,14 @@ def test_without_a_word_there_is_a_line_for_every_tensor(capsys):
 
 
 @pytest.mark.parametrize("more", [[], ["--model", "gpt2-xl"]])
-def test_with_a_word_it_prints_all_that_is_known_in_100_columns(capsys, more):
+def test_with_a_word_it_prints_all_that_is_known_in_80_columns(capsys, more, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     for query in ("h.1", "keys", "logits", "W_U"):
         assert main(["glossary", query, *more]) == 0
         out = capsys.readouterr().out
         config = PUBLISHED["gpt2-xl"] if more else None
         assert out == "\n\n".join(as_text(entry.row(config)) for entry in find(query, config)) + "\n"
-        assert max(map(len, out.splitlines())) <= 100
+        assert max(map(len, out.splitlines())) <= 80
         squeezed = " ".join(out.split())
         for entry in find(query, config):
             row = entry.row(config)

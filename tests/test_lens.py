@@ -371,8 +371,9 @@ FRANCE = "The capital of France is"
 
 
 @pytest.fixture
-def run(capsys):
-    """Run `lens` on the bundled model and return (stdout, stderr)."""
+def run(capsys, monkeypatch):
+    """Run `lens` on the bundled model, in a wide terminal, and return (stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "1000")
 
     def run(*arguments, code=0, model="facts"):
         assert main(["lens", *arguments, "--model", model]) == code
@@ -492,8 +493,9 @@ def test_tokens_that_share_one_row_are_level_and_nothing_decides(run):
 
 
 @pytest.mark.parametrize("prompt", [FRANCE, "The capital of Germany is Berlin. The capital of France is", "a" * 40])
-def test_the_report_fits_into_100_columns(run, prompt):
-    assert max(map(len, run(prompt, "--token", " Paris").out.splitlines())) <= 100
+def test_the_report_fits_into_80_columns(run, prompt, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, run(prompt, "--token", " Paris").out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -519,8 +521,20 @@ def test_a_prompt_that_is_longer_than_the_context_and_an_empty_one_are_told_in_o
     assert "the prompt is empty" in run("", "--token", " Paris", code=1).err
 
 
-def test_without_a_token_the_usage_is_told(run):
-    assert "--token" in run(FRANCE, code=2).err
+@pytest.mark.parametrize("prompt", [FRANCE, "The capital of Japan is", "The", "<|endoftext|>"])
+def test_without_a_token_the_likeliest_is_explained(run, capsys, prompt):
+    assert main(["generate", prompt, "-n", "1", "--top", "1", "--json", "--special", "--model", "facts"]) == 0
+    best = json.loads(capsys.readouterr().out)["top"][0]
+    alone, named = (run(prompt, "--special", "--json", *flags).out for flags in ([], ["--token", best["token"]]))
+    assert json.loads(alone)["id"] == best["id"] and json.loads(alone)["rank"] == 1
+    assert alone == named or best["token"] == "<|endoftext|>"
+
+
+@pytest.mark.parametrize("rival", [" France", " apple", "."])
+def test_without_a_token_another_one_may_be_its_rival_but_not_the_likeliest_itself(run, rival):
+    assert run(FRANCE, "--against", rival).out.startswith('" Paris" is the likeliest: ')
+    out, err = run(FRANCE, "--against", " Paris", code=1)
+    assert out == "" and err == 'error: " Paris" cannot be compared with itself: compare it with another token\n'
 
 
 def test_special_reads_the_end_of_text_token_and_else_it_is_text(run):

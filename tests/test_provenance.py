@@ -368,6 +368,7 @@ def test_a_checkpoint_is_unchecked_until_inventory_has_computed_its_digest(model
     path = models / "gpt2" / "model.safetensors"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setitem(pins.PINS, "gpt2", pins.Pin("r", "v", digest, path.stat().st_size))
+    monkeypatch.setenv("COLUMNS", "1000")
     time.sleep(0.02)
     assert nanogpt_np.open_checkpoint("gpt2").provenance["kind"] == "downloaded"
     assert not (models / "digests.json").exists()

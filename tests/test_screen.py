@@ -15,7 +15,7 @@ from helpers import scripted_model
 import nanogpt_np
 from nanogpt_np.__main__ import main
 from nanogpt_np.commands import shell
-from nanogpt_np.commands.screen import Screen, screens, visible
+from nanogpt_np.commands.screen import GREEN, MARK, RED, Screen, columns, painted, screens, visible
 from nanogpt_np.text import Tokenizer
 from nanogpt_np.text.display import quoted
 
@@ -198,7 +198,7 @@ def test_an_answer_passes_through_a_pipe_as_it_is_and_not_on_a_terminal(evil, st
         out, err = streams(terminal)
         assert main(["generate", "a", "-n", n, "--model", str(folder)]) == 0
         assert out.getvalue() == (visible(text) if terminal else text) + "\n"
-        assert harmless(err.getvalue()) and err.getvalue().count("\n") == 1
+        assert harmless(err.getvalue()) and (terminal or err.getvalue().count("\n") == 1)
         assert r"m\x1b[2J\x9b\u202e\n\r\u200b" in err.getvalue()
 
 
@@ -310,3 +310,61 @@ def test_numbers_are_not_changed_by_a_screen(streams):
     with screens():
         print(np.float32(1.5), 3, None, "x", sep="|")
     assert out.getvalue() == "1.5|3|None|x\n"
+
+
+# --- colors and width ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def colors(monkeypatch):
+    """Have terminals that show colors, whatever the tests run in."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("WT_SESSION", "yes")  # Windows
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.parametrize("text", ["+1.5", "", "two\nlines", ALL, "\x1b[31mfake\x1b[0m", MARK[:-2], MARK[2:]])
+@pytest.mark.parametrize("style", [RED, GREEN, "30;46"])
+def test_only_painted_text_gets_a_color_and_nothing_else_in_it_reaches_the_terminal(text, style, colors, streams):
+    out, _ = streams(True)
+    with screens():
+        print(f"{text}{painted(text, style)}{text}")
+        sys.stdout.paint(text, style)
+    shown = visible(text)
+    colored = f"\x1b[{style}m{shown}\x1b[0m"
+    assert out.getvalue() == f"{shown}{colored}{shown}\n{colored}"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "env"),
+    [(False, {}), (True, {"NO_COLOR": "1"}), (True, {"NO_COLOR": "0"}), (True, {"TERM": "dumb", "WT_SESSION": None})],
+)
+def test_a_pipe_no_color_and_a_dumb_terminal_get_no_color(terminal, env, colors, streams, monkeypatch):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name)
+    out, err = streams(terminal)
+    with screens():
+        print(painted("a", RED))
+        sys.stdout.paint("b", RED)
+        print(painted("c", RED), file=sys.stderr)
+    assert (out.getvalue(), err.getvalue()) == ("a\nb", "c\n")
+
+
+def test_an_empty_no_color_and_no_color_for_a_text(colors, streams, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "")  # https://no-color.org: "when present and not an empty string"
+    out, _ = streams(True)
+    with screens():
+        print(painted("a", RED), painted("b", None))
+    assert out.getvalue() == "\x1b[31ma\x1b[0m b\n"
+    assert painted("a", RED) == "a"  # outside of a command nothing is painted
+
+
+@pytest.mark.parametrize(
+    ("given", "wide"), [("40", 40), ("80", 80), ("200", 200), ("7", 20), ("0", 80), ("-3", 80), ("x", 80), ("", 80)]
+)
+def test_columns_holds_without_a_terminal_too(given, wide, monkeypatch):
+    monkeypatch.setattr(sys, "__stdout__", Stream(False))
+    monkeypatch.setenv("COLUMNS", given)
+    assert columns() == wide
+    monkeypatch.delenv("COLUMNS")
+    assert columns() == 80

@@ -1,6 +1,6 @@
 """``python -m nanogpt_np course``: write GPT-2 yourself, layer by layer, and have it graded."""
 
-import textwrap
+import os
 import time
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from ..course import report
 from ..course.answers import answer
 from ..course.assignment import assignments, get
 from ..course.runner import grade
+from ..names.wording import folded
+from .screen import columns
 from .shell import Parser, command, print_json, say
 
 README = """\
@@ -32,7 +34,11 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_sub)
     commands.add_parser("list", help="the assignments and what to write in each")
     add = commands.add_parser("new", help="write the files to fill in").add_argument
-    add("folder", metavar="DIR", help="created if missing; existing files are left unchanged")
+    add(
+        "folder",
+        metavar="DIR",
+        help="created if missing, empty, or one that `new` wrote: files in it are left unchanged",
+    )
     add = commands.add_parser("grade", help="grade your files").add_argument
     add("folder", metavar="DIR", help="the folder that `new` wrote")
     add("names", nargs="*", metavar="NAME", help="assignments, such as a2 (default: all, then the whole model)")
@@ -72,6 +78,8 @@ def main(argv=None):
     if "folder" in args and Path(args.folder).is_file():
         parser.error(f"{args.folder} is a file; give the folder that it is in, and the assignment's name after it")
     if args.command == "new":
+        if _holds_something_else(Path(args.folder)):
+            parser.error(f"{args.folder} holds something else: give an empty folder, a new one, or one of the course")
         return _new(Path(args.folder))
     if args.command == "hint":
         return _hint(parser, assignment, args.rung, args.function)
@@ -86,17 +94,30 @@ def main(argv=None):
 
 def _list():
     for name, assignment in assignments().items():
-        print(f"{name:5}  {assignment.title}")
+        print(folded(f"{name:5}  {assignment.title}", columns()))
         for where in assignment.functions:
             print(f"       {where.partition(':')[2]}")
     return 0
 
 
+def _files():
+    """Return {name of a file to fill in: its assignment}."""
+    return {a.file: a for a in assignments().values() if a.functions}
+
+
+def _holds_something_else(folder):
+    """Return whether a folder has files but none of the course; hidden ones, such as .git, do not count."""
+    if not folder.is_dir():
+        return False
+    names = {name for name in os.listdir(folder) if not name.startswith(".")}
+    return bool(names) and names.isdisjoint(_files())
+
+
 def _new(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    written = [a for a in assignments().values() if a.functions]
-    files = {a.file: a.stub.read_text(encoding="utf-8") for a in written}
-    table = "\n".join(f"- `{a.file}`: {a.title}" for a in written)
+    written = _files()
+    files = {name: a.stub.read_text(encoding="utf-8") for name, a in written.items()}
+    table = "\n".join(f"- `{name}`: {a.title}" for name, a in written.items())
     files["README.md"] = README.format(files=table, folder=folder)
     for name, text in files.items():
         try:
@@ -114,11 +135,11 @@ def _grade(folder, names, seed, as_json):
     for graded in grade(folder, names, seed=seed):
         done.append(graded)
         if not as_json:
-            print("\n".join(report.lines(graded)) + "\n", flush=True)
+            print("\n".join(report.lines(graded, columns())) + "\n", flush=True)
     if as_json:
         print_json(report.as_json(done, time.monotonic() - began))
     else:
-        print(report.summary(done))
+        print(folded(report.summary(done), columns()))
     return 0 if report.passed(done) else 1
 
 
@@ -128,7 +149,7 @@ def _hint(parser, assignment, rung, function):
         parser.error(f"{assignment.name} has no function {function!r}; there are: {', '.join(hints)}")
     for name, steps in hints.items():
         if function in (None, name):
-            print(textwrap.fill(f"{name}: {steps[rung - 1]}", 116, break_long_words=False, break_on_hyphens=False))
+            print(folded(f"{name}: {steps[rung - 1]}", columns()))
     return 0
 
 

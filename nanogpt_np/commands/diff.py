@@ -6,7 +6,8 @@ import json
 from ..interpret.diff import TOLERANCE, diff
 from ..interpret.diff_words import as_dict, table
 from ..interpret.recording import read_arrays
-from ..names.wording import one_line
+from ..names.wording import folded, one_line
+from .screen import columns
 from .shell import Parser, command, print_json
 
 SHOWN = 1_000  # characters of a prompt, and of where a model is from
@@ -36,10 +37,11 @@ def main(argv=None):
         files = {"a": {"file": args.a, "about": about_a}, "b": {"file": args.b, "about": about_b}}
         print_json(files | as_dict(result))
     else:
-        print(one_line(f"a: {args.a}{_whose(about_a)}"))
-        print(one_line(f"b: {args.b}{_whose(about_b)}"))
-        for line in [*(table(result) if args.all else []), *str(result).split("\n")]:
+        print(folded(one_line(f"a: {args.a}{_whose(about_a)}"), columns()))
+        print(folded(one_line(f"b: {args.b}{_whose(about_b)}"), columns()))
+        for line in table(result) if args.all else []:
             print(line)
+        print(folded(str(result), columns()))
     return 0 if result.first is None else 1
 
 

@@ -8,7 +8,9 @@ from ..interpret.explain import SHOWN, explain, trail, wants
 from ..interpret.recorder import Recorder
 from ..names import points
 from ..names.resolve import resolve
+from ..names.wording import folded
 from .opening import add_model, opening, provenance_line, valid_text
+from .screen import columns
 from .shell import Parser, command, print_json, say
 
 
@@ -47,11 +49,11 @@ def main(argv=None):
     if args.json:
         print_json([_row(e) for e in found])
         return 0
-    print(found[0])
+    print(folded(str(found[0]), columns()))
     for e in found[1:]:
-        print(f"{e.name} = {e.recorded:.7g}\n  {e.how}")
+        print(folded(f"{e.name} = {e.recorded:.7g}\n  {e.how}", columns()))
         if e.leading is not None:
-            print(f"    {e.label(e.leading)}  {e.amounts[e.leading]:+.6g}")
+            print(folded(f"    {e.label(e.leading)}  {e.amounts[e.leading]:+.6g}", columns()))
     return 0
 
 

@@ -5,6 +5,7 @@ from ..names.glossary import as_text, find
 from ..names.points_page import page
 from ..names.sizes import PUBLISHED
 from ..weights.checkpoint import open_checkpoint
+from .screen import columns
 from .shell import Parser, command, print_json
 
 
@@ -29,7 +30,7 @@ def main(argv=None):
     if args.json:
         print_json({"query": query, "model": args.model, "tensors": rows})
     elif args.word:
-        print("\n\n".join(map(as_text, rows)))
+        print("\n\n".join(as_text(row, columns()) for row in rows))
     else:
         for row in rows:
             axes = str(row["shape"]).replace("'", "") if config else f"[{row['axes']}]"

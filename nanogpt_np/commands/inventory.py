@@ -1,10 +1,13 @@
-"""``python -m nanogpt_np inventory [MODEL]``: every tensor of a checkpoint, and how the parameters add up."""
+"""``python -m nanogpt_np inventory --model NAME|DIR``: every tensor of a checkpoint, and how the parameters add up."""
 
 from ..names.inventory import BYTES, formula, inventory, totals
 from ..names.sizes import PUBLISHED
+from ..names.wording import folded
 from ..weights.checkpoint import open_checkpoint
 from ..weights.pins import PINS
 from ..weights.places import find
+from .opening import add_only_model, only_model
+from .screen import columns
 from .shell import Parser, command, print_json
 
 
@@ -12,20 +15,21 @@ from .shell import Parser, command, print_json
 def main(argv=None):
     """Run the command line with `argv` and return the exit code."""
     parser = Parser("inventory", "List every tensor of a GPT-2 checkpoint, and add up its parameters.")
-    parser.add_argument("model", nargs="?", default="gpt2", help="a published name, or a directory (default: gpt2)")
+    add_only_model(parser, "gpt2", "gpt2; the sizes of a published model need no weights")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
-    config, dtypes, source = _look_up(args.model)
+    name = only_model(args)
+    config, dtypes, source = _look_up(name)
     rows = inventory(config, dtypes)
     by_group, by_layer = totals(rows, "group"), totals(rows, "layer")
     count = sum(row["parameters"] for row in rows)
     if args.json:
-        whole = {"model": args.model, "source": source, "tensors": rows, "by_group": by_group, "by_layer": by_layer}
+        whole = {"model": name, "source": source, "tensors": rows, "by_group": by_group, "by_layer": by_layer}
         print_json(whole | {"parameters": count, "bytes": sum(row["bytes"] for row in rows)})
         return 0
 
-    print(f"{args.model}: {source}\n")
+    print(folded(f"{name}: {source}", columns()) + "\n")
     wide = max(len(row["name"]) for row in rows)
     for row in rows:
         print(
@@ -34,10 +38,10 @@ def main(argv=None):
         )
     for title, sums in (("group", by_group), ("layer", by_layer)):
         print(f"\nby {title}")
-        for name, entry in sums.items():
+        for part, entry in sums.items():
             share = entry["parameters"] / count
             print(
-                f"  {name:18}  {entry['tensors']:4} tensors  {entry['parameters']:13,} parameters  "
+                f"  {part:18}  {entry['tensors']:4} tensors  {entry['parameters']:13,} parameters  "
                 f"{share:7.2%}  {entry['bytes']:13,} bytes"
             )
     print("\nthe formula")
@@ -46,8 +50,9 @@ def main(argv=None):
     for term, numbers, size in lines:
         print(f"  {term:{term_wide}}  {numbers:{numbers_wide}}  = {size:13,}")
     if config.tie_word_embeddings:
-        print("  LM head: tied to the token embedding, stored once")
-    print(f"\n{len(rows)} tensors, {count:,} parameters, {sum(row['bytes'] for row in rows):,} bytes")
+        print(folded("  LM head: tied to the token embedding, stored once", columns()))
+    size = sum(row["bytes"] for row in rows)
+    print(folded(f"\n{len(rows)} tensors, {count:,} parameters, {size:,} bytes", columns()))
     return 0
 
 

@@ -4,8 +4,9 @@ from itertools import groupby
 
 from ..interpret.stats import stats_line
 from ..names.ledger import COSTS
-from ..names.wording import WIDTH, columns, wrapped
+from ..names.wording import wrapped
 from ..text.display import quoted
+from .screen import columns
 
 NOTES = (
     "FLOPs are those of matrix products, 2 for each multiply-add; elementwise work is not counted. "
@@ -27,15 +28,17 @@ def print_tokens(rows):
 
 def print_equations(rows, args):
     """Print each step: name, shape, equation in numbers and in words; under it what was asked for."""
+    width = columns()
     wide, shape_wide, numbers_wide = _widths(rows, "name", "shape", "in_numbers")
     for _, of_stage in groupby(rows, key=lambda row: row["stage"]):
         print()
         for row in of_stage:
-            lead = f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = {row['in_numbers']:{numbers_wide}}  "
-            if len(lead) > columns(WIDTH) - ROOM:
-                print(lead.rstrip())
-                lead = " " * (wide + shape_wide + 6)
-            print(wrapped(lead, row["equation"]))
+            name = f"{row['name']:{wide}}  {row['shape']!s:{shape_wide}}  = "
+            lead = f"{name}{row['in_numbers']:{numbers_wide}}  "
+            if len(lead) > width - ROOM:
+                print(wrapped(name, row["in_numbers"], width))
+                lead = " " * len(name)
+            print(wrapped(lead, row["equation"], width))
             _print_more(row, args)
 
 
@@ -56,20 +59,20 @@ def print_ledger(result, args):
         print(line(f"= {stage}", "", result["ledger"]["by_stage"][stage]) + "\n")
     total, estimate = result["ledger"]["total"], result["ledger"].get("two_per_parameter_and_token")
     print(line(f"= {len(result['points'])} step{'s' * (len(result['points']) > 1)}", "", total) + "\n")
-    print(wrapped("", NOTES))
+    print(wrapped("", NOTES, columns()))
     if estimate:
         share = f"{total['flops'] / estimate:.3f} of 2 x parameters x tokens = {estimate:,} FLOPs, the usual estimate."
-        print(wrapped("", f"This pass takes {share} {ESTIMATE}"))
+        print(wrapped("", f"This pass takes {share} {ESTIMATE}", columns()))
 
 
 def _print_more(row, args):
     if args.stats and "stats" in row:
-        print(wrapped("    ", stats_line(row["stats"])))
+        print(wrapped("    ", stats_line(row["stats"]), columns()))
     if args.values:
         shown = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row["values"]["numbers"])
-        print(wrapped(f"    {row['values']['index']}  ", "  ".join(shown)))
+        print(wrapped(f"    {row['values']['index']}  ", "  ".join(shown), columns()))
     if args.notice:
-        print(wrapped("    ", row["notice"]))
+        print(wrapped("    ", row["notice"], columns()))
 
 
 def _widths(rows, *keys):

@@ -18,16 +18,34 @@ LONGEST_PROMPT = 1 << 24  # bytes that are read from standard input: more than a
 
 
 def add_model(parser):
-    """Add ``--model``, for the commands that read a prompt with a model: `opening` loads it."""
-    parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
-        "safetensors (default: gpt2 if it is on this machine, else the bundled model)")  # fmt: skip
+    """Add ``--model`` and ``--tokenizer``, for the commands that read a prompt with a model: `opening` loads both."""
+    _add_model(parser, "gpt2 if it is on this machine, else the bundled model")
     add_tokenizer(parser)
+
+
+def _add_model(parser, usual):
+    parser.add_argument("--model", metavar="NAME|DIR", help="a published name, or a directory with config.json and "
+        f"safetensors (default: {usual})")  # fmt: skip
 
 
 def add_tokenizer(parser):
     """Add ``--tokenizer``, which `chosen_tokenizer` reads."""
     parser.add_argument("--tokenizer", metavar="NAME|DIR", help="gpt2, or a directory with tokenizer.json, or with "
         "vocab.json and merges.txt (default: that of the model's directory, else gpt2's)")  # fmt: skip
+
+
+def add_only_model(parser, usual, words):
+    """Add ``--model`` to a command that needs nothing else, and so takes it as its argument too; see `only_model`."""
+    _add_model(parser, words)
+    parser.add_argument("named", nargs="?", metavar="MODEL", help="the same as --model MODEL")
+    parser.set_defaults(usual=usual)
+
+
+def only_model(args):
+    """Return the model of a command that `add_only_model` gave its arguments."""
+    if args.named is not None and args.model is not None:
+        raise ValueError("the model is given twice: leave out --model or the argument")
+    return next(name for name in (args.model, args.named, args.usual) if name is not None)
 
 
 def chosen_tokenizer(name, checkpoint=None):

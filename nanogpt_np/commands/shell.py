@@ -10,8 +10,8 @@ import json
 import math
 import sys
 
-from ..names.wording import one_line
-from .screen import reader_is_gone, screens, visible
+from ..names.wording import folded, one_line
+from .screen import columns, reader_is_gone, screens, visible
 
 LONGEST = 1000  # characters of a line on stderr
 EXTRAS = {  # the extra in pyproject.toml that installs a module, for optional modules
@@ -22,6 +22,14 @@ EXTRAS = {  # the extra in pyproject.toml that installs a module, for optional m
 }
 
 
+class _Help(argparse.HelpFormatter):
+    """Help whose texts keep their lines, folded to the width; a command line in them is not folded."""
+
+    def _fill_text(self, text, width, indent):
+        lines = text.split("\n")
+        return "\n".join(indent + (line if line.startswith("example: ") else folded(line, width)) for line in lines)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which takes ``--`` as a value in every version of Python."""
 
@@ -29,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"python -m nanogpt_np {command}",
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
             **more,
         )
@@ -103,11 +111,16 @@ def _remedy(name):
 
 
 def say(message):
-    """Print a message on stderr as one line of at most `LONGEST` characters; a newline at its start is kept."""
+    """Print a message on stderr as one line of at most `LONGEST` characters; a newline at its start is kept.
+
+    A terminal gets the line folded to its width.
+    """
     before = "\n" if message.startswith("\n") else ""
     line = visible(message.removeprefix(before), keep="\t")
     if len(line) > LONGEST:  # its end says what to do
         line = f"{line[: LONGEST - 250]} ... ({len(line):,} characters) ... {line[-200:]}"
+    if sys.stderr is not None and sys.stderr.isatty():
+        line = folded(line, columns())
     print(before + line, file=sys.stderr, flush=True)
 
 

@@ -20,9 +20,10 @@ from ..interpret.stepper import step
 from ..interpret.steps import dry_run, first_values, select, step_rows, sums, tokens
 from ..names import points
 from ..names.sizes import published
-from ..names.wording import one_line
+from ..names.wording import folded, one_line
 from .listing import print_equations, print_ledger, print_tokens
 from .opening import add_model, chosen_tokenizer, opening, provenance_line, read_prompt, watched_token
+from .screen import columns
 from .shell import Parser, command, print_json, say
 from .tables import print_top
 
@@ -97,18 +98,22 @@ def main(argv=None):
         print_json(result)
         return 0
     if args.dry_run is not None:
-        print(result["dry_run"])
+        print(folded(result["dry_run"], columns()))
     print_tokens(result["tokens"])
     if args.values:
         head = "head 0 where there are heads" if args.head is None else f"head {args.head}"
-        print(f"\nvalues: up to {args.values} numbers from the start of the last token's row, in {head}")
+        print(
+            folded(
+                f"\nvalues: up to {args.values} numbers from the start of the last token's row, in {head}", columns()
+            )
+        )
     if args.bytes:
         print_ledger(result, args)
     else:
         print_equations(result["points"], args)
     print()
     if args.dry_run is not None:
-        print("no next token: with zero-filled weights every logit is 0")
+        print(folded("no next token: with zero-filled weights every logit is 0", columns()))
     else:
         print_top(result["top"])
     return 0
@@ -203,7 +208,7 @@ def _walk(recording, model):
             import readline  # noqa: F401  with it, input() has arrow keys and history
     print_tokens(tokens(recording.acts, recording.tokenizer))
     print()
-    step(recording, _ask, print, model)
+    step(recording, _ask, print, model, columns())
     return 0
 
 
@@ -241,7 +246,6 @@ def _dry_run(args, tokenizer):
     ids = tokenizer.encode(prompt, special=args.special)
     shapes, note = dry_run(args.dry_run, ids)
     rows = step_rows(config, shapes, names, args.head)
-    say(note)
     seen = tokens({"hook_tokens": ids, "hook_positions": range(len(ids))}, tokenizer)
     about = {"dry_run": note, "prompt": prompt, "prompt_ids": ids}
     return about | {"tokens": seen, "points": rows, "ledger": sums(rows, config, len(ids))}

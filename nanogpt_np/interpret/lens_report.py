@@ -15,7 +15,7 @@ from ..model.attention import softmax
 from ..model.gpt2 import GPT2
 from ..model.trace import Array, Tape
 from ..names import points
-from ..text.display import text_of
+from ..text.display import quoted, text_of
 from ..text.tokenizer import Tokenizer
 from .lens import Part, logit_lens, split
 
@@ -30,15 +30,26 @@ class _LastRow(Tape):
 
 
 def report(
-    model: GPT2, tokenizer: Tokenizer, ids: Sequence[int], token: int, *, against: int | None = None, rivals: int = 3
+    model: GPT2,
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    token: int | None = None,
+    *,
+    against: int | None = None,
+    rivals: int = 3,
 ) -> dict[str, Any]:
-    """Return the report on `token` after the prompt `ids`, as plain rows.
+    """Return the report on `token` after the prompt `ids`, or on the likeliest one, as plain rows.
 
     It is compared with the token `against`, if there is one, and with the `rivals` likeliest other tokens.
     """
     acts = _LastRow()
     logits = next_logits(model, ids, trace=acts)
     p = softmax(logits)
+    if token is None:
+        token = int(np.argsort(-logits, kind="stable")[0])
+    if token == against:
+        name = quoted(text_of(tokenizer, token))
+        raise ValueError(f"{name} cannot be compared with itself: compare it with another token")
     others = [int(i) for i in np.argsort(-logits, kind="stable")[: rivals + 1] if i != token][:rivals]
     if not others:
         raise ValueError("there is no other token to compare with")

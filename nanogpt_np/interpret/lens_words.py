@@ -2,14 +2,17 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..names.wording import WIDTH, folded
 from ..text.display import quoted
 
 Row = dict[str, Any]  # of `lens_report.py`
 
-BAR = 20  # characters of the longest bar
+Signed = Callable[[str, float], str]  # a text and the amount in it -> the text in a color
+
+BAR, SHORTEST_BAR = 20, 8  # characters of the longest bar: where there is room, and at least
 
 
 def answer_line(result: Row) -> str:
@@ -33,10 +36,14 @@ def deciding_line(result: Row, row: Row) -> str:
     return f"Decided by {listed}: the other parts alone would put {loser} ahead of {winner}."
 
 
-def lens_lines(result: Row) -> list[str]:
+def _plain(text: str, amount: float) -> str:
+    return text
+
+
+def lens_lines(result: Row, width: int = WIDTH) -> list[str]:
     """Return the logit lens as lines, one for each sublayer."""
     lines = [
-        "If the model stopped early: the final LayerNorm and the LM head after every sublayer",
+        folded("If the model stopped early: final LayerNorm and LM head after every sublayer", width),
         f"{'after':10}  {'rank':>6}  {'logit':>9}  {'probability':>11}  likeliest there",
     ]
     for row in result["lens"]:
@@ -45,12 +52,15 @@ def lens_lines(result: Row) -> list[str]:
     return lines
 
 
-def split_lines(result: Row, row: Row, most: int) -> list[str]:
-    """Return the parts of a split as lines, at most `most` on each side and the rest in one."""
+def split_lines(result: Row, row: Row, most: int, width: int = WIDTH, signed: Signed = _plain) -> list[str]:
+    """Return the parts of a split as lines, at most `most` on each side and the rest in one.
+
+    signed : colors an amount, and the bar that shows it.
+    """
     token, rival = _short(result["token"]), _short(row["against"]["token"])
     text = [
-        f"{token} against {rival}: the difference of their logits, part by part",
-        "(direct effects: effects through a later part count there; head 2.1 is head 1 of block 2)",
+        folded(f"{token} against {rival}: the difference of their logits, part by part", width),
+        folded("(direct effects: effects through a later part count there; head 2.1 is head 1 of block 2)", width),
     ]
     ranked = sorted(row["parts"], key=lambda part: -part["amount"])
     top = [part for part in ranked if part["amount"] > 0][:most]
@@ -62,24 +72,32 @@ def split_lines(result: Row, row: Row, most: int) -> list[str]:
         lines.insert(len(top), {"name": f"the {len(between)} parts between", "amount": rest})
     wide = max(len(line["name"]) for line in lines)
     longest = max(abs(part["amount"]) for part in ranked) or 1
-    for line, printed in zip(lines, _adding_up([line["amount"] for line in lines]), strict=True):
-        bar = looks = ""
+    looks = [_looks_at(line) for line in lines]
+    room = min(BAR, max(SHORTEST_BAR, width - 9 - 2 - wide - 2 - 2 - max(map(len, looks))))
+    for line, printed, look in zip(lines, _adding_up([line["amount"] for line in lines]), looks, strict=True):
+        bar = ""
         if "kind" in line:  # a part, not a sum of many
-            bar = ("+" if line["amount"] > 0 else "-") * round(BAR * abs(line["amount"]) / longest)
-        if "looks_at" in line:
-            seen = line["looks_at"]
-            looks = f"looks at {_short(seen['token'])} {seen['weight']:.0%} (key {seen['key']})"
-        text.append(f"{printed:+9.3f}  {line['name']:{wide}}  {bar:{BAR}}  {looks}".rstrip())
+            bar = ("+" if line["amount"] > 0 else "-") * round(room * abs(line["amount"]) / longest)
+        space = " " * (room - len(bar) + 2) if look else ""
+        start = f"{signed(f'{printed:+9.3f}', printed)}  {line['name']:{wide}}"
+        text.append(f"{start}  {signed(bar, printed)}{space}{look}" if bar or look else start.rstrip())
     difference = row["difference"]
     times = math.exp(min(difference, 700))  # exp overflows at 710; no trained model comes near
-    text.append(
-        f"{difference:+9.3f}  in all: {token} is exp({difference:.3f}) = {times:.3g} times as likely as {rival}"
-    )
-    return text
+    sentence = f"{token} is exp({difference:.3f}) = {times:.3g} times as likely as {rival}"
+    first, *more = folded(f"{difference:+9.3f}  in all: {sentence}", width).split("\n")
+    return [*text, signed(first[:9], difference) + first[9:], *more]
 
 
-def by_kind_lines(result: Row) -> list[str]:
-    """Return the splits against all rivals side by side, in few lines."""
+def _looks_at(line: Row) -> str:
+    """Say which token a head attends to most; nothing for other parts."""
+    if "looks_at" not in line:
+        return ""
+    seen = line["looks_at"]
+    return f"looks at {_short(seen['token'])} {seen['weight']:.0%} (key {seen['key']})"
+
+
+def by_kind_lines(result: Row, signed: Signed = _plain) -> list[str]:
+    """Return the splits against all rivals side by side, in few lines; `signed` colors the amounts."""
     splits = result["splits"]
     heads = [_short(row["against"]["token"]) for row in splits]
     kinds = [*splits[0]["by_kind"], "remainder"]
@@ -90,7 +108,8 @@ def by_kind_lines(result: Row) -> list[str]:
     wide = max(20, len(title))
     text = [f"{title:{wide}}" + "".join(f"  {head:>10}" for head in heads)]
     for kind, amounts in lines:
-        numbers = (f"  {amount:+{max(10, len(head))}.3f}" for amount, head in zip(amounts, heads, strict=True))
+        padded = ((f"  {amount:+{max(10, len(head))}.3f}", amount) for amount, head in zip(amounts, heads, strict=True))
+        numbers = (signed(number, amount) for number, amount in padded)
         text.append(f"{kind:{wide}}{''.join(numbers)}")
     return text
 

@@ -13,11 +13,12 @@ import numpy as np
 from ..model.gpt2 import GPT2
 from ..model.trace import Array, Tape
 from ..names import points
-from ..names.wording import WIDTH, one_line, screen
+from ..names.wording import one_line, screen
 
 Acts = Mapping[str, Array]  # activations by trace point: a Recorder, or what else holds a pass
 Line = tuple[str, str, str]  # name, shape, equation
 
+LINE = 120  # characters of a line of the table
 ALIKE = 3  # so many blocks with the same points and shapes, and the ones in the middle print as one line
 
 
@@ -102,7 +103,7 @@ def table(acts: Mapping[Any, Any]) -> list[str]:
             lines.append(shown)
         else:
             name, shape, equation = shown
-            lines.append(one_line(f"{name:{wide}}  {shape:{shape_wide}}  {equation}", WIDTH))
+            lines.append(one_line(f"{name:{wide}}  {shape:{shape_wide}}  {equation}", LINE))
     return lines
 
 

@@ -14,7 +14,7 @@ from ..model.gpt2 import GPT2
 from ..names import parameters, points, resolve
 from ..names.glossary import as_text, find
 from ..names.trace_point import Point
-from ..names.wording import WIDTH, columns, wrapped
+from ..names.wording import WIDTH, folded, wrapped
 from ..text.display import quoted, text_of
 from .explain import explain
 from .recording import Recording
@@ -37,17 +37,26 @@ q, Ctrl-D   quit"""
 
 
 def step(
-    recording: Recording, ask: Callable[[str], str], tell: Callable[[str], None], model: GPT2 | None = None
+    recording: Recording,
+    ask: Callable[[str], str],
+    tell: Callable[[str], None],
+    model: GPT2 | None = None,
+    width: int = WIDTH,
 ) -> None:
     """Show the steps of a `recording.Recording` as `ask` directs, until it returns ``q`` or raises EOFError.
 
     ask, tell : as ``input`` and ``print``. model : the model that was recorded; deriving a number needs its weights.
+    width : the columns of a line.
     """
+
+    def show(text: str) -> None:
+        tell(folded(text, width))
+
     names, at = list(recording.acts), 0
     if "hook_next_token" not in recording.acts:
         raise ValueError("to walk through, record a whole pass to the next token: generate(model, ids, 1, trace=acts)")
-    tell(f"{len(names)} steps; Enter: next, b: back, ?: all commands, q: quit\n")
-    tell(page(recording, names, at))
+    show(f"{len(names)} steps; Enter: next, b: back, ?: all commands, q: quit\n")
+    show(page(recording, names, at, width))
     while True:
         try:
             line = ask("> ")
@@ -61,19 +70,19 @@ def step(
                 return None
             to = _goes_to(word, more, names, at)
             if to is None:
-                tell(_answer(word, more, recording, names[at], model))
+                show(_answer(word, more, recording, names[at], model, width))
             elif to < 0:
-                tell("this is the first step")
+                show("this is the first step")
             elif to == len(names):
-                tell(f"this was the last step, the end of the pass: {_ending(recording)}")
+                show(f"this was the last step, the end of the pass: {_ending(recording)}")
             else:
                 at = to
-                tell(page(recording, names, at))
+                show(page(recording, names, at, width))
         except ValueError as error:
-            tell(str(error))
+            show(str(error))
 
 
-def page(recording: Recording, names: Sequence[str], at: int) -> str:
+def page(recording: Recording, names: Sequence[str], at: int, width: int = WIDTH) -> str:
     """Return the text of step `at`: everything about one trace point."""
     acts, config, name = recording.acts, recording.config, names[at]
     point, x, stored = points.get(name, config), acts[name], parameters.table(config)
@@ -89,7 +98,7 @@ def page(recording: Recording, names: Sequence[str], at: int) -> str:
         "values": stats_line(stats(x)) if name not in points.WHOLE_NUMBERS else "",
     }
     lines = [f"{at + 1} of {len(names)}  {name}  {list(x.shape)}  {_axes(point)}"]
-    lines += [wrapped(f"  {field:12}", text) for field, text in fields.items() if text]
+    lines += [wrapped(f"  {field:12}", text, width) for field, text in fields.items() if text]
     return "\n".join(lines)
 
 
@@ -116,21 +125,21 @@ def _one_of(fragment: str, names: list[str]) -> str:
     raise ValueError("\n".join([f"{fragment} is in {len(found)} names; give more of one, or its number:", *lines]))
 
 
-def _answer(word: str, more: list[str], recording: Recording, name: str, model: GPT2 | None) -> str:
+def _answer(word: str, more: list[str], recording: Recording, name: str, model: GPT2 | None, width: int) -> str:
     if word == "?":
         return HELP
     if word == "p":
-        return values(recording, name, more)
+        return values(recording, name, more, width)
     if word == "t":
         return _tokens(recording, *more[:1])
     if word == "e":
         return _derivation(recording, name, more, model)
     if word.startswith("/"):
-        return _looked_up(" ".join([word[1:], *more]), recording.config)
+        return _looked_up(" ".join([word[1:], *more]), recording.config, width)
     raise ValueError(f"{word!r} is not a command; see ?")
 
 
-def values(recording: Recording, name: str, index: Sequence[str] = ()) -> str:
+def values(recording: Recording, name: str, index: Sequence[str] = (), width: int = WIDTH) -> str:
     """Return the numbers of a trace point as text, or those at an `index`: words, each a whole number or ``:``."""
     x, axis_names = recording.acts[name], points.get(name).axis_names
     places = [slice(None) if word == ":" else _whole(word) for word in index]
@@ -140,7 +149,7 @@ def values(recording: Recording, name: str, index: Sequence[str] = ()) -> str:
         if isinstance(place, int) and not -size <= place < size:
             raise ValueError(f"there is no {axis} {place}: they are 0 to {size - 1}")
     x = x[tuple(places)]
-    shown = np.array2string(x, max_line_width=columns(WIDTH), precision=4, threshold=PRINTED)
+    shown = np.array2string(x, max_line_width=width, precision=4, threshold=PRINTED)
     where = f"[{', '.join(index)}]" if index else ""
     return f"{name}{where}  {list(x.shape)}\n{shown}"
 
@@ -165,11 +174,11 @@ def _derivation(recording: Recording, name: str, index: Sequence[str], model: GP
     return str(explain(recording.acts, model, name, tuple(_whole(word) for word in index)))
 
 
-def _looked_up(word: str, config: Config) -> str:
+def _looked_up(word: str, config: Config, width: int) -> str:
     found = find(word, config)
     rest = f"and {len(found) - ENTRIES} more: {', '.join(entry.name for entry in found[ENTRIES:])}"
-    texts = [as_text(entry.row(config)) for entry in found[:ENTRIES]]
-    return "\n\n".join(texts + [wrapped("", rest)] * (len(found) > ENTRIES))
+    texts = [as_text(entry.row(config), width) for entry in found[:ENTRIES]]
+    return "\n\n".join(texts + [wrapped("", rest, width)] * (len(found) > ENTRIES))
 
 
 def _whole(word: str) -> int:

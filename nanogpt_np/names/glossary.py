@@ -6,12 +6,11 @@
 
 import functools
 import re
-import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .entries import Entry, entries
-from .wording import columns, nearest
+from .wording import WIDTH, folded, nearest, wrapped
 
 if TYPE_CHECKING:  # it would bring NumPy with it
     from ..model.config import Config
@@ -128,12 +127,11 @@ def facts(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((label, value) for label, value in (shown | row["names"]).items() if value)
 
 
-def as_text(row: dict[str, Any]) -> str:
-    """Return a row of `Entry.row` as lines of at most 100 columns, or those of the terminal."""
+def as_text(row: dict[str, Any], width: int = WIDTH) -> str:
+    """Return a row of `Entry.row` as lines of at most `width` columns."""
     sizes = f" = {row['shape']}".replace("'", "") if row["shape"] else ""
-    lines = [f"{row['name']}  [{row['axes']}]{sizes}  {row['kind']}"]
+    lines = [folded(f"{row['name']}  [{row['axes']}]{sizes}  {row['kind']}", width)]
     for label, value in facts(row):
         text = value if isinstance(value, str) else ", ".join(value)
-        indents: dict[str, Any] = {"initial_indent": f"  {label:18}", "subsequent_indent": " " * 20}
-        lines += textwrap.wrap(text, columns(100), break_long_words=False, break_on_hyphens=False, **indents)
+        lines.append(wrapped(f"  {label:18}", text, width))
     return "\n".join(lines)

@@ -1,12 +1,13 @@
-"""Helpers for one-line messages: the nearest known name, short lists, text that is safe to print."""
+"""Helpers for messages: the nearest known name, short lists, text that is safe to print, lines folded to a width."""
 
 import difflib
-import shutil
-import sys
+import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-WIDTH = 120  # columns of a line if stdout is not a terminal
+WIDTH = 80  # columns of a line; commands ask the terminal
+ROOM = 20  # columns that the text after a lead needs, or it goes below
+WHOLE = re.compile(r'"[^"\n]{1,18}"|\[[^][\n]{1,30}\]')  # a token in quotes, a shape: not folded
 LONGEST = 600  # characters of a message: names in it may come from a forged file
 LONGEST_NAME = 80  # characters of a name in a message
 SCREEN = 100  # lines of a table that an object prints as
@@ -48,25 +49,48 @@ def _clipped(text: str, longest: int) -> str:
     return f"{text[: longest - end - 5]} ... {text[-end:]}"
 
 
-def columns(usual: int) -> int:
-    """Return the maximum line width: the terminal's, but at least 80; `usual` if stdout is not a terminal."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        return usual
-    return max(80, shutil.get_terminal_size((usual, 24)).columns)
+def wrapped(lead: str, text: str, width: int = WIDTH) -> str:
+    """Return `lead` followed by `text`, folded at spaces so that later lines align with its first.
 
-
-def wrapped(lead: str, text: str) -> str:
-    """Return `lead` followed by `text`, wrapped so that later lines align with its first."""
+    Quoted tokens and shapes stay whole. Where a lead leaves little room, the text is below it.
+    """
     import textwrap  # here, since most commands do without
 
-    return textwrap.fill(
+    space = next(c for c in map(chr, range(0xE000, 0xF900)) if c not in text)  # stands for one that stays
+    text = WHOLE.sub(lambda found: found[0].replace(" ", space), text)
+    room = width - len(lead)
+    below = room < ROOM or (bool(lead.strip()) and any(len(word) > room for word in text.split()))
+    indent = "    " if below else lead
+    lines = textwrap.wrap(
         text,
-        columns(WIDTH),
-        initial_indent=lead,
-        subsequent_indent=" " * len(lead),
+        width,
+        initial_indent=indent,
+        subsequent_indent=" " * len(indent),
         break_long_words=False,
         break_on_hyphens=False,
+        expand_tabs=False,
+        replace_whitespace=False,
     )
+    above = [folded(lead.rstrip(), width)] if below and lead.strip() else []
+    return "\n".join([*above, *lines]).replace(space, " ") or lead.rstrip()
+
+
+def folded(text: str, width: int = WIDTH) -> str:
+    """Return `text` with lines of more than `width` columns folded at spaces, each at its own indent.
+
+    What follows a first column, one that ends in two spaces or more, stays beside it.
+    """
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= width else _folded(line, width) for line in lines)
+
+
+def _folded(line: str, width: int) -> str:
+    column = re.match(r" *\S+(?: \S+)* {2,}(?=\S)", line)
+    if column and len(column[0]) <= width - ROOM:
+        return wrapped(column[0], line[column.end() :], width)
+    text = line.lstrip(" ")
+    indent = line[: len(line) - len(text)]
+    return wrapped(indent if len(indent) <= width - ROOM else "", text, width)
 
 
 def screen(lines: Sequence[str], most: int = SCREEN) -> list[str]:

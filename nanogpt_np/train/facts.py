@@ -39,6 +39,7 @@ RELATIONS = ("capital", "continent", "currency", "language", "demonym")  # colum
 Fact = tuple[str, str, str]  # relation, subject, object
 Question = tuple[str, list[int], list[int]]  # relation, prompt ids, answer ids
 HELD_OUT = 4  # templates of each relation that a country is never trained on
+WORK = 3e11  # operations of a batch of questions: a few seconds on a slow machine
 SPLIT_SEED = 2019  # which ones: the same for every run, so that runs can be compared
 
 
@@ -163,6 +164,11 @@ class FactsData:
         return lines
 
 
+def rows_at_once(parameters: int, longest: int) -> int:
+    """Return how many questions make a batch: up to 128, fewer of a large model, so that progress is heard of."""
+    return int(max(1, min(128, WORK // (2 * parameters * longest))))
+
+
 def recall(
     model: GPT2,
     questions: Sequence[Question],
@@ -179,8 +185,9 @@ def recall(
     model, right = fast(model), np.zeros(len(questions), bool)
     lengths = np.array([len(p) + len(a) - 1 for _, p, a in questions])
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), 128):
-        some = order[start : start + 128]
+    rows = rows_at_once(sum(p.size for p in model.params.values()), lengths.max(initial=1))
+    for start in range(0, len(order), rows):
+        some = order[start : start + rows]
         ids = np.full((len(some), lengths[some].max()), questions[0][1][0])  # what comes after a text changes nothing
         wanted = np.full(ids.shape, IGNORED)
         for row, i in enumerate(some):
