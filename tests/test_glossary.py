@@ -22,7 +22,7 @@ import nanogpt_np
 from nanogpt_np import Recorder
 from nanogpt_np.__main__ import main
 from nanogpt_np.model.config import Config
-from nanogpt_np.names import parameters, points
+from nanogpt_np.names import glossary, parameters, points
 from nanogpt_np.names.aliases import DIALECTS
 from nanogpt_np.names.entries import PARAMETERS, entries
 from nanogpt_np.names.glossary import as_text, find, names_of
@@ -654,3 +654,12 @@ def test_every_name_of_hugging_face_is_a_module_an_output_or_a_key_with_the_same
             np.testing.assert_allclose(actual, expected, rtol=0, atol=5e-5, err_msg=name)  # measured: 5.0e-6
             checked.add(name)
     assert len(checked) == 92
+
+
+@pytest.mark.parametrize("query", ["a, b\n" * 5_000, "attn.mlp." * 3_000, "x" * 100_000, "keys " * 20_000])
+def test_a_long_query_is_read_once_and_not_once_for_each_of_its_words(query, monkeypatch):
+    calls, real = [], glossary._fitting
+    monkeypatch.setattr(glossary, "_fitting", lambda *given: calls.append(given) or real(*given))
+    with pytest.raises(ValueError, match="no tensor is called"):
+        glossary.find(query)
+    assert len(calls) <= glossary.MOST_WORDS

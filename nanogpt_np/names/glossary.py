@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it would bring NumPy with it
 NUMBERED = re.compile(r"\b(?:blocks?|blk|layers?|h)[ ._/\[-]?(\d+)\b|\[(\d+)\]", re.IGNORECASE)
 STATE = re.compile(r"\bhidden[ _.-]?states?\[(\d+)\]", re.IGNORECASE)
 WHOLE, END, PART, LETTERS, NOTHING = range(5)  # how a query matches a name
+MOST_WORDS = 20  # of a query that may begin with a place: twice as many as any name and its place have
 ENDINGS = ("weight", "bia", "w", "b", "g", "matrix")  # left out of a parameter's name: c_attn. For "bia" see words_of.
 
 
@@ -48,7 +49,7 @@ def matches(query: str, config: "Config | None" = None) -> list[tuple[int, Entry
         raise ValueError(f"no word to look up in {query!r}")
     known = entries(block, config)
     found = _fitting(words, known)
-    if not found or found[0][0] > PART:
+    if (not found or found[0][0] > PART) and len(words) <= MOST_WORDS:
         place = (_fitting(words[k:], known, words[:k]) for k in range(1, len(words)))
         found = next((some for some in place if some and some[0][0] <= END), found)
     return found
