@@ -211,7 +211,6 @@ def _dry_run(args):
     ids = chosen_tokenizer(args.tokenizer).encode(prompt, special=args.special)
     shapes, note = dry_run(args.dry_run, ids)
     rows = outline(config, shapes)
-    say(note)
     if args.json:
         print_json({"dry_run": note, "prompt": prompt, "prompt_ids": ids, "trace": rows})
     else:
