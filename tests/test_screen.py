@@ -323,7 +323,11 @@ def colors(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-@pytest.mark.parametrize("text", ["+1.5", "", "two\nlines", ALL, "\x1b[31mfake\x1b[0m", MARK[:-2], MARK[2:]])
+PAINTED = {"number": "+1.5", "nothing": "", "two lines": "two\nlines", "all": ALL, "fake": "\x1b[31mfake\x1b[0m"}
+PAINTED |= {"start of a mark": MARK[:-2], "end of a mark": MARK[2:]}  # another one in every process
+
+
+@pytest.mark.parametrize("text", PAINTED.values(), ids=PAINTED)
 @pytest.mark.parametrize("style", [RED, GREEN, "30;46"])
 def test_only_painted_text_gets_a_color_and_nothing_else_in_it_reaches_the_terminal(text, style, colors, streams):
     out, _ = streams(True)
