@@ -162,7 +162,11 @@ def lines_to_try(usual, parser, command):
     yield "one too many", [*positional, *given, "--", "x", "y", "z"]
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "course"] + ["course"])
+LONG = ("generate", "trace", "explain", "lens")  # seconds each
+ALL = [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in COMMANDS]
+
+
+@pytest.mark.parametrize("command", ALL)
 def test_odd_values_get_an_answer_or_a_bounded_line_and_never_a_traceback(command, usual, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO()))  # for the prompt that is a dash
     tried = 0
@@ -427,7 +431,10 @@ def test_other_names_get_none_and_are_looked_for_nowhere(name):
 # --- the course, where names are not ASCII -------------------------------------------------------
 
 
-@pytest.mark.parametrize("env", [PLAIN, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "utf-16"}, {}])
+ENVIRONMENTS = [{"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "utf-16"}, {}]
+
+
+@pytest.mark.parametrize("env", [PLAIN, *(pytest.param(env, marks=pytest.mark.slow) for env in ENVIRONMENTS)])
 def test_a_folder_of_any_name_is_graded_in_any_locale(env, tmp_path):
     source = answer(get("a4"))
     (statement,) = re.findall(r"^ +minus_2u = ", source, re.M)

@@ -82,6 +82,7 @@ def say(text):
         ("accepted", lambda child: exits(child, 0)),
     ],
 )
+@pytest.mark.slow
 def test_each_kind_of_fault_is_seen(kind, run, tmp_path):
     assert verdict(run, tmp_path, seconds=1 if kind in ("hang", "slow") else limits.SECONDS).outcome == kind
 

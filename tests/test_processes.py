@@ -268,6 +268,7 @@ def test_a_child_forked_during_a_long_prompt_has_the_usual_number_and_no_held_lo
     }.items(),
     ids=lambda item: item[0],
 )
+@pytest.mark.slow
 def test_forks_beside_a_thread_at_work_do_not_hang(work):
     """Many children while a thread runs a model; each runs a prompt of its own and ends, and so does the thread."""
     children = 20 if work[0] == "long prompts" else 8
@@ -302,6 +303,7 @@ def test_forks_beside_a_thread_at_work_do_not_hang(work):
 
 
 @forks
+@pytest.mark.slow
 def test_a_fork_waits_for_passes_of_other_threads_but_not_of_its_own_and_not_for_ever():
     found = run(
         """
@@ -337,6 +339,7 @@ def test_a_fork_waits_for_passes_of_other_threads_but_not_of_its_own_and_not_for
     assert found == ["True"] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing_generate_what_this_one_does(method):
     import multiprocessing

@@ -509,7 +509,7 @@ def test_a_longer_run_keeps_the_part_that_is_done_and_holds_the_last_rate(text_f
         ([(14, None), (16, None)], [6e-5] * 4),
     ],
 )
-@pytest.mark.parametrize("kill", [(13,), (7, 14, 15)])
+@pytest.mark.parametrize("kill", [(13,), pytest.param((7, 14, 15), marks=pytest.mark.slow)])
 def test_a_longer_run_that_was_killed_ends_as_one_that_was_not(more, rates, kill, text_file, tmp_path):
     extended(tmp_path / "whole", *more, text_file=text_file)
     extended(tmp_path / "cut", *more, text_file=text_file, kill=kill)

@@ -31,6 +31,12 @@ ABOUT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """Have lines of up to 120 characters: how they fold is another matter (test_width.py)."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 @pytest.fixture(scope="module")
 def model():
     rng = np.random.default_rng(4)
@@ -136,21 +142,20 @@ def test_nor_is_one_of_gpt2_xl_at_the_end_of_its_context(flags, monkeypatch, cap
     assert max(map(len, lines)) <= 120
 
 
-def test_in_a_terminal_the_text_is_as_wide_as_the_terminal(run, monkeypatch):
+def test_the_text_is_as_wide_as_columns_says_in_a_pipe_too_and_80_where_it_is_not_set(run, monkeypatch):
     flags = ("--notice", "--block", "0")
+    monkeypatch.delenv("COLUMNS")
     usual = run(*flags).out
-    monkeypatch.setenv("COLUMNS", "100")
-    assert run(*flags).out == usual  # into a pipe or a file
     widest = {}
     for columns in ("30", "80", "100", "300"):
         monkeypatch.setenv("COLUMNS", columns)
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         out = run(*flags).out
+        assert (out == usual) == (columns == "80")
         assert out.split() == usual.split()
         widest[columns] = max(map(len, out.splitlines()))
         notices = [point.notice for name, point in TABLE.items() if name.startswith("blocks.0.")]
         assert (columns == "300") == all(f"    {notice}\n" in out for notice in notices)
-    assert widest["30"] == widest["80"] <= 80 < widest["100"] <= 100 < max(map(len, usual.splitlines())) <= 120
+    assert widest["30"] <= widest["80"] <= 80 < widest["100"] <= 100 < widest["300"] <= 300
 
 
 def test_provenance_is_one_line_on_stderr(run, directory):
@@ -395,7 +400,7 @@ def test_a_dry_run_says_so_and_shows_no_answer(flags, capsys):
     assert main(["trace", PROMPT, "--dry-run", "gpt2", *flags]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert "DRY RUN" in lines[0] and "zero-filled" in lines[0] and err == lines[0] + "\n"
+    assert "DRY RUN" in lines[0] and "zero-filled" in lines[0] and err == ""
     assert lines[1].split() == ["position", "id", "token"]
     assert lines[-1] == "no next token: with zero-filled weights every logit is 0"
     assert "probability" not in out

@@ -545,6 +545,7 @@ def test_a_connection_that_brings_nothing_is_given_up_after_five_attempts(desk, 
     assert desk.waits() == ["1", "2", "4", "8"]
 
 
+@pytest.mark.slow
 def test_a_stalled_connection_counts_as_broken(desk, server):
     desk.write_script(STALL_SECONDS=1)
     server.pause_at = 4000  # few enough to be slow from the first second: curl looks at the last five
@@ -557,6 +558,7 @@ def test_a_stalled_connection_counts_as_broken(desk, server):
     assert server.ranges_asked() == [None, "bytes=4000-"]
 
 
+@pytest.mark.slow
 def test_a_crawl_counts_as_stalled_and_not_as_progress(tmp_path):
     # Ten bytes a second, at the start, after a good half, and before any of the file. All three at once, to save time.
     with contextlib.ExitStack() as stack:
@@ -709,7 +711,7 @@ def cut(desk, server, chance):
     return way
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_download_cut_anywhere_leaves_nothing_unverified_and_the_next_run_completes(desk, server, times):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -1275,6 +1277,7 @@ def test_the_lock_of_a_dead_run_is_taken_over_by_one_of_many(desk, server):
     assert [name for name, _, _ in server.log] == ["config.json", "model.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_curl_that_outlives_its_killed_run_is_waited_for(desk, server):
     server.pause_at = PAUSE
     with desk.started() as first:
