@@ -18,7 +18,8 @@ TINY = 2.0**-125  # below about this size, rounding errors stop shrinking
 LARGEST = 1e38  # float32 ends at 3.4e38
 RUNS, MARGIN = 8, 64
 MASKS = (".attn.bias", ".attn.masked_bias")
-VIEWS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+VIEWS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "F8_E4M3": "<u1"}
+PREFIXES = ("transformer.", "module.", "_orig_mod.", "base_model.model.")
 
 
 @dataclass
@@ -42,8 +43,25 @@ def read_file(path):
         values = np.frombuffer(raw[start + begin : start + end], VIEWS[entry["dtype"]])
         if entry["dtype"] == "BF16":
             values = (values.astype("<u4") << 16).view("<f4")
+        if entry["dtype"] == "F8_E4M3":
+            values = from_8_bits(values.astype(np.int64))
         found[name] = values.astype(np.float64).reshape(entry["shape"])
     return found
+
+
+def from_8_bits(codes):
+    """Return what bytes of F8_E4M3 stand for: a sign, 4 bits of exponent, 3 of mantissa; no infinity."""
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    size = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+    return np.where(codes & 127 == 127, np.nan, np.where(codes & 128, -size, size))
+
+
+def plain(name):
+    """Return a tensor's name without the prefixes of whatever wrapped the model."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return plain(name[len(prefix) :])
+    return name
 
 
 def read_folder(folder):
@@ -56,7 +74,7 @@ def read_folder(folder):
         where = json.loads((folder / "model.safetensors.index.json").read_bytes())["weight_map"]
         files = {file: read_file(folder / file) for file in set(where.values())}
         tensors = {name: files[file][name] for name, file in where.items() if name in files[file]}
-    return config, {name.removeprefix("transformer."): array for name, array in tensors.items()}
+    return config, {plain(name): array for name, array in tensors.items()}
 
 
 def expect(folder, ids):
