@@ -113,7 +113,7 @@ for name, spoil, expected in (
     case(f"config: {name}", spoil, expected)
 
 
-# What is no file
+# Paths that are not regular files
 def instead(name, make):
     def spoil(folder):
         (folder / name).unlink()

@@ -229,7 +229,7 @@ def test_layer_norms_gradient_is_right_or_not_finite_for_rows_and_gradients_of_e
 
 
 def flipped(array, at, bit):
-    """Return a copy of a float32 array in which one bit of one number is another."""
+    """Return a copy of a float32 array with one bit of one number flipped."""
     copy = array.copy()
     copy.reshape(-1).view(np.uint32)[at] ^= np.uint32(1 << bit)
     return copy

@@ -316,8 +316,8 @@ REFUSED = {
     "its post_processor is 'RobertaProcessing'": {"post_processor": {"type": "RobertaProcessing"}},
     "its decoder is 'Metaspace'": {"decoder": {"type": "Metaspace"}},
     "added_tokens: 'x' is a single_word": {"added_tokens": [added("x", 950, single_word=True)]},
-    "the added token '[PAD]' has the id 5, which is another token's": {"added_tokens": [added("[PAD]", 5)]},
-    "the added token 'BB' has the id 356, which is another": {"added_tokens": [added("AA", 356), added("BB", 356)]},
+    "the added token '[PAD]' has the id 5, which another token has already": {"added_tokens": [added("[PAD]", 5)]},
+    "the added token 'BB' has the id 356, which another": {"added_tokens": [added("AA", 356), added("BB", 356)]},
     "the added token 'AA' has the id 400, but transformers would number it from 356 on": {
         "added_tokens": [added("AA", 400)]
     },

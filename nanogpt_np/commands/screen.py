@@ -145,5 +145,5 @@ def columns():
 
 
 def reader_is_gone(error):
-    """Return whether an error says that nobody reads the other end of a pipe."""
+    """Return whether an error means that the reader of a pipe is gone."""
     return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)

@@ -96,7 +96,7 @@ def definition(files: Mapping[str, bytes]) -> Definition:
 
 
 def _check_ids(added: Mapping[str, Added], vocab: Mapping[str, int], size: int) -> None:
-    """Raise ValueError for an added token whose id is another token's, or which transformers would renumber.
+    """Raise ValueError for an added token whose id is taken, or that transformers would renumber.
 
     size : tokens of the vocabulary; transformers numbers those that it lacks from there on.
     """
@@ -105,7 +105,9 @@ def _check_ids(added: Mapping[str, Added], vocab: Mapping[str, int], size: int) 
     for token in added.values():
         other = owner.setdefault(token.id, token.content)
         if other != token.content or vocab.get(token.content, token.id) != token.id:
-            raise ValueError(f"the added token {shown(token.content)} has the id {token.id}, which is another token's")
+            raise ValueError(
+                f"the added token {shown(token.content)} has the id {token.id}, which another token has already"
+            )
         if token.content not in vocab and not size <= token.id < size + new:
             numbered = f"transformers would number it from {size} on, without gaps"
             raise ValueError(f"the added token {shown(token.content)} has the id {token.id}, but {numbered}")
